@@ -1,0 +1,125 @@
+"""Every knob: `Recipe`, the science (shown as the run form), and `Settings`, the surroundings (environment)."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class FrozenModel(BaseModel):
+    """A pydantic model that cannot be changed and refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkConfig(FrozenModel):
+    """Which network, and where its weights start."""
+
+    architecture: Literal["Unet", "DeepLabV3Plus"] = Field("Unet", description="Shape of the network.")
+    encoder: str = Field("resnet34", description="Any encoder that segmentation-models-pytorch knows.")
+    encoder_weights: str = Field(
+        "imagenet",
+        description="'imagenet', 'none' for a random start, or the path of a .safetensors file of encoder weights.",
+    )
+    freeze_encoder: bool = Field(False, description="Train the decoder only.")
+
+
+class TrainingConfig(FrozenModel):
+    """How long, how large, how hard. The defaults are the published ones."""
+
+    side_px: int = Field(256, ge=32, le=2048, multiple_of=16, description="Side of the square input in round 1 and 2.")
+    epochs: int = Field(20, ge=1, description="Epochs in round 1 and 2.")
+    grow_from_round: int = Field(3, ge=1, description="First round in which epochs and side grow.")
+    epochs_per_round: int = Field(2, ge=0, description="Epochs added in every growing round.")
+    side_px_per_round: int = Field(16, ge=0, multiple_of=16, description="Pixels added to the side in every one.")
+    batch_size: int = Field(16, ge=2, description="Images per training step.")
+    learning_rate: float = Field(3e-4, gt=0, description="AdamW's learning rate at the start.")
+    weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay.")
+    plateau_patience: int = Field(3, ge=0, description="Epochs without a better validation Dice before the rate drops.")
+    plateau_factor: float = Field(0.3, gt=0, lt=1, description="What the rate is multiplied by when it drops.")
+    alpha_fp: float = Field(0.7, ge=0, le=1, description="Tversky weight of false positives.")
+    beta_fn: float = Field(0.3, ge=0, le=1, description="Tversky weight of false negatives.")
+    augmentation: Literal["basic", "affine"] = Field("affine", description="Composition of augmentations.")
+    correction_weight: float = Field(
+        10.0, gt=0, description="Sampler weight of a corrected image; a source image has 1."
+    )
+    draws_per_epoch: int | None = Field(
+        None, ge=2, description="Images drawn per epoch; empty: as many as the training set has."
+    )
+    holdout_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="Share of the source kept for validation where no validation set exists."
+    )
+    warm_start: bool = Field(
+        True, description="Start a retraining from the active model, not from the encoder weights."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it.")
+    loader_workers: int = Field(2, ge=0, le=64, description="Processes that read and augment images.")
+    seed: int = Field(0, ge=0, description="Seed of weights, sampler and augmentation.")
+
+
+class QueryConfig(FrozenModel):
+    """How the images that teach most are found. The defaults are the published ones."""
+
+    selector: Literal["stochastic_batches", "random", "top_k"] = Field(
+        "stochastic_batches", description="How a batch is chosen."
+    )
+    mode: Literal["draws", "partition"] = Field(
+        "draws", description="Candidate batches: independent draws, or parts of one random permutation."
+    )
+    batch_size: int = Field(20, ge=1, le=1000, description="Images a person gets per round.")
+    batches: int = Field(50, ge=1, description="Candidate batches that are compared.")
+    views: Literal["recipe", "dihedral"] = Field(
+        "recipe", description="Test-time views: the five published ones, or the eight of the square."
+    )
+    noise_sd: float = Field(0.02, ge=0, le=0.5, description="Noise of the noisy view, as a share of the grey range.")
+    measure: Literal["variance", "entropy", "jsd"] = Field("variance", description="Disagreement of the views.")
+    region: Literal["image", "band"] = Field(
+        "image", description="Mean over the image's own pixels, or over a band around the predicted object."
+    )
+    band_px: int = Field(5, ge=1, le=64, description="Half width of that band.")
+    forward_batch: int = Field(32, ge=1, description="Views per forward pass of the network.")
+    seed: int = Field(0, ge=0, description="Seed of the draws; the round is mixed in.")
+
+
+class RoundsConfig(FrozenModel):
+    """When to stop and what counts as effort."""
+
+    budget: int = Field(10, ge=1, description="Rounds that are asked for.")
+    redrawn_below: float = Field(
+        0.95, gt=0, le=1, description="An answer counts as redrawn below this Dice between pre-mask and answer."
+    )
+
+
+class Recipe(FrozenModel):
+    """Everything scientific about a run, with the published defaults."""
+
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    query: QueryConfig = QueryConfig()
+    rounds: RoundsConfig = RoundsConfig()
+
+
+class Settings(BaseSettings):
+    """The surroundings, from `PLANKSEG_*` variables or a `.env` file; Prefect and AWS have their own variables."""
+
+    model_config = SettingsConfigDict(env_prefix="PLANKSEG_", env_file=".env", extra="ignore", frozen=True)
+
+    store: str = Field("./plankseg-store", description="Folder of the label store.")
+    label_studio_url: str = Field("http://127.0.0.1:8080", description="Address of Label Studio.")
+    label_studio_token: SecretStr | None = Field(None, description="A person's access token, of either kind.")
+    project: str = Field("plankseg", min_length=3, max_length=50, description="Title of the Label Studio project.")
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:1 | mps")
+    max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
+
+    @property
+    def store_path(self) -> Path:
+        """The store's folder, absolute, so that a change of directory does not move it."""
+        return Path(self.store).expanduser().resolve()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,76 @@
+"""What can go wrong, named. Every message says what was wrong, the value seen and the next step.
+
+Each error is both ours and the Python builtin a caller would expect, so `except ValueError` keeps working.
+"""
+
+
+class PlanksegError(Exception):
+    """Base of every error that plankseg raises on purpose."""
+
+
+class SettingsError(PlanksegError, ValueError):
+    """A setting or a parameter cannot be used."""
+
+
+class ImageReadError(PlanksegError, ValueError):
+    """The bytes are no image that we can read."""
+
+
+class ImageTooLargeError(ImageReadError):
+    """The header announces more pixels than we are willing to decode."""
+
+
+class MaskShapeError(PlanksegError, ValueError):
+    """A mask does not have the size of its image."""
+
+
+class BrushError(PlanksegError, ValueError):
+    """A brush run-length code is malformed."""
+
+
+class WeightsError(PlanksegError, OSError):
+    """Encoder or model weights cannot be had."""
+
+
+class TrainingError(PlanksegError, RuntimeError):
+    """A training cannot start or cannot go on."""
+
+
+class EmptyPoolError(PlanksegError, ValueError):
+    """No image is left to choose from."""
+
+
+class ScoreError(PlanksegError, ValueError):
+    """A score is missing or not a finite number."""
+
+
+class StoreError(PlanksegError, OSError):
+    """The label store cannot be read or written."""
+
+
+class ObjectMissingError(StoreError, FileNotFoundError):
+    """An object that a table names is not in the store."""
+
+
+class ObjectCorruptError(StoreError):
+    """An object's bytes do not have the hash they are stored under."""
+
+
+class StoreBusyError(StoreError, BlockingIOError):
+    """Another process is at work on the same store."""
+
+
+class LabelStudioError(PlanksegError, RuntimeError):
+    """Label Studio answered with an error, or with something unexpected."""
+
+
+class LabelStudioDownError(LabelStudioError, ConnectionError):
+    """Label Studio does not answer."""
+
+
+class LabelStudioAuthError(LabelStudioError, PermissionError):
+    """Label Studio refuses our token."""
+
+
+class ServerError(PlanksegError, RuntimeError):
+    """A server that we started did not come up, or went away."""

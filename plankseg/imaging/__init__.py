@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: reading, masks, letterbox, automatic masks, pictures, the synthetic domains."""

@@ -1,0 +1,1 @@
+"""Which images teach most: views, uncertainty, scoring, selectors, manifest."""
