@@ -1,0 +1,197 @@
+"""How do a file's bytes become a grey image?
+
+The pixels stay where the file has them: orientation tags (EXIF, TIFF) are ignored, because masks, areas and bounding
+boxes of the archives are in file pixels. People see our own re-encoded PNG (`encode_grey`), which carries no tag, so
+the browser and the mask agree.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from plankseg.errors import ImageReadError, ImageTooLargeError
+from plankseg.imaging.arrays import Grey
+from plankseg.imaging.ground import background_kind as background_kind
+from plankseg.imaging.ground import find_footer as find_footer
+
+DEFAULT_MAX_PIXELS = 64_000_000
+
+_SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"II*\x00", TiffImageFile),
+    (b"MM\x00*", TiffImageFile),
+    (b"II+\x00", TiffImageFile),
+    (b"MM\x00+", TiffImageFile),
+)
+_LOOKS_LIKE = (
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"RIFF", "a WebP"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "XML text, perhaps an SVG drawing"),
+    (b"<", "HTML or XML text"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+)
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+)
+_EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+_NEXT_STEP = "Save it again as an 8- or 16-bit PNG, JPEG or TIFF, or take it out of the folder."
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about itself: sizes in file pixels, `bits` per channel as stored."""
+
+    format: Literal["PNG", "JPEG", "TIFF"]
+    width: int
+    height: int
+    bits: int
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Format, size and bits, without decoding a pixel. Raises ImageReadError when the bytes are none of the three."""
+    return _header(_open(data), data)
+
+
+def read_grey(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Grey:
+    """The grey image in a PNG, JPEG or TIFF: uint8 (h, w), in file pixels.
+
+    Colour becomes luminance (ITU-R 601; with R = G = B it is that channel exactly), 16 bits are divided by 257,
+    transparency is laid over white. Raises ImageTooLargeError before decoding when the header announces more than
+    `max_pixels`, and ImageReadError for anything broken, empty, several pages long, in floating point or no image.
+    """
+    image = open_capped(data, max_pixels=max_pixels)
+    turned = image.getexif().get(_ORIENTATION, 1) if isinstance(image, TiffImageFile) else 1
+    try:
+        image.load()
+        grey = _to_grey(image, data)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours was set higher
+        raise ImageTooLargeError(f"{error} Lower the image's resolution.") from error
+    except ImageReadError:
+        raise
+    except _PILLOW_ERRORS as error:
+        message = f"{_named(image)} of {len(data)} bytes is broken or cut off: {error}. Copy it again."
+        raise ImageReadError(message) from error
+    return _turn_back(grey, turned)
+
+
+def open_capped(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
+    """The opened, not yet decoded file, once its announced size is found bearable."""
+    image = _open(data)
+    header = _header(image, data)
+    if header.width * header.height > max_pixels:
+        raise ImageTooLargeError(
+            f"{header.format} announces {header.width} x {header.height} pixels, more than the {max_pixels} that are"
+            " decoded. Cut it into vignettes, or raise PLANKSEG_MAX_IMAGE_PIXELS."
+        )
+    return image
+
+
+def encode_grey(grey: Grey) -> bytes:
+    """The image as an 8-bit grey PNG without any tag: what annotators are shown."""
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, "PNG")
+    return out.getvalue()
+
+
+# --- opening and converting -----------------------------------------------------------------------------------------
+_ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
+
+
+def _open(data: bytes) -> ImageFile:
+    """The file's own reader, taken by signature: `Image.open` has a size limit of its own, which hides the size."""
+    reader = next((reader for signature, reader in _SIGNATURES if data.startswith(signature)), None)
+    if reader is None:
+        raise ImageReadError(f"{_described(data)} is no PNG, JPEG or TIFF. {_NEXT_STEP}")
+    try:
+        return reader(io.BytesIO(data))
+    except _PILLOW_ERRORS as error:
+        raise ImageReadError(f"{_described(data)} has a broken header: {error}. Copy it again.") from error
+
+
+def _described(data: bytes) -> str:
+    if not data:
+        return "An empty file (0 bytes)"
+    looks = next((f", {name}," for start, name in _LOOKS_LIKE if data.lstrip().startswith(start)), "")
+    return f"A file of {len(data)} bytes{looks} beginning with {data[:12]!r}"
+
+
+def _named(image: ImageFile) -> str:
+    return f"{image.format} {image.width} x {image.height}"
+
+
+def _header(image: ImageFile, data: bytes) -> ImageHeader:
+    width, height = image.size
+    if isinstance(image, PngImageFile):
+        header = ImageHeader("PNG", width, height, data[24])
+    elif isinstance(image, TiffImageFile):
+        tags = image.tag_v2  # Pillow already swaps its `size` by the orientation; the tags are the file's pixels
+        header = ImageHeader("TIFF", int(tags[256]), int(tags[257]), max(tags.get(258, (1,))))
+    else:
+        header = ImageHeader("JPEG", width, height, 8)
+    if header.width < 1 or header.height < 1:
+        raise ImageReadError(f"{header.format} announces {header.width} x {header.height} pixels. {_NEXT_STEP}")
+    return header
+
+
+def _to_grey(image: ImageFile, data: bytes) -> Grey:
+    if isinstance(image, TiffImageFile) and getattr(image, "is_animated", False):
+        raise ImageReadError(f"{_named(image)} has {image.n_frames} pages and we cannot know which one. Split it.")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return _sixteen_to_eight(image, _header(image, data).bits)
+    if image.mode not in _EIGHT_BIT_MODES:
+        raise ImageReadError(
+            f"{_named(image)} has pixels of Pillow mode {image.mode!r}, without a grey range. {_NEXT_STEP}"
+        )
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        # White, because an object is darker than its ground: laid over black, every clear pixel would be object.
+        clear = image.convert("RGBA")
+        opaque: Image.Image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    else:
+        opaque = image.convert("RGB") if image.mode in ("P", "CMYK", "YCbCr", "RGBX") else image
+    return np.array(opaque.convert("L"))
+
+
+def _sixteen_to_eight(image: ImageFile, bits: int) -> Grey:
+    full = 2**bits - 1  # 65535 = 255 * 257; Pillow hands 12-bit TIFFs on in the same mode
+    wide = np.asarray(image).astype(np.uint32)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        wide = full - wide  # "white is zero", which Pillow turns round for 8 bits but not for 16
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        wide[wide == clear] = full
+    grey: Grey = ((wide * 255 + full // 2) // full).astype(np.uint8)
+    return grey
+
+
+def _turn_back(grey: Grey, orientation: int) -> UInt8[np.ndarray, "rows columns"]:
+    """Undo the turn that Pillow gives a TIFF while loading it."""
+    turns = {2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (1, 0), 7: (1, 1), 8: (3, 0)}
+    quarters, mirrored = turns.get(orientation, (0, 0))
+    turned = np.rot90(grey, quarters)
+    return np.ascontiguousarray(np.fliplr(turned) if mirrored else turned)
