@@ -44,6 +44,10 @@ class ScoreError(PlanksegError, ValueError):
     """A score is missing or not a finite number."""
 
 
+class ManifestError(PlanksegError, ValueError):
+    """The record of a choice cannot be read or holds no choice."""
+
+
 class StoreError(PlanksegError, OSError):
     """The label store cannot be read or written."""
 
