@@ -1,0 +1,227 @@
+"""How are rows added so that twice is once, two writers give one winner, and the past stays readable?"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from plankseg.errors import StoreError
+from plankseg.storage.schemas import schema_of, to_table
+
+ATTEMPTS = 40
+LONGEST_WAIT_S = 0.5
+# Models name the version of `labels` they were trained on, so no version may ever be tidied away.
+CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+
+_runtime_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What one commit adds.
+
+    `transactions` are recorded once each, for ever. `serial`, if given, is a name under which commits exclude each
+    other: of two that were planned on the same version one is planned anew, so a plan may rely on what it has read.
+    """
+
+    rows: Sequence[Mapping[str, object]]
+    transactions: tuple[str, ...] = ()
+    serial: str | None = None
+
+
+class Snapshot:
+    """One version of a table, as one writer or reader sees it."""
+
+    def __init__(self, table: str, delta: DeltaTable | None) -> None:
+        self.schema: pa.Schema = schema_of(table)
+        self.table = table
+        self._delta = delta
+
+    @property
+    def version(self) -> int:
+        """The Delta version; 0 for a table that is not there yet, which is what it is made with."""
+        return 0 if self._delta is None else int(self._delta.version())
+
+    def transaction(self, name: str) -> int | None:
+        """The version an application transaction was last recorded with, None if never."""
+        version = None if self._delta is None else self._delta.transaction_version(name)
+        return None if version is None else int(version)
+
+    def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+        """The rows, with the columns and the filter pushed down to the files."""
+        names = list(self.schema.names if columns is None else columns)
+        unknown = sorted(set(names) - set(self.schema.names))
+        if unknown:
+            raise StoreError(f"Table {self.table!r} has no columns {unknown}; it has {self.schema.names}.")
+        wanted = pa.schema([self.schema.field(name) for name in names])
+        if self._delta is None:
+            return wanted.empty_table()
+        try:
+            return self._delta.to_pyarrow_dataset().to_table(columns=names, filter=where).cast(wanted)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise StoreError(f"Cannot read table {self.table!r}: {error}; check the store's tables folder.") from error
+
+
+class DeltaTables:
+    """The tables of one store: Delta Lake, append-only, readable by pandas, DuckDB, Spark and Dask.
+
+    `root` is a folder or an address; `storage_options` goes to deltalake as it is.
+    """
+
+    def __init__(self, root: str | Path, *, storage_options: Mapping[str, str] | None = None) -> None:
+        self.root = str(root).rstrip("/")
+        self.storage_options = dict(storage_options) if storage_options else None
+
+    def append(self, table: str, rows: Sequence[Mapping[str, object]], transactions: Sequence[str]) -> bool:
+        """Add the rows in one commit; False and nothing done when all the transactions are already there.
+
+        Raises StoreError when some are there and some not (it cannot be told which rows are new), when a row does
+        not fit, or when the table cannot be written.
+        """
+        names = tuple(dict.fromkeys(transactions))
+        if not rows or not names:
+            raise StoreError(f"Nothing to append to {table!r}: {len(rows)} rows, {len(names)} transactions; give both.")
+
+        def plan(snapshot: Snapshot) -> Commit | None:
+            recorded = [name for name in names if snapshot.transaction(name) is not None]
+            if not recorded:
+                return Commit(rows=rows, transactions=names)
+            if len(recorded) < len(names):
+                raise StoreError(
+                    f"{len(recorded)} of {len(names)} transactions are already in {table!r}, {recorded[0]!r} for one; "
+                    "append only what is new."
+                )
+            return None
+
+        return self.commit(table, plan) > 0
+
+    def commit(self, table: str, plan: Callable[[Snapshot], Commit | None]) -> int:
+        """Plan on the newest version and commit; plan anew whenever another writer was first. The rows added.
+
+        Raises StoreError when the table cannot be written; then nothing of the commit is visible.
+        """
+        for attempt in range(ATTEMPTS):
+            snapshot = self._newest_or_made(table)
+            planned = plan(snapshot)
+            if planned is None or not planned.rows:
+                return 0
+            try:
+                self._write(snapshot, planned)
+            except CommitFailedError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise StoreError(
+                        f"Table {table!r}: another writer was first {ATTEMPTS} times ({error}); run it again."
+                    ) from error
+                time.sleep(random.uniform(0, min(LONGEST_WAIT_S, 0.01 * 2**attempt)))
+            else:
+                return len(planned.rows)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def read(
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """The rows of the newest or of a past version; no rows, but all columns, for a table that is not there yet."""
+        return self.snapshot(table, version=version).read(columns, where)
+
+    def version(self, table: str) -> int:
+        """The newest version; 0 while nothing has been written."""
+        return self.snapshot(table).version
+
+    def snapshot(self, table: str, *, version: int | None = None) -> Snapshot:
+        """The table at one version. Raises StoreError for a version that never was."""
+        newest = Snapshot(table, self._open(table))
+        if version is None or version == newest.version:
+            return newest
+        if not 0 <= version < newest.version:
+            raise StoreError(f"Table {table!r} has no version {version}; it has 0 to {newest.version}.")
+        return Snapshot(table, self._open(table, version))
+
+    def uri(self, table: str) -> str:
+        """Where the table lies, for pandas, DuckDB and the like."""
+        schema_of(table)
+        return f"{self.root}/tables/{table}"
+
+    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        _refuse_after_fork()
+        try:
+            return DeltaTable(self.uri(table), version=version, storage_options=self.storage_options)
+        except TableNotFoundError as error:
+            if _log_is_there(self.uri(table)):
+                raise StoreError(f"Table {self.uri(table)} is damaged: {error}; restore it from a backup.") from error
+            return None
+        except (DeltaError, OSError) as error:
+            raise StoreError(
+                f"Cannot open table {self.uri(table)}: {error}; check the folder and its rights."
+            ) from error
+
+    def _newest_or_made(self, table: str) -> Snapshot:
+        delta = self._open(table)
+        if delta is not None:
+            return Snapshot(table, delta)
+        try:
+            DeltaTable.create(
+                self.uri(table),
+                schema_of(table),
+                name=table,
+                configuration=CONFIGURATION,
+                storage_options=self.storage_options,
+            )
+        except (DeltaError, OSError) as error:
+            if self._open(table) is None:  # else another writer made it first, which is as good
+                raise StoreError(f"Cannot make table {self.uri(table)}: {error}; check space and rights.") from error
+        return Snapshot(table, self._open(table))
+
+    def _write(self, snapshot: Snapshot, planned: Commit) -> None:
+        records = [Transaction(name, 1) for name in planned.transactions]
+        if planned.serial is not None:
+            records.append(Transaction(planned.serial, (snapshot.transaction(planned.serial) or 0) + 1))
+        try:
+            write_deltalake(
+                snapshot._delta,
+                to_table(snapshot.table, planned.rows),
+                mode="append",
+                writer_properties=WriterProperties(compression="ZSTD"),
+                commit_properties=CommitProperties(app_transactions=records),
+            )
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"Cannot write table {snapshot.table!r}: {error}; nothing of it is visible. "
+                "Check free space and rights of the store, then run it again."
+            ) from error
+
+
+def _log_is_there(uri: str) -> bool:
+    """True when a local table has a first version: then 'not found' is a fault, and must not read as 'no rows'."""
+    log = Path(uri) / "_delta_log"
+    try:
+        return "://" not in uri and any(entry.suffix == ".json" for entry in log.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"Cannot look into {log}: {error.strerror}; check the folder's rights.") from error
+
+
+def _refuse_after_fork() -> None:
+    """Delta's runtime does not survive a fork; say so instead of hanging or panicking."""
+    global _runtime_pid
+    if _runtime_pid is None:
+        _runtime_pid = os.getpid()
+    if _runtime_pid != os.getpid():
+        raise StoreError(
+            f"Process {os.getpid()} was forked from {_runtime_pid}, which had used the store's tables. "
+            "Start it with 'spawn', or hand it Catalogue.loader(ids), which needs no table."
+        )
