@@ -1,0 +1,63 @@
+"""Which images were asked for in each round, and from what choice?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from plankseg.errors import StoreError
+from plankseg.storage.schemas import as_mappings, from_table
+from plankseg.storage.tables import DeltaTables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRow:
+    """One image of a round: chosen by the selector, or a control, or only looked at."""
+
+    round: int
+    image_id: str
+    chosen: bool
+    model_id: str
+    seed: int
+    manifest_sha: str
+    control: bool = False
+    uncertainty: float | None = None
+    batch: int | None = None
+    premask_sha: str | None = None
+
+
+class Proposals:
+    """The `proposals` table: one commit per round, for ever."""
+
+    def __init__(self, tables: DeltaTables) -> None:
+        self._tables = tables
+
+    def commit(self, round_number: int, rows: Sequence[ProposalRow]) -> bool:
+        """Record a round's proposal; False and nothing done when the round already has one.
+
+        Raises StoreError for no rows, rows of another round, or an image twice.
+        """
+        rounds = {row.round for row in rows}
+        if rounds != {round_number}:
+            raise StoreError(f"The proposal of round {round_number} has rows of rounds {sorted(rounds)}; give its own.")
+        if len({row.image_id for row in rows}) < len(rows):
+            raise StoreError(f"The proposal of round {round_number} names an image twice; choose without replacement.")
+        return self._tables.append("proposals", as_mappings(rows), [f"proposal-{round_number}"])
+
+    def of_round(self, round_number: int) -> list[ProposalRow]:
+        """All rows of a round, by ascending image_id; empty when there is no proposal."""
+        rows = self._tables.read("proposals", where=pc.field("round") == round_number)
+        return from_table(ProposalRow, rows.sort_by("image_id"))
+
+    def chosen(self, round_number: int) -> list[ProposalRow]:
+        """The rows a person is asked about because they teach most; controls are left out."""
+        return [row for row in self.of_round(round_number) if row.chosen]
+
+    def rounds(self) -> list[int]:
+        """The rounds that have a proposal, ascending."""
+        return sorted(pc.unique(self._tables.read("proposals", columns=["round"])["round"]).to_pylist())
+
+    def proposed_ids(self) -> set[str]:
+        """Every image that a person was ever asked about: chosen or control."""
+        asked = pc.field("chosen") | pc.field("control")
+        return set(self._tables.read("proposals", columns=["image_id"], where=asked)["image_id"].to_pylist())
