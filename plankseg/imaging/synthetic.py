@@ -27,7 +27,7 @@ SMALLEST_PX = 30
 _MEDIAN_PX, _EGG_MEDIAN_PX, _SPREAD = 70, 55, 0.6
 _MARGIN = 0.2  # of the object's longer side, as ZooProcess cuts its vignettes
 _LIGHTEST_OBJECT = 236  # in clean images every pixel of the object is at most this light, however thin its antennae
-_FAINTEST = 0.05  # density: about twelve grey levels, still seen by a person
+_FAINTEST = 0.07  # density: about sixteen grey levels, so that a person still sees antennae through the noise
 
 _FOOTER_ROWS, _FOOTER_GREY = 31, 85
 _BAR_LEFT, _BAR_PX = 9, 94  # one millimetre at 2400 dpi

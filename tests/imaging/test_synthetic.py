@@ -47,14 +47,14 @@ def test_noisy_objects_are_visible_they_differ_from_the_ground_around_them(noisy
     for s in noisy:
         # The ground's unevenness is slow and clutter is rare, so medians inside and just outside compare fairly.
         ring = ndimage.binary_dilation(s.mask, EIGHT, iterations=6) & ~ndimage.binary_dilation(s.mask, EIGHT)
-        assert np.median(s.grey[ring].astype(float)) - np.median(s.grey[s.mask].astype(float)) >= 6
+        assert np.median(s.grey[ring].astype(float)) - np.median(s.grey[s.mask].astype(float)) >= 8
 
 
 def test_every_mask_is_one_connected_object_away_from_the_border(clean, noisy):
     for s in (*clean, *noisy):
         assert s.grey.shape == s.mask.shape
         assert ndimage.label(s.mask, EIGHT)[1] == 1
-        assert not (s.mask[0].any() or s.mask[-1].any() or s.mask[:, 0].any() or s.mask[:, -1].any())
+        assert s.mask[1:-1, 1:-1].sum() == s.mask.sum()
 
 
 def test_clutter_touches_some_masks_and_is_not_part_of_them(noisy):
