@@ -1,12 +1,20 @@
-"""What all tests share: array shapes checked while testing, and the marks for real servers and real images."""
+"""What all tests share: array shapes checked while testing, real servers, and real images."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(["plankseg.imaging", "plankseg.learning", "plankseg.querying"], "beartype.beartype")
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+from plankseg import serving  # noqa: E402  (after the import hook)
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +26,36 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"PLANKSEG_REAL_DATA={folder} is not a folder"
     return path
+
+
+@dataclass(frozen=True)
+class LiveLabelStudio:
+    """A real Label Studio of this test run's own."""
+
+    url: str
+    token: str
+    email: str
+    password: str
+
+
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> serving.Surroundings:
+    """A working directory and ports for the servers of this test run."""
+    return serving.Surroundings(tmp_path_factory.mktemp("servers"), serving.free_port(), serving.free_port())
+
+
+@pytest.fixture(scope="session")
+def label_studio(surroundings: serving.Surroundings) -> Iterator[LiveLabelStudio]:
+    """A real Label Studio server, started for this test run and stopped after it."""
+    credentials = serving.ensure_credentials(surroundings.directory)
+    with serving.start_label_studio(surroundings) as server:
+        server.wait()
+        yield LiveLabelStudio(surroundings.label_studio_url, credentials.token, credentials.email, credentials.password)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(surroundings: serving.Surroundings) -> Iterator[serving.Server]:
+    """A real Prefect server, started for this test run and stopped after it."""
+    with serving.start_prefect(surroundings) as server:
+        server.wait()
+        yield server

@@ -1,0 +1,76 @@
+# make setup | demo | up | test | check | bench      (each sets up what it needs)
+#
+#   make demo [ROUNDS=2] [DIR=demo]                    two synthetic domains, simulated person
+#   make demo SOURCE=dir POOL=dir [POOL_MASKS=dir]     real folders; without masks it stops where a person must click
+#   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
+
+PYTHON ?= python3
+DIR ?= demo
+ROUNDS ?= 2
+VENV := .venv
+LS_VENV := .venv-label-studio
+TEMPLATE := .cache/label-studio.sqlite3
+UV := $(VENV)/bin/uv
+# TORCH=cpu (or cu126, ...) takes that build of torch; unset, a wheel found by PIP_FIND_LINKS or the registry's own.
+UV_FLAGS := --quiet $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") $(if $(TORCH),--torch-backend $(TORCH))
+
+.PHONY: setup demo up test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+
+setup:
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.ready $(TEMPLATE)
+
+$(VENV)/.uv:
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.uv requirements.lock pyproject.toml
+	@echo "Installing plankseg's environment ..."
+	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) --requirement requirements.lock
+	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) --no-deps --editable .
+	@touch $@
+
+$(LS_VENV)/.ready: $(VENV)/.uv label_studio/requirements.txt
+	@echo "Installing Label Studio in its own environment ..."
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(LS_VENV)
+	@$(UV) pip install --python $(LS_VENV)/bin/python --quiet --requirement label_studio/requirements.txt
+	@touch $@
+
+$(TEMPLATE): $(LS_VENV)/.ready label_studio/migrate.sh
+	@echo "Preparing Label Studio's database (once, about a minute) ..."
+	@bash label_studio/migrate.sh $(LS_VENV) $@
+
+demo: setup
+	@$(VENV)/bin/plankseg demo --directory "$(DIR)" --rounds $(ROUNDS) \
+	    $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)")
+
+up: setup
+	@$(VENV)/bin/plankseg up --directory "$(DIR)"
+
+check: setup
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/pytest -q -m "not live and not browser and not slow and not real_data"
+
+test: setup
+	@bash tests/install-chromium.sh
+	@$(VENV)/bin/pytest
+
+bench: setup
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+
+lock: $(VENV)/.uv
+	@echo 'torch==2.13.0' | $(UV) pip compile pyproject.toml --extra dev --python-version 3.11 $(UV_FLAGS) \
+	    --constraint - --no-header --no-annotate --no-emit-index-url --no-emit-find-links | sed 's/+cpu$$//' > requirements.lock.part
+	@mv requirements.lock.part requirements.lock
+
+clean:
+	rm -rf $(VENV) $(LS_VENV) .cache demo

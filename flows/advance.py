@@ -1,0 +1,51 @@
+"""What is due? Do it, and stop where a person is needed. Run twice, it changes nothing."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.collect import collect
+from flows.propose import propose, push
+from flows.retrain import retrain
+from flows.shared import at_work, open_store, recipe_or_active, step_name
+from plankseg.config import Recipe
+from plankseg.errors import StoreBusyError
+from plankseg.rounds.progress import describe, due, look
+from plankseg.storage.store import Store
+
+
+def do_what_is_due(store: Store, recipe: Recipe | None) -> str:
+    """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
+    while True:
+        in_force = recipe_or_active(store, recipe)
+        progress = look(store)
+        match due(progress, budget=in_force.rounds.budget):
+            case "propose":
+                propose(in_force, progress.round + 1)
+            case "retrain":
+                retrain(in_force, progress.round)
+            case "annotate":
+                push(progress.round)
+                collect(progress.round)
+                progress = look(store)
+                if progress.unanswered:
+                    return describe(progress, budget=in_force.rounds.budget)
+            case _:
+                return describe(progress, budget=in_force.rounds.budget)
+
+
+@flow(name="advance", flow_run_name=step_name, persist_result=False)
+def advance(recipe: Recipe | None = None) -> State[Any]:
+    """Bring the loop forward as far as it goes without a person.
+
+    Args:
+        recipe: Left empty: the recipe of the active model.
+    """
+    store = open_store()
+    try:
+        with at_work(store):
+            return Completed(message=do_what_is_due(store, recipe))
+    except StoreBusyError as busy:
+        return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

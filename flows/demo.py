@@ -1,0 +1,125 @@
+"""The whole story in one run: two domains, a first model, and rounds of asking, correcting and retraining."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.advance import advance
+from flows.ingest import ImageFolder, ingest
+from flows.pretrain import pretrain
+from flows.shared import at_work, open_store
+from plankseg.config import FrozenModel, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig, settings
+from plankseg.errors import LabelStudioDownError
+from plankseg.imaging.arrays import Mask
+from plankseg.rounds.answering import connect, project_of
+from plankseg.rounds.progress import look
+
+# Small enough for a laptop without a GPU and without a download; the published numbers are Recipe's own defaults.
+LAPTOP = Recipe(
+    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
+    training=TrainingConfig(
+        side_px=96, epochs=8, batch_size=16, learning_rate=1e-3, draws_per_epoch=320, loader_workers=0
+    ),
+    query=QueryConfig(batches=15),
+)
+
+
+class DemoFolders(FrozenModel):
+    """Real folders, or the synthetic domains."""
+
+    source: str
+    pool: str
+    validation: str | None = None
+    validation_masks: str | None = None
+    pool_masks: str | None = None
+
+
+@task(cache_policy=NO_CACHE)
+def wait_for_label_studio(timeout_s: float = 300.0) -> None:
+    """Its first start goes on while the first model trains; wait for the rest of it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connect(settings())
+        except LabelStudioDownError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+@task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
+def correct(round_number: int, masks: Path) -> dict[str, int]:
+    """Answer a round through Label Studio's own API, as a person with perfect eyes would."""
+    from plankseg.imaging.masks import decode_mask
+    from plankseg.labelling.annotator import SimulatedAnnotator
+
+    catalogue = open_store().catalogue
+
+    def truth(image_id: str) -> Mask:
+        row = catalogue.row(image_id)
+        return decode_mask((masks / (row.taxon or "") / f"{row.external_id}.png").read_bytes())
+
+    label_studio = connect(settings())
+    person = SimulatedAnnotator(truth, seed=0)
+    counts = person.answer_round(label_studio, project_of(label_studio, settings()), round_number)
+    get_run_logger().info("Round %d answered: %s", round_number, counts)
+    return dict(counts)
+
+
+@flow(name="demo", flow_run_name="demo", persist_result=False)
+def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
+    """Ingest, pretrain, then rounds; without masks for the pool, stop where a person must click.
+
+    Args:
+        folders: Where the images are.
+        recipe: Network, training, query and number of rounds.
+    """
+    store = open_store()
+    with at_work(store):
+        ingest(ImageFolder(folder=folders.source, role="source"))
+        if folders.validation:
+            ingest(ImageFolder(folder=folders.validation, role="validation", masks=folders.validation_masks))
+        ingest(ImageFolder(folder=folders.pool, role="pool"))
+        pretrain(recipe)
+        wait_for_label_studio()
+        advance(recipe)
+        while folders.pool_masks and (progress := look(store)).unanswered:
+            correct(progress.round, Path(folders.pool_masks))
+            advance(recipe)
+
+
+def main(
+    source: Annotated[Path | None, typer.Option(help="Folder of clean images; unset: a synthetic domain.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="Folder of noisy images; unset: a synthetic domain.")] = None,
+    pool_masks: Annotated[Path | None, typer.Option(help="Masks for a simulated person.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Where the synthetic domains are written.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the report is written.")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Run the demo against the servers that the environment names."""
+    from plankseg.rounds.reporting import write_report
+
+    from plankseg.domains import write_domains
+
+    started = time.monotonic()
+    if source and pool:
+        folders = DemoFolders(source=str(source), pool=str(pool), pool_masks=str(pool_masks) if pool_masks else None)
+    else:
+        assert synthetic is not None, "the synthetic domains need a folder"
+        made = write_domains(synthetic)
+        folders = DemoFolders(**{name: str(path) for name, path in vars(made).items() if path})
+    demo(folders, LAPTOP.model_copy(update={"rounds": RoundsConfig(budget=rounds)}))
+    if report:
+        write_report(open_store(), report)
+    print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,21 @@
+"""How good is a model that has seen the clean archive only?"""
+
+from prefect import flow
+
+from flows.retrain import fit_model
+from flows.shared import at_work, open_store
+from plankseg.config import Recipe
+
+PUBLISHED = Recipe()
+
+
+@flow(name="pretrain", flow_run_name="round 0 · pretrain", persist_result=False)
+def pretrain(recipe: Recipe = PUBLISHED) -> str:
+    """Train model 0 on the source's automatic masks; it is there already: nothing happens.
+
+    Args:
+        recipe: Network, training and query; later rounds go on with it.
+    """
+    store = open_store()
+    with at_work(store):
+        return fit_model(recipe, 0)

@@ -1,0 +1,58 @@
+"""Which twenty images teach us most?"""
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.shared import ON_THE_NETWORK, at_work, open_store, recipe_or_active, show_picture, step_name
+from plankseg.config import Recipe, settings
+from plankseg.rounds.answering import connect, project_of
+from plankseg.rounds.answering import push as push_images
+from plankseg.rounds.progress import look
+
+
+@task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
+def choose(recipe: Recipe, round_number: int) -> None:
+    """Score candidate batches with test-time augmentation, keep the best one and show its gallery."""
+    from plankseg.rounds.reporting import proposal_gallery
+
+    from plankseg.rounds.proposing import propose as propose_round
+
+    store = open_store()
+    proposal = propose_round(store, recipe, settings(), round_number=round_number)
+    get_run_logger().info(
+        "Round %d: %d images chosen of %d scored, pool %d",
+        round_number, len(proposal.images), proposal.scored, proposal.pool_size,
+    )  # fmt: skip
+    show_picture(
+        f"round-{round_number}-gallery",
+        f"Round {round_number}: what teaches most",
+        proposal_gallery(store, proposal),
+        f"Image, uncertainty, pre-mask and score. Model {proposal.model.round}, {recipe.query.measure}.",
+    )
+
+
+@task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **ON_THE_NETWORK)
+def push(round_number: int) -> int:
+    """Bring what is missing of a round into Label Studio; what is there already is left alone."""
+    label_studio = connect(settings())
+    project = project_of(label_studio, settings())
+    report = push_images(open_store(), label_studio, project, round_number=round_number)
+    get_run_logger().info("Round %d in Label Studio project %d: %s", round_number, project, report)
+    return project
+
+
+@flow(name="propose", flow_run_name=step_name, persist_result=False)
+def propose(recipe: Recipe | None = None, round_number: int | None = None) -> int:
+    """Choose the next images and put them into Label Studio with pre-masks.
+
+    Args:
+        recipe: Left empty: the recipe of the active model.
+        round_number: Left empty: the round after the last one that was trained on, or the one being annotated.
+    """
+    store = open_store()
+    with at_work(store):
+        progress = look(store)
+        n = round_number or progress.round + (progress.trained or not progress.round)
+        choose(recipe_or_active(store, recipe), n)
+        push(n)
+    return n

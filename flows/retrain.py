@@ -1,0 +1,51 @@
+"""What does the model make of the corrections?"""
+
+import time
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.shared import at_work, open_store, recipe_or_active, show_rounds, step_name
+from plankseg.config import Recipe, settings
+from plankseg.rounds.progress import look
+
+
+@task(cache_policy=NO_CACHE, task_run_name="train model {round_number}")
+def fit_model(recipe: Recipe, round_number: int) -> str:
+    """Train, judge and record one model; a killed training goes on where its last epoch ended."""
+    from plankseg.rounds.fitting import fit  # torch is loaded only by the tasks that use it
+
+    log, started = get_run_logger(), time.monotonic()
+    model = fit(
+        open_store(),
+        recipe,
+        settings(),
+        round_number=round_number,
+        report=lambda epoch: log.info(
+            "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
+            epoch.epoch, epoch.loss, epoch.validation_dice, epoch.seconds,
+        ),
+    )  # fmt: skip
+    verdict = "promoted" if model.promoted else "not promoted"
+    log.info(
+        "Model %d (%d px, %d epochs): Dice %.4f on the %s, %s: %s. %.0f s.",
+        round_number, model.side_px, model.epochs, model.validation_dice, model.validation_set, verdict, model.reason,
+        time.monotonic() - started,
+    )  # fmt: skip
+    return f"model {round_number}: validation Dice {model.validation_dice:.4f}, {verdict}"
+
+
+@flow(name="retrain", flow_run_name=step_name, persist_result=False)
+def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> str:
+    """Train model n on the source and the corrections of rounds 1 to n.
+
+    Args:
+        recipe: Left empty: the recipe of the active model.
+        round_number: Left empty: the last round that was proposed.
+    """
+    store = open_store()
+    with at_work(store):
+        n = round_number or look(store).round
+        result = fit_model(recipe_or_active(store, recipe), n)
+        show_rounds(store)
+    return result

@@ -1,0 +1,79 @@
+"""What the flows share: the store and its lock, names of runs, retries, pictures under the UI's size bound."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import runtime
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from plankseg.config import Recipe, settings
+from plankseg.errors import LabelStudioDownError
+from plankseg.rounds.progress import look, recipe_in_force
+from plankseg.rounds.status import read_status
+from plankseg.storage.store import Store
+
+
+def open_store() -> Store:
+    """The store of PLANKSEG_STORE."""
+    return Store.open(settings().store_path)
+
+
+@contextmanager
+def at_work(store: Store) -> Iterator[None]:
+    """Hold the store's lock during a run that a person or a schedule started; a subflow works under its parent's.
+
+    Raises:
+        StoreBusyError: another run is at work on this store; it names the process.
+    """
+    if runtime.flow_run.parent_flow_run_id:
+        yield
+    else:
+        with store.lock("advance"):
+            yield
+
+
+def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
+    """The recipe of the run form, or the one the active model was trained with where the form was left empty."""
+    return recipe or recipe_in_force(store)
+
+
+def step_name() -> str:
+    """Name of a run: the round it works on and its step, for example 'round 3 · propose'."""
+    flow = runtime.flow_run.flow_name
+    given = runtime.flow_run.parameters.get("round_number")
+    if given is not None:
+        return f"round {given} · {flow}"
+    progress = look(open_store())
+    starts_next = flow in {"propose", "advance"} and (progress.trained or not progress.round)
+    return f"round {progress.round + starts_next} · {flow}"
+
+
+def is_label_studio_down(_: Any, __: TaskRun, state: State[Any]) -> bool:
+    """Retry only what waiting can cure: a server that does not answer."""
+    return isinstance(state.result(raise_on_failure=False), LabelStudioDownError)
+
+
+# Options of every task that talks to Label Studio; computing fails once, loudly.
+ON_THE_NETWORK: dict[str, Any] = {
+    "retries": 4,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_condition_fn": is_label_studio_down,
+}
+
+
+def show_rounds(store: Store) -> None:
+    """Put the table of rounds into the Prefect UI."""
+    recipe = recipe_in_force(store)
+    status = read_status(store, budget=recipe.rounds.budget, redrawn_below=recipe.rounds.redrawn_below)
+    if status.rounds:
+        create_table_artifact(
+            key="rounds", table=[row.model_dump() for row in status.rounds], description=f"Next: {status.next}"
+        )
+
+
+def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:
+    """Put a picture into the Prefect UI; it lands in the server's database, so keep it under 200 kB."""
+    create_markdown_artifact(key=key, markdown=f"# {title}\n\n{text}\n\n![{title}]({data_uri})", description=title)

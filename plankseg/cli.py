@@ -1,0 +1,201 @@
+"""The command line: `plankseg status | doctor | demo | up`. Flows are started from the Prefect UI."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from plankseg import serving
+from plankseg.config import Settings, settings
+from plankseg.errors import PlanksegError, ServerError, SettingsError
+from plankseg.rounds.progress import recipe_in_force
+from plankseg.rounds.status import Status, read_status
+from plankseg.storage.store import Store
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one clear line and exit status 1."""
+    try:
+        app()
+    except PlanksegError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False) -> None:
+    """Show images, models, rounds and what is due next."""
+    found = _status(settings())
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        show(found)
+
+
+def _status(surroundings: Settings) -> Status:
+    if not surroundings.store_path.exists():
+        raise SettingsError(f"There is no store at {surroundings.store_path}; set PLANKSEG_STORE or run `make demo`.")
+    store = Store.open(surroundings.store_path)
+    rounds = recipe_in_force(store).rounds
+    return read_status(store, budget=rounds.budget, redrawn_below=rounds.redrawn_below)
+
+
+def show(found: Status) -> None:
+    """Print the tables of models and rounds."""
+    counts = found.images
+    console.print(f"Store {found.store}", highlight=False, soft_wrap=True)
+    console.print(f"Images: {counts.source} source, {counts.pool} pool, {counts.validation} validation")
+    models = Table(title="Models", title_justify="left")
+    for heading in ("round", "model", "side", "epochs", "Dice", "promoted", "why"):
+        models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
+    for model in found.models:
+        models.add_row(
+            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), f"{model.validation_dice:.3f}",
+            "yes" if model.promoted else "no", model.reason,
+        )  # fmt: skip
+    rounds = Table(title="Rounds", title_justify="left")
+    fields = ["round", "proposed", "answered", "accepted", "corrected", "empty", "skipped", "unusable", "quarantined"]
+    for heading in [*fields, "redrawn", "seconds"]:
+        rounds.add_column(heading, justify="right")
+    for row in found.rounds:
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        rounds.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)
+    for table in (models, rounds):
+        if table.row_count:
+            console.print(table)
+    console.print(f"Next: {found.next}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check every part, and name the cure for what is not in order."""
+    from plankseg.doctor import examine
+
+    table = Table()
+    for heading in ("part", "state", "what was seen", "cure"):
+        table.add_column(heading)
+    findings = list(examine(settings()))
+    for finding in findings:
+        table.add_row(finding.part, finding.state, finding.seen, finding.cure)
+    console.print(table)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    directory: Directory = Path("demo"),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of annotation.")] = 2,
+    source: Annotated[Path | None, typer.Option(help="Folder of clean images.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="Folder of images to choose from.")] = None,
+    pool_masks: Annotated[Path | None, typer.Option(help="Masks of the pool, for a simulated person.")] = None,
+) -> None:
+    """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
+    if (source is None) != (pool is None):
+        raise SettingsError("SOURCE and POOL belong together: give both folders, or neither.")
+    folders = {"source": source, "pool": pool, "pool-masks": pool_masks}
+    given = {name: path.expanduser().resolve() for name, path in folders.items() if path}
+    for name, path in given.items():
+        if not path.is_dir():
+            raise SettingsError(f"{name.upper().replace('-', '_')}={path} is not a folder.")
+    directory = directory.resolve()
+    _set_aside_other_run(directory, {name: str(path) for name, path in given.items()})
+    surroundings = serving.Surroundings(directory, serving.free_port(), serving.free_port())
+    options = [part for name, path in given.items() for part in (f"--{name}", str(path))]
+    options += ["--synthetic", str(directory / "images"), "--report", str(directory / "report.html")]
+    with serving.start_prefect(surroundings) as prefect, serving.start_label_studio(surroundings) as label_studio:
+        console.print(f"Prefect UI {surroundings.prefect_url}   Label Studio {surroundings.label_studio_url}")
+        prefect.wait()
+        command = [sys.executable, "-m", "flows.demo", "--rounds", str(rounds), *options]
+        flow = subprocess.Popen(command, env=surroundings.environment(), cwd=serving.ROOT)
+        try:
+            _watch(flow, [prefect, label_studio])
+        finally:
+            if flow.poll() is None:
+                flow.terminate()
+                flow.wait(30)
+    if flow.returncode:
+        raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
+    _conclude(surroundings)
+
+
+def _set_aside_other_run(directory: Path, folders: dict[str, str]) -> None:
+    """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in."""
+    note = directory / "demo.json"
+    if note.exists() and json.loads(note.read_text()) != folders:
+        aside = directory.with_name(f"{directory.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        directory.rename(aside)
+        console.print(f"{directory} held a run on other folders: moved to {aside}.", highlight=False, soft_wrap=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(folders))
+
+
+def _watch(flow: "subprocess.Popen[bytes]", servers: list[serving.Server]) -> None:
+    """Wait for the flows, and say so at once if a server goes away under them."""
+    while flow.poll() is None:
+        for server in servers:
+            code = server.process.poll()
+            if code is not None:
+                raise ServerError(f"{server.name} ended with exit status {code}. The end of its log:\n{server.tail()}")
+        time.sleep(0.2)
+
+
+def _conclude(surroundings: serving.Surroundings) -> None:
+    """Print the rounds, what became of the Dice, and where to look or click."""
+    found = _status(Settings(store=str(surroundings.store)))
+    show(found)
+    first, last = found.models[0], found.models[-1]
+    if len(found.models) > 1:
+        better = "above" if last.validation_dice > first.validation_dice else "NOT above"
+        before, after = first.validation_dice, last.validation_dice
+        console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
+    relative = os.path.relpath(surroundings.directory)
+    console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)
+    if found.rounds and found.rounds[-1].answered < found.rounds[-1].proposed:
+        console.print(
+            f"Round {found.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
+            f"open Label Studio there, project 'plankseg', tab 'Round {found.rounds[-1].round}'."
+        )
+
+
+@app.command()
+def up(
+    directory: Directory = Path("demo"),
+    prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect UI.")] = 4200,
+    label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
+) -> None:
+    """Serve Prefect, a worker with the flows, and Label Studio, in the foreground; Ctrl-C ends all three."""
+    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port)
+    serving.require_free(prefect_port, setting="PREFECT_PORT")
+    serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
+    credentials = serving.ensure_credentials(surroundings.directory)
+    console.print(
+        f"Prefect UI    {surroundings.prefect_url}\n"
+        f"Label Studio  {surroundings.label_studio_url}   {credentials.email}   {credentials.password}\n"
+        f"Store         {surroundings.store}\n"
+        f"Log-in and token are kept in {surroundings.directory / 'credentials.env'} (readable by you alone).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    sys.stdout.flush()
+    honcho = str(Path(sys.executable).parent / "honcho")
+    os.chdir(serving.ROOT)
+    command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
+    os.execve(honcho, command, surroundings.environment())  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Is every part in order, and if not, what cures it?"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from plankseg.config import NetworkConfig, Settings
+from plankseg.errors import LabelStudioError, PlanksegError
+from plankseg.storage.store import Store
+
+ENOUGH_DISK = 5 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part: 'fine', 'absent' (optional, or not started yet) or 'broken', with what was seen and the cure."""
+
+    part: str
+    state: Literal["fine", "absent", "broken"]
+    seen: str
+    cure: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at every part in turn; one that fails does not hide the others."""
+    checks: list[tuple[str, Callable[[Settings], Finding]]] = [
+        ("torch", _torch),
+        ("network", _network),
+        ("ImageNet weights", _imagenet),
+        ("store", _store),
+        ("disk", _disk),
+        ("Prefect", _prefect),
+        ("Label Studio", _label_studio),
+    ]
+    for part, check in checks:
+        try:
+            yield check(settings)
+        except (PlanksegError, ImportError, RuntimeError, OSError) as error:
+            yield Finding(part, "broken", f"{type(error).__name__}: {error}", "run `make setup` again")
+
+
+def _torch(settings: Settings) -> Finding:
+    import torch
+
+    from plankseg.learning.network import choose_device
+
+    device = choose_device(settings.device)
+    return Finding("torch", "fine", f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads")
+
+
+def _network(_: Settings) -> Finding:
+    from plankseg.learning.network import build_network
+
+    network = build_network(NetworkConfig(encoder="resnet18", encoder_weights="none"))
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    return Finding("network", "fine", f"U-Net on resnet18 builds, {millions:.1f} M parameters")
+
+
+def _imagenet(_: Settings) -> Finding:
+    from plankseg.errors import WeightsError
+    from plankseg.learning.network import build_network
+
+    try:
+        build_network(NetworkConfig())
+    except WeightsError as error:
+        return Finding("ImageNet weights", "absent", "not here", str(error))
+    return Finding("ImageNet weights", "fine", "resnet34 found")
+
+
+def _store(settings: Settings) -> Finding:
+    path = settings.store_path
+    if not path.exists():
+        return Finding(
+            "store", "absent", f"{path} does not exist", "it is made by the first ingest; or set PLANKSEG_STORE"
+        )
+    counts = Store.open(path).catalogue.counts()
+    return Finding("store", "fine", f"{path}: {counts or 'no images yet'}")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.store_path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    seen = f"{free / 2**30:.1f} GiB free at {folder}"
+    if free < ENOUGH_DISK:
+        return Finding("disk", "broken", seen, "free some space: checkpoints and masks need about 5 GiB")
+    return Finding("disk", "fine", seen)
+
+
+def _prefect(_: Settings) -> Finding:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return Finding(
+            "Prefect", "absent", "PREFECT_API_URL is not set", "run `make up`, or set it to your server's /api"
+        )
+    try:
+        version = httpx.get(f"{url}/admin/version", timeout=5).raise_for_status().json()
+    except httpx.HTTPError as error:
+        return Finding("Prefect", "broken", f"{url}: {error}", "run `make up`, or correct PREFECT_API_URL")
+    return Finding("Prefect", "fine", f"{version} at {url}")
+
+
+def _label_studio(settings: Settings) -> Finding:
+    from plankseg.rounds.answering import connect
+
+    if settings.label_studio_token is None:
+        return Finding(
+            "Label Studio",
+            "absent",
+            "PLANKSEG_LABEL_STUDIO_TOKEN is not set",
+            "run `make up`, or copy a token of yours",
+        )
+    try:
+        connect(settings)
+    except LabelStudioError as error:
+        return Finding("Label Studio", "broken", str(error), "run `make up`, or correct address and token")
+    here = (Path.cwd() / ".env").exists()
+    return Finding("Label Studio", "fine", f"{settings.label_studio_url}{' (.env read)' if here else ''}")

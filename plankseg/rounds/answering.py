@@ -1,0 +1,119 @@
+"""How do the proposed images reach a person, and the person's answers the label store?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from plankseg.config import Settings
+from plankseg.errors import LabelStudioAuthError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
+from plankseg.imaging.reading import encode_grey
+from plankseg.labelling.client import LabelStudio, LabelStudioClient
+from plankseg.labelling.pulling import pull_round
+from plankseg.labelling.pushing import PushItem, PushReport, push_round
+from plankseg.labelling.tasks import Answer
+from plankseg.storage.labels import LabelRow
+from plankseg.storage.proposals import ProposalRow
+from plankseg.storage.store import Store
+
+LABELING_CONFIG = Path(__file__).resolve().parents[2] / "label_studio" / "labeling_config.xml"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one look at Label Studio brought: new versions of answers, and how many images are still open."""
+
+    new: int
+    answered: int
+    open: int
+    quarantined: tuple[str, ...]
+
+
+def connect(settings: Settings) -> LabelStudio:
+    """The Label Studio of the settings, checked: it answers and takes our token.
+
+    Raises:
+        LabelStudioAuthError: no token, or a refused one.
+        LabelStudioDownError: nobody answers at the address.
+    """
+    if settings.label_studio_token is None:
+        raise LabelStudioAuthError(
+            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
+        )
+    client = LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
+    client.check()
+    return client
+
+
+def project_of(label_studio: LabelStudio, settings: Settings) -> int:
+    """The project of the settings, made from `label_studio/labeling_config.xml` if it is missing."""
+    return label_studio.ensure_project(settings.project, LABELING_CONFIG.read_text(encoding="utf-8"))
+
+
+def push(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> PushReport:
+    """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is."""
+    answered = {row.image_id for row in store.labels.answered(round_number)}
+    rows = [row for row in store.proposals.chosen(round_number) if row.image_id not in answered]
+    items = [
+        PushItem(
+            image_id=row.image_id,
+            png=encode_grey(store.catalogue.load(row.image_id)),
+            premask=_premask(store, row),
+            model_id=row.model_id,
+            score=row.uncertainty,
+            taxon=store.catalogue.row(row.image_id).taxon,
+        )
+        for row in rows
+    ]
+    return push_round(label_studio, project, items, round=round_number)
+
+
+def collect(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> Collected:
+    """Take every answer of a round into the label store; each version of an answer once.
+
+    A malformed answer is quarantined alone, with its reason; the others go on.
+    """
+    rows = {row.image_id: row for row in store.proposals.chosen(round_number)}
+    premasks = {image_id: _premask(store, row) for image_id, row in rows.items()}
+    images = {image_id: store.catalogue.row(image_id) for image_id in rows}
+    pulled = pull_round(
+        label_studio,
+        project,
+        round=round_number,
+        shape_of=lambda image_id: (images[image_id].height, images[image_id].width),
+        premask_of=lambda image_id: premasks[image_id],
+    )
+    answers = [answer for answer in pulled.answers if answer.image_id in rows]
+    labels = [_label(store, answer, rows[answer.image_id], premasks[answer.image_id]) for answer in answers]
+    new = store.labels.add(labels)
+    answered = {row.image_id for row in store.labels.answered(round_number)} & rows.keys()
+    reasons = tuple(answer.reason or "" for answer in answers if answer.status == "quarantined")
+    return Collected(new=new, answered=len(answered), open=len(rows) - len(answered), quarantined=reasons)
+
+
+def _premask(store: Store, row: ProposalRow) -> Mask | None:
+    return None if row.premask_sha is None else decode_mask(store.blobs.get(row.premask_sha, "png"))
+
+
+def _label(store: Store, answer: Answer, row: ProposalRow, before: Mask | None) -> LabelRow:
+    """The row of one answer; its mask is in the store before the row that names it."""
+    mask = answer.mask
+    comparable = mask is not None and before is not None
+    return LabelRow(
+        image_id=answer.image_id,
+        mask_sha=None if mask is None else store.blobs.put(encode_mask(mask), "png"),
+        pixel_sha=None if mask is None else pixel_sha(mask),
+        round=answer.round,
+        origin=answer.origin,
+        status=answer.status,
+        reason=answer.reason,
+        annotator=answer.annotator,
+        seconds=answer.seconds,
+        premask_sha=row.premask_sha,
+        model_id=row.model_id,
+        dice_to_premask=dice(mask, before) if comparable else None,  # type: ignore[arg-type]
+        changed_px=changed_pixels(mask, before) if comparable else None,  # type: ignore[arg-type]
+        ls_task=answer.task_id,
+        ls_annotation=answer.annotation_id,
+        answered_at=answer.updated_at,
+    )

@@ -1,0 +1,213 @@
+"""How does a model come from the store? Model 0 from the source, model n with the corrections of rounds 1 to n."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from plankseg.config import Recipe, Settings
+from plankseg.errors import TrainingError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import decode_mask
+from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bootstrap, score_images
+from plankseg.learning.network import build_network, choose_device
+from plankseg.learning.predicting import predict
+from plankseg.learning.training import EpochReport, Example, TrainedModel, train
+from plankseg.storage.labels import LabelRow
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained and judged on, frozen at one version of the label table."""
+
+    examples: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    validation_set: str
+    labels: Mapping[str, LabelRow]
+    data_version: int
+
+    @property
+    def corrections(self) -> int:
+        """How many of the examples a person answered."""
+        return sum(self.labels[example.image_id].ls_annotation is not None for example in self.examples)
+
+    def fingerprint(self, recipe: Recipe, round_number: int) -> str:
+        """Names the folder of checkpoints: the same data, recipe and round resume the same training."""
+        parts = [recipe.model_dump_json(), str(round_number)]
+        parts += [f"{e.image_id}:{self.labels[e.image_id].pixel_sha}" for e in (*self.examples, *self.validation)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet:
+    """Collect the usable labels: source masks weigh 1, answers of rounds 1 to n weigh `correction_weight`.
+
+    The validation images, which are never trained on, are those of the validation set; where there is none, a fixed
+    share of the source, drawn by a hash of the image so that it is the same in every round.
+
+    Raises:
+        TrainingError: nothing usable to train on.
+    """
+    version = store.labels.version()
+    labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
+    validation_ids = set(store.catalogue.ids("validation")) & labels.keys()
+    name = f"validation set ({len(validation_ids)} images)"
+    source = sorted(set(store.catalogue.ids("source")) & labels.keys() - validation_ids)
+    corrected = sorted(
+        image_id
+        for image_id, row in labels.items()
+        if row.ls_annotation is not None and 1 <= row.round <= round_number and image_id not in validation_ids
+    )
+    if not validation_ids:
+        validation_ids = _holdout(source, recipe.training.holdout_fraction)
+        name = f"holdout of the source ({len(validation_ids)} images)"
+    weight = recipe.training.correction_weight
+    examples = [Example(i, 1.0) for i in source if i not in validation_ids and labels[i].ls_annotation is None]
+    examples += [Example(i, weight) for i in corrected]
+    if not examples or not validation_ids:
+        raise TrainingError(
+            f"{len(examples)} images to train on and {len(validation_ids)} to validate with; ingest a source of at "
+            "least 20 clean images and look at the reasons why masks were rejected."
+        )
+    return TrainingSet(tuple(examples), tuple(Example(i, 1.0) for i in sorted(validation_ids)), name, labels, version)
+
+
+def _holdout(source: Iterable[str], fraction: float) -> set[str]:
+    """The same share of the source every time: an image belongs to it by its own hash, whatever else there is."""
+    bound = int(fraction * 2**32)
+    held = {i for i in source if int(hashlib.sha256(f"holdout {i}".encode()).hexdigest()[:8], 16) < bound}
+    return held or set(sorted(source)[:1])
+
+
+def mask_loader(store: Store, labels: Mapping[str, LabelRow]) -> Callable[[str], Mask]:
+    """A function that reads the mask of an image from the store."""
+
+    def load_mask(image_id: str) -> Mask:
+        sha = labels[image_id].mask_sha
+        assert sha is not None, "usable labels have a mask"
+        return decode_mask(store.blobs.get(sha, "png"))
+
+    return load_mask
+
+
+def fit(
+    store: Store,
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    round_number: int,
+    report: Callable[[EpochReport], None] = lambda _: None,
+) -> ModelRow:
+    """Train model n, judge it against the active one and commit it; if it is there already, return it.
+
+    A training that was killed goes on where its last epoch ended.
+
+    Raises:
+        TrainingError: nothing to train on, or the loss is no longer finite.
+        WeightsError: the encoder's weights cannot be had.
+    """
+    there = store.models.of_round(round_number)
+    if there is not None:
+        return there
+    active = store.models.active()
+    data = training_set(store, recipe, round_number)
+    load_mask = mask_loader(store, data.labels)
+    start = None
+    if active is not None and recipe.training.warm_start:
+        start = store.blobs.get(active.model_id, "safetensors")
+    model = train(
+        data.examples,
+        data.validation,
+        load=store.catalogue.load,
+        load_mask=load_mask,
+        recipe=recipe,
+        round_number=round_number,
+        start=start,
+        work_dir=store.work_dir(f"train-{round_number}-{data.fingerprint(recipe, round_number)}"),
+        device=settings.device,
+        report=report,
+    )
+    promoted, reason = _judge(store, active, model, data, settings)
+    row = _record(model, data, recipe, round_number=round_number, active=active, promoted=promoted, reason=reason)
+    store.blobs.put(model.weights, "safetensors")
+    store.models.commit(row)
+    return store.models.of_round(round_number) or row
+
+
+def _judge(
+    store: Store, active: ModelRow | None, model: TrainedModel, data: TrainingSet, settings: Settings
+) -> tuple[bool, str]:
+    """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %)."""
+    if active is None:
+        return True, "the first model"
+    before = evaluate(store, active, data, settings)
+    ids = sorted(before.dice)
+    difference = paired_bootstrap(
+        np.array([model.scores.dice[i] for i in ids]),
+        np.array([before.dice[i] for i in ids]),
+        rng=np.random.default_rng(0),
+    )
+    worse = difference.high < 0
+    verdict = "significantly worse than" if worse else "not significantly worse than"
+    reason = (
+        f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
+        f"{verdict} model {active.round}"
+    )
+    return not worse, reason
+
+
+def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
+    """Dice and IoU of a stored model per validation image, at native size."""
+    recipe = Recipe.model_validate_json(row.recipe)
+    device = choose_device(settings.device)
+    network = build_network(recipe.network, weights=store.blobs.get(row.model_id, "safetensors")).to(device)
+    ids = [example.image_id for example in data.validation]
+    greys = [store.catalogue.load(image_id) for image_id in ids]
+    load_mask = mask_loader(store, data.labels)
+    predictions = predict(network, greys, side_px=row.side_px, device=device)
+    return score_images(ids, [p >= 0.5 for p in predictions], [load_mask(image_id) for image_id in ids])
+
+
+def _record(
+    model: TrainedModel,
+    data: TrainingSet,
+    recipe: Recipe,
+    *,
+    round_number: int,
+    active: ModelRow | None,
+    promoted: bool,
+    reason: str,
+) -> ModelRow:
+    dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
+    iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
+    low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
+    metrics = {
+        "dice": float(dice.mean()),
+        "dice_interval": [low, high],
+        "iou": float(iou.mean()),
+        "best_epoch": model.best_epoch,
+        "examples": len(data.examples),
+        "corrections": data.corrections,
+        "loss": [epoch.loss for epoch in model.history],
+        "validation_dice": [epoch.validation_dice for epoch in model.history],
+        "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
+    }
+    return ModelRow(
+        model_id=hashlib.sha256(model.weights).hexdigest(),
+        parent=active.model_id if active else None,
+        round=round_number,
+        recipe=recipe.model_dump_json(),
+        data_version=data.data_version,
+        side_px=model.side_px,
+        epochs=model.epochs,
+        validation_dice=float(dice.mean()),
+        validation_set=data.validation_set,
+        metrics=json.dumps(metrics, sort_keys=True),
+        promoted=promoted,
+        reason=reason,
+        created_at=datetime.now(UTC),
+    )

@@ -1,0 +1,251 @@
+"""How do files become catalogue rows, and clean images automatic masks?"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
+from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.masks import encode_mask, pixel_sha
+from plankseg.imaging.reading import read_grey
+from plankseg.imaging.threshold import automatic_mask
+from plankseg.storage.catalogue import ImageRow
+from plankseg.storage.labels import LabelRow
+from plankseg.storage.store import Store
+
+Role = Literal["source", "pool", "validation"]
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+VALIDATION = "a validation image"
+CHUNK = 500  # rows per commit: a kill loses at most the work on these
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was left out, or an image without an automatic mask, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class IngestReport:
+    """What an ingest did. `added` counts new images, `known` those that were there already."""
+
+    role: Role
+    added: int = 0
+    known: int = 0
+    masks: int = 0
+    ignored: int = 0
+    rejected: list[Problem] = field(default_factory=list)
+    maskless: list[Problem] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line for a log."""
+        return (
+            f"{self.role}: {self.added} new images, {self.known} known, {self.masks} masks, "
+            f"{len(self.maskless)} without, {len(self.rejected)} files rejected, {self.ignored} ignored"
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One readable file: its catalogue row and, where its role asks for one, its label and mask."""
+
+    image: ImageRow
+    label: LabelRow | None
+    mask: Mask | None
+
+
+def ingest_folder(
+    store: Store,
+    folder: Path,
+    *,
+    role: Role,
+    dataset: str | None = None,
+    masks: Path | None = None,
+    max_pixels: int = 64_000_000,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> IngestReport:
+    """Put every image below a folder into the catalogue; doing it again adds only what is new.
+
+    Source images get an automatic mask, or a recorded reason for having none. With `masks`, a folder of pictures of
+    the same relative names, these masks are taken as given. A file that cannot be read is reported, the rest goes on.
+
+    Raises:
+        SettingsError: no such folder, or not one image file in it.
+    """
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is not a folder; give the folder that holds the images of the {role}.")
+    if masks is not None:
+        masks = masks.expanduser().resolve()
+    report = IngestReport(role)
+    files = _image_files(folder, report)
+    if not files:
+        raise SettingsError(f"{folder} has no image files ({', '.join(sorted(SUFFIXES))}); is it the right folder?")
+    seen = dict.fromkeys(store.catalogue.ids(role), f"an image of the {role}")
+    if role == "pool":
+        seen |= dict.fromkeys(store.catalogue.ids("validation"), VALIDATION)
+    already = set(seen)
+
+    def read(path: Path) -> "_Read | Problem | str":
+        return _read(path, folder=folder, role=role, dataset=dataset or folder.name, masks=masks,
+                     max_pixels=max_pixels, known=already)  # fmt: skip
+
+    done = 0
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        for chunk in _chunks(files, CHUNK):
+            fresh: list[_Read] = []
+            for path, result in zip(chunk, threads.map(read, chunk), strict=True):
+                done += 1
+                image_id = result.image.image_id if isinstance(result, _Read) else result
+                if isinstance(result, Problem):
+                    report.rejected.append(result)
+                elif isinstance(image_id, str) and image_id in seen:
+                    _count_known(report, path, image_id, seen, already)
+                elif isinstance(result, _Read):
+                    seen[result.image.image_id] = str(path)
+                    fresh.append(result)
+                if on_progress is not None:
+                    on_progress(done, len(files))
+            _commit(store, fresh, report)
+    return report
+
+
+def _count_known(report: IngestReport, path: Path, image_id: str, seen: dict[str, str], already: set[str]) -> None:
+    """Tell apart a file ingested before, the same bytes twice in this folder, and a validation image in the pool."""
+    if image_id in already and seen[image_id] != VALIDATION:
+        report.known += 1
+    else:
+        report.rejected.append(Problem(str(path), f"same bytes as {seen[image_id]}; left out"))
+
+
+def _image_files(folder: Path, report: IngestReport) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    report.ignored = len(files) - len(images)
+    return images
+
+
+def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    iterator = iter(files)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _read(
+    path: Path, *, folder: Path, role: Role, dataset: str, masks: Path | None, max_pixels: int, known: set[str]
+) -> _Read | Problem | str:
+    """Read one file: what it is worth, why it is rejected, or the id under which it is known already."""
+    try:
+        data = path.read_bytes()
+        image_id = hashlib.sha256(data).hexdigest()
+        if image_id in known:
+            return image_id
+        grey = read_grey(data, max_pixels=max_pixels)
+        now = datetime.now(UTC)
+        label, mask = _label(path, image_id, grey, folder=folder, role=role, masks=masks, now=now)
+    except (ImageReadError, MaskShapeError, OSError) as error:
+        return Problem(str(path), str(error))
+    image = ImageRow(
+        image_id=image_id,
+        uri=path.as_uri(),
+        dataset=dataset,
+        role=role,
+        taxon=path.parent.name if path.parent != folder else None,
+        width=grey.shape[1],
+        height=grey.shape[0],
+        external_id=path.stem,
+        instrument_area_px=None,
+        added_at=now,
+    )
+    return _Read(image, label, mask)
+
+
+def _label(
+    path: Path, image_id: str, grey: Grey, *, folder: Path, role: Role, masks: Path | None, now: datetime
+) -> tuple[LabelRow | None, Mask | None]:
+    """The label an image comes with: handed in beside it, or made from a clean image; the pool has none."""
+    if masks is not None:
+        given = _given_mask(masks, path.relative_to(folder), grey)
+        return _row(image_id, "given", mask=given, reason=None, at=now), given
+    if role != "source":
+        return None, None
+    made = automatic_mask(grey)
+    return _row(image_id, "threshold", mask=made.mask, reason=made.reason, at=now), made.mask
+
+
+def _row(
+    image_id: str, origin: Literal["given", "threshold"], *, mask: Mask | None, reason: str | None, at: datetime
+) -> LabelRow:
+    """A label that no person answered: usable if there is a mask, else unusable for the recorded reason."""
+    return LabelRow(
+        image_id=image_id,
+        mask_sha=None if mask is None else hashlib.sha256(encode_mask(mask)).hexdigest(),
+        pixel_sha=None if mask is None else pixel_sha(mask),
+        round=0,
+        origin=origin,
+        status="unusable" if mask is None else "usable",
+        reason=reason,
+        annotator=None,
+        seconds=None,
+        premask_sha=None,
+        model_id=None,
+        dice_to_premask=None,
+        changed_px=None,
+        ls_task=None,
+        ls_annotation=None,
+        answered_at=at,
+    )
+
+
+def _given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
+    """The mask handed in for an image: same name, same size, two values.
+
+    Raises:
+        ImageReadError: there is none, or it has more than two values.
+        MaskShapeError: it has another size than the image.
+    """
+    found = sorted(masks.joinpath(name).parent.glob(f"{_glob_escape(name.stem)}.*"))
+    if not found:
+        raise ImageReadError(f"No mask for {name} in {masks}; add one of the same name or take the image out.")
+    pixels = read_grey(found[0].read_bytes())
+    if pixels.shape != grey.shape:
+        raise MaskShapeError(f"Mask {found[0]} is {_size(pixels)} but its image is {_size(grey)}; left out.")
+    values = np.unique(pixels)
+    if len(values) > 2:
+        raise ImageReadError(
+            f"Mask {found[0]} has {len(values)} grey values; a mask has two. Save it as a lossless PNG."
+        )
+    return pixels > (int(values[0]) + int(values[-1])) / 2 if len(values) == 2 else pixels > 0
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
+def _size(pixels: Grey) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def _commit(store: Store, fresh: list[_Read], report: IngestReport) -> None:
+    """Write blobs first, then labels, then the catalogue: an image that is listed has everything it needs."""
+    for read in fresh:
+        if read.mask is not None:
+            store.blobs.put(encode_mask(read.mask), "png")
+    labels = [read.label for read in fresh if read.label is not None]
+    if labels:
+        store.labels.add(labels)
+    report.added += store.catalogue.add([read.image for read in fresh])
+    report.masks += sum(label.status == "usable" for label in labels)
+    paths = {read.image.image_id: read.image.uri for read in fresh}
+    report.maskless += [
+        Problem(paths[label.image_id], label.reason or "") for label in labels if label.status != "usable"
+    ]

@@ -1,0 +1,94 @@
+"""Where does the loop stand, and what is due next? Derived from the tables, never stored a second time."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plankseg.config import Recipe
+from plankseg.storage.store import Store
+
+Step = Literal["ingest", "pretrain", "propose", "annotate", "retrain", "finished"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the tables say.
+
+    `round` is the last one that was proposed (0 before the first); `chosen` are its images in the order they were
+    proposed; `answered` those of them that a person dealt with in any way; `trained` is True once its model exists.
+    """
+
+    source: int
+    pool_left: int
+    active_model: str | None
+    round: int
+    chosen: tuple[str, ...]
+    answered: frozenset[str]
+    trained: bool
+
+    @property
+    def unanswered(self) -> int:
+        """Images of the current round that nobody dealt with yet."""
+        return len(self.chosen) - len(self.answered)
+
+
+def look(store: Store) -> Progress:
+    """Read the tables and say where the loop stands."""
+    rounds = store.proposals.rounds()
+    current = max(rounds, default=0)
+    chosen = tuple(row.image_id for row in store.proposals.chosen(current)) if current else ()
+    answered = (
+        frozenset(row.image_id for row in store.labels.answered(current)) & set(chosen) if current else frozenset()
+    )
+    active = store.models.active()
+    return Progress(
+        source=store.catalogue.counts().get("source", 0),
+        pool_left=len(choosable(store)),
+        active_model=active.model_id if active else None,
+        round=current,
+        chosen=chosen,
+        answered=answered,
+        trained=store.models.of_round(current) is not None,
+    )
+
+
+def recipe_in_force(store: Store) -> Recipe:
+    """The recipe the active model was trained with, which later steps go on with; the defaults before there is one."""
+    active = store.models.active()
+    return Recipe.model_validate_json(active.recipe) if active else Recipe()
+
+
+def choosable(store: Store) -> list[str]:
+    """Ids of the pool that may be proposed: never proposed before, never answered by hand, in no validation set."""
+    taken = store.proposals.chosen_ids() | store.labels.hand_labelled_ids()
+    return sorted(set(store.catalogue.ids("pool")) - taken)
+
+
+def due(progress: Progress, *, budget: int) -> Step:
+    """The one step that brings the loop forward."""
+    if progress.active_model is None:
+        return "pretrain" if progress.source else "ingest"
+    if progress.round and not progress.trained:
+        return "annotate" if progress.unanswered else "retrain"
+    if progress.round >= budget or not progress.pool_left:
+        return "finished"
+    return "propose"
+
+
+def describe(progress: Progress, *, budget: int) -> str:
+    """What is due next, in words for a person."""
+    n = progress.round
+    match due(progress, budget=budget):
+        case "ingest":
+            return "Ingest a source and a pool: run the flow 'ingest'."
+        case "pretrain":
+            return "Train model 0 on the source: run the flow 'pretrain'."
+        case "propose":
+            return f"Propose round {n + 1}: run the flow 'advance'."
+        case "annotate":
+            return f"Round {n}: correct {progress.unanswered} of {len(progress.chosen)} images in Label Studio."
+        case "retrain":
+            return f"Round {n}: retrain on the corrections: run the flow 'advance'."
+        case "finished" if n >= budget:
+            return f"Finished: all {budget} rounds are done."
+        case _:
+            return f"Finished: the pool is exhausted after {n} rounds; ingest more images to go on."

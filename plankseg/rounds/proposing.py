@@ -1,0 +1,117 @@
+"""Which images does a person get next, and with which pre-masks?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from plankseg.config import Recipe, Settings
+from plankseg.errors import EmptyPoolError, TrainingError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import encode_mask
+from plankseg.learning.network import build_network, choose_device
+from plankseg.querying.manifest import Manifest
+from plankseg.querying.scoring import Looked, look, score
+from plankseg.querying.selectors import PoolScores, Selection, select
+from plankseg.rounds.progress import choosable
+from plankseg.storage.models import ModelRow
+from plankseg.storage.proposals import ProposalRow
+from plankseg.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A round's images in the order of falling uncertainty, with what the person is shown."""
+
+    round: int
+    model: ModelRow
+    images: tuple[Looked, ...]
+    pool_size: int
+    scored: int
+
+
+def propose(
+    store: Store,
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    round_number: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Proposal:
+    """Draw candidate batches, score their union with the active model, keep the best batch, and commit all of it.
+
+    Deterministic: the same store, recipe and round give the same proposal, so a kill before the commit costs time only.
+    If the round was proposed already, its images are looked at again and nothing is written.
+
+    Raises:
+        TrainingError: there is no model yet.
+        EmptyPoolError: nothing is left to propose.
+    """
+    model = store.models.active()
+    if model is None:
+        raise TrainingError("There is no model yet; run the flow 'pretrain' before 'propose'.")
+    trained_as = Recipe.model_validate_json(model.recipe)
+    device = choose_device(settings.device)
+    network = build_network(trained_as.network, weights=store.blobs.get(model.model_id, "safetensors")).to(device)
+    pool = choosable(store)
+
+    def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
+        return score(network, image_ids, store.catalogue.load, query=recipe.query, side_px=model.side_px,
+                     device=device, on_progress=on_progress)  # fmt: skip
+
+    if round_number in store.proposals.rounds():
+        chosen = [row.image_id for row in store.proposals.chosen(round_number)]
+        selection = None
+    else:
+        if not pool:
+            raise EmptyPoolError("No image of the pool is left to propose; ingest more, or finish the training.")
+        rng = np.random.default_rng([recipe.query.seed, round_number])
+        selection = select(recipe.query, PoolScores(pool, score_ids), rng)
+        chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
+    looked = tuple(
+        look(network, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px, device=device)
+    )
+    if selection is not None:
+        _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=len(pool))
+    return Proposal(round_number, model, looked, len(pool), len(selection.scores) if selection else 0)
+
+
+def premask(looked: Looked) -> Mask:
+    """The mask that the person is shown: where the mean of the views is at least one half."""
+    return looked.probability >= 0.5
+
+
+def _commit(
+    store: Store,
+    recipe: Recipe,
+    selection: Selection,
+    looked: Sequence[Looked],
+    *,
+    model: ModelRow,
+    round_number: int,
+    pool_size: int,
+) -> None:
+    """Write pre-masks and manifest, then one commit with a row for every image of every candidate batch."""
+    manifest = Manifest.of(
+        selection, query=recipe.query, round_number=round_number, model_id=model.model_id, pool_size=pool_size
+    )
+    manifest_sha = store.blobs.put(manifest.to_json(), "json")
+    premasks = {one.image_id: store.blobs.put(encode_mask(premask(one)), "png") for one in looked}
+    order = {one.image_id: place for place, one in enumerate(looked)}
+    rows = [
+        ProposalRow(
+            round=round_number,
+            image_id=image_id,
+            uncertainty=selection.scores[image_id],
+            batch=batch,
+            chosen=batch == selection.batch,
+            control=False,
+            premask_sha=premasks[image_id] if batch == selection.batch else None,
+            model_id=model.model_id,
+            seed=recipe.query.seed,
+            manifest_sha=manifest_sha,
+        )
+        for batch, image_ids in enumerate(selection.batches)
+        for image_id in sorted(image_ids, key=lambda i: (order.get(i, len(order)), i))
+    ]
+    store.proposals.commit(round_number, rows)

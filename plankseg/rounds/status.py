@@ -1,0 +1,121 @@
+"""What does a person want to know about a store at a glance? The object behind `plankseg status --json`."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from pydantic import BaseModel
+
+from plankseg.rounds.progress import describe, look
+from plankseg.storage.labels import LabelRow
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+
+class ImageCounts(BaseModel):
+    """Images per role."""
+
+    source: int
+    pool: int
+    validation: int
+
+
+class ModelStatus(BaseModel):
+    """One model: what it was trained as, how it fared, whether it became the active one and why."""
+
+    id: str
+    round: int
+    side_px: int
+    epochs: int
+    validation_dice: float
+    validation_set: str
+    promoted: bool
+    reason: str
+
+
+class RoundStatus(BaseModel):
+    """One round: what became of its images. `redrawn` are usable answers whose Dice to the pre-mask is low."""
+
+    round: int
+    proposed: int
+    answered: int
+    accepted: int
+    corrected: int
+    drawn: int
+    empty: int
+    skipped: int
+    unusable: int
+    quarantined: int
+    redrawn: int
+    seconds: float | None
+    model: str | None
+
+
+class Status(BaseModel):
+    """Images, models, rounds, and what is due next."""
+
+    store: str
+    images: ImageCounts
+    models: list[ModelStatus]
+    rounds: list[RoundStatus]
+    next: str
+
+
+def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
+    """Derive the status from the tables."""
+    models = store.models.all()
+    by_round = {model.round: model for model in models}
+    counts = store.catalogue.counts()
+    return Status(
+        store=str(store.location),
+        images=ImageCounts(**{role: counts.get(role, 0) for role in ImageCounts.model_fields}),
+        models=[_model(model) for model in models],
+        rounds=[
+            _round(store, n, model=by_round.get(n), redrawn_below=redrawn_below)
+            for n in sorted(store.proposals.rounds())
+        ],
+        next=describe(look(store), budget=budget),
+    )
+
+
+def _model(row: ModelRow) -> ModelStatus:
+    return ModelStatus(
+        id=row.model_id,
+        round=row.round,
+        side_px=row.side_px,
+        epochs=row.epochs,
+        validation_dice=round(row.validation_dice, 4),
+        validation_set=row.validation_set,
+        promoted=row.promoted,
+        reason=row.reason,
+    )
+
+
+def _round(store: Store, n: int, *, model: ModelRow | None, redrawn_below: float) -> RoundStatus:
+    chosen = {row.image_id for row in store.proposals.chosen(n)}
+    answers = [row for row in store.labels.answered(n) if row.image_id in chosen]
+    usable = [row for row in answers if row.status == "usable"]
+    seconds = [row.seconds for row in answers if row.seconds is not None and row.status == "usable"]
+    return RoundStatus(
+        round=n,
+        proposed=len(chosen),
+        answered=len(answers),
+        accepted=_count(usable, "accepted"),
+        corrected=_count(usable, "corrected"),
+        drawn=_count(usable, "drawn"),
+        empty=_count(usable, "empty"),
+        skipped=sum(row.status == "skipped" for row in answers),
+        unusable=sum(row.status == "unusable" for row in answers),
+        quarantined=sum(row.status == "quarantined" for row in answers),
+        redrawn=sum(was_redrawn(row, below=redrawn_below) for row in usable),
+        seconds=round(median(seconds), 1) if seconds else None,
+        model=model.model_id if model else None,
+    )
+
+
+def _count(rows: Sequence[LabelRow], origin: str) -> int:
+    return sum(row.origin == origin for row in rows)
+
+
+def was_redrawn(row: LabelRow, *, below: float) -> bool:
+    """True if the person had to draw the mask anew: there was no pre-mask, or the answer is far from it."""
+    return row.dice_to_premask is None or row.dice_to_premask < below

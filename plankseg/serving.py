@@ -1,0 +1,220 @@
+"""How are Prefect and Label Studio started on this machine, and stopped again?
+
+Everything a run leaves behind lies in one working directory: `store`, `prefect`, `label-studio`, `logs` and
+`credentials.env`. Servers bind 127.0.0.1 only, and only processes that we started are ended.
+"""
+
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from plankseg.errors import ServerError
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A person's log-in and the token that plankseg itself uses."""
+
+    email: str
+    password: str
+    token: str
+
+
+def ensure_credentials(directory: Path) -> Credentials:
+    """The log-in of this working directory: drawn at the first start, kept in a file of mode 0600."""
+    path = directory / "credentials.env"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        text = (
+            "LABEL_STUDIO_USERNAME=admin@plankseg.local\n"
+            f"LABEL_STUDIO_PASSWORD={secrets.token_urlsafe(12)}\n"
+            f"PLANKSEG_LABEL_STUDIO_TOKEN={secrets.token_hex(20)}\n"
+        )
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        part.rename(path)
+    entries = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    try:
+        return Credentials(
+            email=entries["LABEL_STUDIO_USERNAME"],
+            password=entries["LABEL_STUDIO_PASSWORD"],
+            token=entries["PLANKSEG_LABEL_STUDIO_TOKEN"],
+        )
+    except KeyError as error:
+        raise ServerError(f"{path} has no {error}; remove the file and Label Studio's folder beside it.") from error
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free(port: int, *, setting: str) -> None:
+    """Raise ServerError if somebody listens on the port: Label Studio would silently take the next one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServerError(
+                f"Port {port} is taken; stop what listens there or choose another by {setting}."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The addresses of one working directory, and the environment that its flows run in."""
+
+    directory: Path
+    prefect_port: int
+    label_studio_port: int
+
+    @property
+    def prefect_url(self) -> str:
+        """Address of the Prefect UI."""
+        return f"http://{HOST}:{self.prefect_port}"
+
+    @property
+    def label_studio_url(self) -> str:
+        """Address of Label Studio."""
+        return f"http://{HOST}:{self.label_studio_port}"
+
+    @property
+    def store(self) -> Path:
+        """Folder of the label store."""
+        return self.directory / "store"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that servers, flows and the command line need, on top of this process's own."""
+        credentials = ensure_credentials(self.directory)
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONUNBUFFERED": "1",
+            "PLANKSEG_DIR": str(self.directory),
+            "PLANKSEG_HOME": str(ROOT),
+            "PLANKSEG_STORE": str(self.store),
+            "PLANKSEG_LABEL_STUDIO_URL": self.label_studio_url,
+            "PLANKSEG_LABEL_STUDIO_TOKEN": credentials.token,
+            "LABEL_STUDIO_PORT": str(self.label_studio_port),
+            "PREFECT_PORT": str(self.prefect_port),
+            "PREFECT_HOME": str(self.directory / "prefect"),
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            "DO_NOT_TRACK": "1",
+            "NO_ALBUMENTATIONS_UPDATE": "1",
+        }
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this child when its parent is killed, so that a killed demo leaves no server behind."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+class Server:
+    """One server process of ours, with its log; a context manager that ends the whole process group."""
+
+    def __init__(
+        self, name: str, command: list[str], *, health: str, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.health = health
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def is_healthy(self) -> bool:
+        """True if the server answers its health address with 200."""
+        try:
+            return httpx.get(self.health, timeout=5, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Block until the server answers; ServerError with the end of its log if it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not self.is_healthy():
+            code = self.process.poll()
+            if code is not None or time.monotonic() > deadline:
+                what = f"ended with exit status {code}" if code is not None else f"did not answer in {timeout_s:.0f} s"
+                raise ServerError(f"{self.name} {what}. The end of {self.log}:\n{self.tail()}")
+            time.sleep(0.3)
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of the server's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End the server's process group: politely, and after 15 s by force."""
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is not None:
+                break
+            os.killpg(self.process.pid, signal_number)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_prefect(surroundings: Surroundings) -> Server:
+    """Start a Prefect server (API and UI) on loopback."""
+    require_free(surroundings.prefect_port, setting="PREFECT_PORT")
+    prefect = str(Path(sys.executable).parent / "prefect")
+    port = str(surroundings.prefect_port)
+    return Server(
+        "Prefect",
+        [prefect, "server", "start", "--host", HOST, "--port", port],
+        health=f"{surroundings.prefect_url}/api/health",
+        log=surroundings.directory / "logs" / "prefect.log",
+        environment=surroundings.environment(),
+    )
+
+
+def start_label_studio(surroundings: Surroundings) -> Server:
+    """Start Label Studio on loopback, with the log-in of the working directory."""
+    require_free(surroundings.label_studio_port, setting="LABEL_STUDIO_PORT")
+    return Server(
+        "Label Studio",
+        ["bash", str(ROOT / "label_studio" / "serve.sh")],
+        health=f"{surroundings.label_studio_url}/health",
+        log=surroundings.directory / "logs" / "label-studio.log",
+        environment=surroundings.environment(),
+    )
