@@ -5,9 +5,7 @@ that reads back to the same float. `replay` makes the choice again from the reco
 model and without the images; to make the draw itself again, call `draw_batches` on the same pool with `draw_rng`.
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import FiniteFloat, ValidationError
@@ -21,13 +19,12 @@ from plankseg.querying.views import views_of
 class Manifest(FrozenModel):
     """The record of one choice.
 
-    `batches` holds every candidate batch in the order drawn and `batch` the index of the winner; `scores` every image
-    that was scored (none for a random choice); `pool_sha` tells whether a pool at hand is the pool of then.
+    `batches` holds every candidate batch in the order drawn, `batch` the index of the winner, `scores` every image that
+    was scored. `seed` is the recipe's: of the draws, with the round mixed in, and of the noisy view.
     """
 
     round: int
     model_id: str
-    side_px: int
     seed: int
     selector: Literal["stochastic_batches", "random", "top_k"]
     mode: Literal["draws", "partition"]
@@ -38,31 +35,21 @@ class Manifest(FrozenModel):
     region: Literal["image", "band"]
     band_px: int
     pool_size: int
-    pool_sha: str
     batches: tuple[Batch, ...]
     scores: dict[str, FiniteFloat]
     batch: int
     chosen: Batch
 
     @classmethod
-    def record(
-        cls,
-        selection: Selection,
-        *,
-        query: QueryConfig,
-        pool: Sequence[str],
-        round_number: int,
-        model_id: str,
-        side_px: int,
+    def of(
+        cls, selection: Selection, *, query: QueryConfig, round_number: int, model_id: str, pool_size: int
     ) -> "Manifest":
-        """Write down a selection from `pool` by `query`, scored by the model `model_id` at `side_px`."""
+        """Write down a selection by `query` from a pool of `pool_size` different images, scored by `model_id`."""
         return cls(
             round=round_number,
             model_id=model_id,
-            side_px=side_px,
             views=tuple(view.name for view in views_of(query)),
-            pool_size=len(set(pool)),
-            pool_sha=pool_sha(pool),
+            pool_size=pool_size,
             batches=selection.batches,
             scores=selection.scores,
             batch=selection.batch,
@@ -108,8 +95,3 @@ def replay(manifest: Manifest) -> Batch:
             )
         return highest(manifest.scores, manifest.batch_size)
     return manifest.batches[best_batch(manifest.batches, manifest.scores)]
-
-
-def pool_sha(pool: Sequence[str]) -> str:
-    """Fingerprint of a pool as a set of ids: its order and repetitions do not count."""
-    return hashlib.sha256("\n".join(sorted(set(pool))).encode()).hexdigest()

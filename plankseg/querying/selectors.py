@@ -35,7 +35,7 @@ class PoolScores:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and everything it was chosen from: `chosen` holds the images of `batches[batch]`."""
+    """What was chosen and what from: `chosen` is `batches[batch]`, and every image of every batch is in `scores`."""
 
     chosen: Batch
     batches: tuple[Batch, ...]
@@ -77,9 +77,12 @@ def stochastic_batches(
 
 
 def random_batch(scores: PoolScores, *, batch_size: int = 20, rng: np.random.Generator) -> Selection:
-    """One batch drawn at random, without looking: nothing is scored. A smaller pool is chosen whole."""
+    """One batch drawn at random: its scores are recorded, but nothing depends on them. A smaller pool is chosen whole.
+
+    Raises EmptyPoolError and ScoreError.
+    """
     candidates = draw_batches(scores.pool, batch_size=batch_size, batches=1, mode="draws", rng=rng)
-    return Selection(chosen=candidates[0], batches=candidates, scores={}, batch=0)
+    return Selection(chosen=candidates[0], batches=candidates, scores=_scored(scores, sorted(candidates[0])), batch=0)
 
 
 def top_k(scores: PoolScores, *, batch_size: int = 20, rng: np.random.Generator | None = None) -> Selection:

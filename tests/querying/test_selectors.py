@@ -80,10 +80,17 @@ def test_only_the_union_of_the_candidates_is_scored_and_each_image_once() -> Non
     assert len(union) <= 200
 
 
-def test_random_scores_nothing_and_top_k_everything() -> None:
+def test_random_does_not_look_at_the_scores_that_it_records() -> None:
     scorer = Scorer(normal_scores(100))
-    blind = random_batch(PoolScores(ids(100), scorer), batch_size=7, rng=rng())
-    assert (len(blind.chosen), blind.scores, scorer.asked) == (7, {}, [])
+    found = random_batch(PoolScores(ids(100), scorer), batch_size=7, rng=rng())
+    assert len(found.chosen) == 7
+    assert sorted(scorer.asked) == sorted(found.chosen) == sorted(found.scores)
+    other_scores = pool_of(normal_scores(100, seed=1))
+    assert random_batch(other_scores, batch_size=7, rng=rng()).chosen == found.chosen
+
+
+def test_top_k_scores_the_whole_pool_and_takes_the_highest() -> None:
+    scorer = Scorer(normal_scores(100))
     greedy = top_k(PoolScores(ids(100), scorer), batch_size=7, rng=rng())
     assert sorted(scorer.asked) == ids(100)
     assert greedy.chosen == tuple(sorted(scorer.scores, key=lambda image_id: -scorer.scores[image_id])[:7])
@@ -187,7 +194,8 @@ def test_select_follows_the_recipe() -> None:
     assert len(select(query, pool_of(scores), rng()).batches) == 4
     partition = query.model_copy(update={"mode": "partition", "batches": 99})
     assert len(select(partition, pool_of(scores), rng()).batches) == 10
-    assert select(query.model_copy(update={"selector": "random"}), pool_of(scores), rng()).scores == {}
+    blind = select(query.model_copy(update={"selector": "random"}), pool_of(scores), rng())
+    assert blind == random_batch(pool_of(scores), batch_size=6, rng=rng())
     greedy = select(query.model_copy(update={"selector": "top_k"}), pool_of(scores), rng())
     assert greedy == top_k(pool_of(scores), batch_size=6)
 

@@ -1,0 +1,82 @@
+"""How much do the views of one pixel disagree, and how much of that is one image's own?
+
+The measures take the probabilities of all views, undone, as (views, n, h, w) and give one map per image, (n, h, w).
+A pixel is a coin to them: object or not. Entropies are in nats. The means bring a map down to one number; they read the
+image's own pixels only, never the letterbox's padding.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from plankseg.config import QueryConfig
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.letterbox import Letterbox
+
+Views = Float[torch.Tensor, "views n h w"]
+"""Probability of the object, 0 to 1, in the image's frame."""
+
+Maps = Float[torch.Tensor, "n h w"]
+"""Uncertainty per pixel."""
+
+SquareMap = Float[np.ndarray, "side side"]
+"""One image's map in the square that the network saw."""
+
+
+def variance(probabilities: Views) -> Maps:
+    """Variance over the views, 0 to 0.25: the published measure. Divided by the number of views, not one less."""
+    return (probabilities - probabilities.mean(0)).square().mean(0)
+
+
+def entropy(probabilities: Views) -> Maps:
+    """Entropy of the mean over the views, 0 to ln 2: high where the views disagree or where all are in doubt."""
+    return _binary_entropy(probabilities.mean(0))
+
+
+def jsd(probabilities: Views) -> Maps:
+    """Jensen-Shannon divergence of the views, 0 to ln 2: entropy of the mean *minus* mean of the entropies.
+
+    High only where the views disagree; a doubt that all views share counts nothing. Negative rounding errors become 0.
+    """
+    return (_binary_entropy(probabilities.mean(0)) - _binary_entropy(probabilities).mean(0)).clamp_min(0.0)
+
+
+def measure_of(query: QueryConfig) -> Callable[[Views], Maps]:
+    """The measure that a recipe asks for."""
+    measures: dict[str, Callable[[Views], Maps]] = {"variance": variance, "entropy": entropy, "jsd": jsd}
+    return measures[query.measure]
+
+
+def mean_inside(uncertainty: SquareMap, letterbox: Letterbox) -> float:
+    """Mean over the image's own pixels; what stands in the padding has no influence."""
+    return float(uncertainty[letterbox.inside].mean(dtype=np.float64))
+
+
+def mean_in_band(uncertainty: SquareMap, probability: SquareMap, letterbox: Letterbox, band_px: int) -> float:
+    """Mean over the image's own pixels within `band_px` of the predicted outline, on both sides of it.
+
+    The outline runs where the probability crosses 0.5; `band_px` counts pixels of the square. Without an outline
+    (no pixel is predicted as object, or every one) there is no band, and the mean is that of all the image's own
+    pixels: such an image stays comparable, for a flat map has the same mean over any region.
+    """
+    own = uncertainty[letterbox.inside]
+    band = _band(probability[letterbox.inside] >= 0.5, band_px)
+    return float((own[band] if band.any() else own).mean(dtype=np.float64))
+
+
+def _band(mask: Mask, band_px: int) -> Mask:
+    """Pixels whose nearest pixel of the other kind is at most `band_px` away; none where there is one kind only."""
+    if mask.all() or not mask.any():
+        return np.zeros_like(mask)
+    distances = (
+        cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (mask, ~mask)
+    )
+    to_other_kind = np.maximum(*distances)  # each is 0 on the other kind's pixels
+    return np.asarray(to_other_kind <= band_px + 1e-3)  # OpenCV takes roots in float32
+
+
+def _binary_entropy(probability: Float[torch.Tensor, "*shape"]) -> Float[torch.Tensor, "*shape"]:
+    return torch.add(torch.special.entr(probability), torch.special.entr(1.0 - probability))
