@@ -1,0 +1,135 @@
+"""What does training read? Every image once, letterboxed and checked; then augmented squares from memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch.utils.data import Dataset
+
+from plankseg.errors import MaskShapeError
+from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.letterbox import Letterbox
+from plankseg.imaging.masks import pixel_sha
+from plankseg.learning.augment import Composition
+from plankseg.learning.metrics import ImageScores, score_images
+from plankseg.learning.precision import Precision
+from plankseg.learning.predicting import square_probabilities
+from plankseg.learning.preparing import to_tensor
+from plankseg.learning.sampler import Draw
+
+CACHE_BYTES = 768 * 2**20
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image with a mask, and how often it is drawn: a source image weighs 1, any other weight is a correction."""
+
+    image_id: str
+    weight: float
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether a person corrected it, as told by the weight."""
+        return self.weight != 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images and masks come from, both at native size; need not be picklable."""
+
+    load: Callable[[str], Grey]
+    load_mask: Callable[[str], Mask]
+
+    def pair(self, image_id: str) -> tuple[Grey, Mask]:
+        """An image and its mask. Raises MaskShapeError when their sizes differ."""
+        grey, mask = self.load(image_id), self.load_mask(image_id)
+        if grey.shape != mask.shape:
+            raise MaskShapeError(
+                f"The mask of image {image_id} is {mask.shape[0]} x {mask.shape[1]} (rows x columns) but the image is"
+                f" {grey.shape[0]} x {grey.shape[1]}. Quarantine this label or answer the image again, then retrain."
+            )
+        return grey, mask
+
+
+class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The training set: for a draw, a normalised image (3, side, side) and its mask (1, side, side), both float32.
+
+    All pairs are read at the start, so that a bad one is found before the first step; the squares of as many as fit
+    into `cache_bytes` are kept, and shared with forked loader processes, the others are read again at every draw.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        source: Source,
+        *,
+        composition: Composition,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._ids = [example.image_id for example in examples]
+        self._source = source
+        self._composition = composition
+        self._side = composition.side_px
+        kept = min(len(examples), cache_bytes // (2 * self._side**2))
+        self._squares = np.empty((kept, self._side, self._side), dtype=np.uint8)
+        self._masks = np.empty((kept, self._side, self._side), dtype=bool)
+        self.mask_shas: list[str] = []
+        for index, image_id in enumerate(self._ids):
+            grey, mask = source.pair(image_id)
+            self.mask_shas.append(pixel_sha(mask))
+            if index < kept:
+                self._squares[index], self._masks[index] = _squared(grey, mask, self._side)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, draw: Draw) -> tuple[Float32[torch.Tensor, "3 side side"], Float32[torch.Tensor, "1 side side"]]:
+        """The drawn image, augmented by the draw's own seed."""
+        if draw.index < len(self._squares):
+            square, mask = self._squares[draw.index], self._masks[draw.index]
+        else:
+            square, mask = _squared(*self._source.pair(self._ids[draw.index]), self._side)
+        square, mask = self._composition(square, mask, seed=draw.augmentation_seed)
+        return to_tensor(square), torch.from_numpy(mask).float().unsqueeze(0)
+
+
+class ValidationSet:
+    """The images a model is judged on: squares for the network, masks at native size for the scores."""
+
+    def __init__(self, examples: Sequence[Example], source: Source, *, side_px: int) -> None:
+        self.image_ids = [example.image_id for example in examples]
+        self._letterboxes: list[Letterbox] = []
+        self._masks: list[np.ndarray] = []  # packed to bits: native masks of large images add up
+        self._squares = np.empty((len(examples), side_px, side_px), dtype=np.uint8)
+        self.mask_shas: list[str] = []
+        for index, image_id in enumerate(self.image_ids):
+            grey, mask = source.pair(image_id)
+            letterbox = Letterbox.of(grey.shape, side_px)
+            self._letterboxes.append(letterbox)
+            self._squares[index] = letterbox.apply(grey)
+            self._masks.append(np.packbits(mask))
+            self.mask_shas.append(pixel_sha(mask))
+
+    def score(
+        self, network: torch.nn.Module, *, device: torch.device, precision: Precision, forward_batch: int = 32
+    ) -> ImageScores:
+        """Dice and IoU of every image at its own size, never at the squashed one."""
+        predicted: list[Mask] = []
+        for first in range(0, len(self.image_ids), forward_batch):
+            part = slice(first, first + forward_batch)
+            answers = square_probabilities(network, self._squares[part], device=device, precision=precision)
+            boxes = self._letterboxes[part]
+            predicted += [box.undo(answer) >= 0.5 for box, answer in zip(boxes, answers, strict=True)]
+        return score_images(self.image_ids, predicted, [self._mask(i) for i in range(len(self.image_ids))])
+
+    def _mask(self, index: int) -> Mask:
+        box = self._letterboxes[index]
+        bits = np.unpackbits(self._masks[index], count=box.height * box.width)
+        return bits.astype(bool).reshape(box.height, box.width)
+
+
+def _squared(grey: Grey, mask: Mask, side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    letterbox = Letterbox.of(grey.shape, side_px)
+    return letterbox.apply(grey), letterbox.apply_mask(mask)

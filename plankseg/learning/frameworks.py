@@ -1,0 +1,48 @@
+"""Where do segmentation_models_pytorch and lightning come from, beside any torchvision? Import both from here.
+
+Both import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and its
+import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them) cures
+it; where torchvision brings its own, nothing is done.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+_declared: list[torch.library.Library] = []  # a Library undoes its declarations when it is collected
+
+
+def torchvision_brings_operators() -> bool:
+    """Whether torchvision's compiled operators are there or can be loaded; True also without a torchvision."""
+    if hasattr(torch.ops.torchvision, "nms"):
+        return True
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    folder = Path(spec.submodule_search_locations[0])
+    for compiled in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
+        try:
+            torch.ops.load_library(str(compiled))
+        except OSError:  # it needs libraries that this torch does not have
+            return False
+    return hasattr(torch.ops.torchvision, "nms")
+
+
+def declare_missing_operators() -> bool:
+    """Declare torchvision's operators if they cannot be had; tells whether that was needed."""
+    if torchvision_brings_operators():
+        return False
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+    return True
+
+
+declare_missing_operators()
+
+import lightning.pytorch as lightning  # noqa: E402  (both need the operators)
+import segmentation_models_pytorch as smp  # noqa: E402
+
+__all__ = ["declare_missing_operators", "lightning", "smp", "torchvision_brings_operators"]

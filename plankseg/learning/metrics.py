@@ -1,0 +1,98 @@
+"""How good is a model, image by image at native size, and is one better than another?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from plankseg.errors import ScoreError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import dice, iou
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Dice and IoU per image, keyed by image id; both masks empty counts as 1."""
+
+    dice: Mapping[str, float]
+    iou: Mapping[str, float]
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the images, each counting the same."""
+        return float(np.mean(list(self.dice.values())))
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean over the images, each counting the same."""
+        return float(np.mean(list(self.iou.values())))
+
+
+class Interval(NamedTuple):
+    """Bounds of a mean."""
+
+    low: float
+    high: float
+
+
+class PairedDifference(NamedTuple):
+    """Mean of a - b over the same images, and its 95 % bounds: above 0 means that a is better."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def score_images(image_ids: Sequence[str], predicted: Sequence[Mask], truth: Sequence[Mask]) -> ImageScores:
+    """Compare masks at native size, image by image.
+
+    Raises ScoreError when there is no image or one of them twice, MaskShapeError when two masks differ in size.
+    """
+    if not image_ids or len(set(image_ids)) != len(image_ids):
+        raise ScoreError(f"{len(image_ids)} images, {len(set(image_ids))} different ones: give each once, at least one.")
+    pairs = list(zip(image_ids, predicted, truth, strict=True))
+    return ImageScores(
+        dice={image_id: dice(ours, theirs) for image_id, ours, theirs in pairs},
+        iou={image_id: iou(ours, theirs) for image_id, ours, theirs in pairs},
+    )
+
+
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray, *, rng: np.random.Generator, draws: int = 2000, level: float = 0.95
+) -> Interval:
+    """Percentile bounds of the mean when the images are drawn anew (Efron 1979); one image gives a width of 0.
+
+    Raises ScoreError when there is no value or one is not finite.
+    """
+    sample = _finite(values)
+    means = np.array([sample[rng.integers(sample.size, size=sample.size)].mean() for _ in range(draws)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def paired_bootstrap(
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    *,
+    rng: np.random.Generator,
+    draws: int = 2000,
+) -> PairedDifference:
+    """How much better is a than b on the same images, given in the same order?
+
+    Raises ScoreError when the two have different lengths, when they are empty, or when a value is not finite.
+    """
+    ours, theirs = _finite(a), _finite(b)
+    if ours.size != theirs.size:
+        raise ScoreError(f"{ours.size} values cannot be paired with {theirs.size}: score both on the same images.")
+    difference = ours - theirs
+    low, high = bootstrap_interval(difference, rng=rng, draws=draws)
+    return PairedDifference(float(difference.mean()), low, high)
+
+
+def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if sample.size == 0 or not np.isfinite(sample).all():
+        bad = int(np.count_nonzero(~np.isfinite(sample)))
+        raise ScoreError(f"{sample.size} scores, {bad} of them not finite: give at least one, all of them numbers.")
+    return sample

@@ -1,0 +1,54 @@
+"""Which images does an epoch show, and how is each one varied? A correction is drawn ten times as often."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class Draw(NamedTuple):
+    """One image of an epoch: its place in the training set and the seed of its augmentation."""
+
+    index: int
+    augmentation_seed: int
+
+
+class WeightedDraws(Sampler[Draw]):
+    """Draws with replacement, in proportion to the weights; a function of (seed, epoch) and of nothing else.
+
+    The augmentation seeds are drawn here, in the main process, so what is seen does not depend on the number of loader
+    workers. Lightning calls `set_epoch` with its own count at the start of every epoch; `first_epoch` is added, so
+    that a training that goes on draws what it would have drawn without the interruption.
+    """
+
+    def __init__(self, weights: Sequence[float], *, draws: int, seed: int, first_epoch: int = 0) -> None:
+        shares = np.asarray(weights, dtype=np.float64)
+        if shares.size == 0 or not np.isfinite(shares).all() or (shares <= 0).any():
+            raise ValueError("The weights of the images must be positive numbers, at least one of them.")
+        self._shares = shares / shares.sum()
+        self._draws = draws
+        self._seed = seed
+        self._first_epoch = first_epoch
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stream of the next pass; called by Lightning, counted from 0 in every run of its Trainer."""
+        self._epoch = epoch
+
+    def indices(self, epoch: int) -> np.ndarray:
+        """What epoch `epoch` (counted over interruptions) shows, in order: int64 (draws)."""
+        return self._stream(epoch)[0]
+
+    def __len__(self) -> int:
+        return self._draws
+
+    def __iter__(self) -> Iterator[Draw]:
+        indices, seeds = self._stream(self._first_epoch + self._epoch)
+        for index, seed in zip(indices.tolist(), seeds.tolist(), strict=True):
+            yield Draw(index, seed)
+
+    def _stream(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._seed, epoch])
+        indices = rng.choice(self._shares.size, size=self._draws, p=self._shares)
+        return indices, rng.integers(2**32, size=self._draws)

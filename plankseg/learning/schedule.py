@@ -1,0 +1,27 @@
+"""How long and how large is the training of a round? Base size at first, then a little more in every round."""
+
+from dataclasses import dataclass
+
+from plankseg.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """Epochs of one training and the side of its squares in pixels."""
+
+    epochs: int
+    side_px: int
+
+
+def plan_round(training: TrainingConfig, round_number: int) -> RoundPlan:
+    """The plan of round n: growth counts from `grow_from_round` on; round 0 is model 0, which has the base plan.
+
+    Raises ValueError when the round is below 0.
+    """
+    if round_number < 0:
+        raise ValueError(f"Round {round_number} cannot be planned: model 0 is round 0, the first corrections round 1.")
+    steps = 0 if round_number == 0 else max(0, round_number - training.grow_from_round + 1)
+    return RoundPlan(
+        epochs=training.epochs + steps * training.epochs_per_round,
+        side_px=training.side_px + steps * training.side_px_per_round,
+    )
