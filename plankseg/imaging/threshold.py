@@ -1,0 +1,146 @@
+"""Which pixels are the object, on an image clean enough that its grey tells? Or why is this image not?
+
+The rules of the traditional method, with every doubt turned into a rejection: an image without a mask costs nothing,
+a wrong mask teaches the network something wrong.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Int
+
+from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.ground import background_kind, border_pixels, find_footer
+
+ERASED_BELOW = 251
+MIN_DROP = 8.0
+DROP_IN_DEVIATIONS = 4.0
+DROP_IN_CONTRAST = 0.15
+OTSU_OUTSIDE = (0.001, 0.80)
+MAX_HOLE_SHARE = 0.01
+RIVAL_SHARE = 0.5
+MIN_CONTRAST = 12.0
+MIN_AREA_PX = 60
+MAX_BORDER_CONTACT = 0.25
+MAX_SECOND_SHARE = 0.30
+MAX_AREA_ERROR = 0.10
+_DISK_2 = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
+
+
+@dataclass(frozen=True)
+class AutomaticMask:
+    """A mask of the whole image (footer rows included, empty there), or else the reason why there is none."""
+
+    mask: Mask | None
+    reason: str | None
+    kind: Literal["erased", "kept"]
+    footer_rows: int
+
+    def __post_init__(self) -> None:
+        assert (self.mask is None) != (self.reason is None), "a mask or a reason, never both"
+
+
+@dataclass(frozen=True)
+class _Object:
+    """The chosen component, and the area of the largest other one."""
+
+    mask: Mask
+    second_px: int
+
+
+def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> AutomaticMask:
+    """The object's mask by grey level, or the reason for rejecting the image. Never raises on an image's content.
+
+    `instrument_area_px` is the area that the instrument itself measured, in pixels of this image; None: unknown.
+    """
+    footer_rows = find_footer(grey)
+    body = grey[: grey.shape[0] - footer_rows]
+    kind = background_kind(body)
+    found = _find_object(body, kind)
+    reason = found if isinstance(found, str) else _doubt(found, instrument_area_px)
+    if isinstance(found, str) or reason is not None:
+        return AutomaticMask(mask=None, reason=reason, kind=kind, footer_rows=footer_rows)
+    mask = np.zeros(grey.shape, dtype=bool)
+    mask[: body.shape[0]] = found.mask
+    return AutomaticMask(mask=mask, reason=None, kind=kind, footer_rows=footer_rows)
+
+
+def _find_object(body: Grey, kind: Literal["erased", "kept"]) -> _Object | str:
+    low, high = np.percentile(body, (5, 95))
+    if high - low < MIN_CONTRAST:
+        return f"too little contrast: p95 - p5 = {high - low:.0f} grey levels, at least {MIN_CONTRAST:.0f} wanted"
+    dark = body < (ERASED_BELOW if kind == "erased" else _kept_level(body))
+    closed = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_CLOSE, _DISK_2)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if areas.size == 0:
+        return "no object: no pixel is darker than the ground"
+    chosen = int(areas.argmax()) if kind == "erased" else _nearest_to_centre(stats[1:], body.shape)
+    others = np.delete(areas, chosen)
+    return _Object(_fill_small_holes(np.asarray(labels == chosen + 1)), int(others.max(initial=0)))
+
+
+def _kept_level(body: Grey) -> float:
+    """The grey below which a pixel is darker than its ground: the border's median less a drop, else Otsu's level.
+
+    The drop outgrows the ground's noise (4 deviations) and the halo that blur and JPEG leave around an object, which
+    is a share of the object's own contrast: 15 % of it took scancol24 from Dice .767 to .909 and WBC from .938 to .956.
+    """
+    border = border_pixels(body)
+    median = float(np.median(border))
+    spread = 1.4826 * float(np.median(np.abs(border - median)))
+    contrast = median - float(np.percentile(body, 2))
+    level = median - max(MIN_DROP, DROP_IN_DEVIATIONS * spread, DROP_IN_CONTRAST * contrast)
+    share = float((body < level).mean())
+    if OTSU_OUTSIDE[0] <= share <= OTSU_OUTSIDE[1]:
+        return level
+    otsu, _ = cv2.threshold(np.ascontiguousarray(body), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return float(otsu) + 1  # Otsu's dark class includes its level
+
+
+def _nearest_to_centre(stats: Int[np.ndarray, "n 5"], shape: tuple[int, ...]) -> int:
+    """Of the components at least half as large as the largest, the one whose bounding box is centred best.
+
+    A vignette is cut around its object's bounding box, so the box tells more than the centre of mass.
+    """
+    areas = stats[:, cv2.CC_STAT_AREA]
+    y = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT] / 2 - shape[0] / 2
+    x = stats[:, cv2.CC_STAT_LEFT] + stats[:, cv2.CC_STAT_WIDTH] / 2 - shape[1] / 2
+    return int(np.where(areas >= RIVAL_SHARE * areas.max(), np.hypot(y, x), np.inf).argmin())
+
+
+def _fill_small_holes(mask: Mask) -> Mask:
+    """Holes of at most 1 % of the object's area belong to it; larger ones are openings between its limbs."""
+    most = MAX_HOLE_SHARE * np.count_nonzero(mask)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    top, left = stats[:, cv2.CC_STAT_TOP], stats[:, cv2.CC_STAT_LEFT]
+    bottom, right = top + stats[:, cv2.CC_STAT_HEIGHT], left + stats[:, cv2.CC_STAT_WIDTH]
+    closed = (top > 0) & (left > 0) & (bottom < mask.shape[0]) & (right < mask.shape[1])
+    small = closed & (stats[:, cv2.CC_STAT_AREA] <= most)
+    small[0] = False  # label 0 is the object itself
+    return np.asarray(mask | small[labels])
+
+
+def _doubt(found: _Object, instrument_area_px: float | None) -> str | None:
+    """The first reason not to trust the mask, with its values, or None."""
+    area = int(np.count_nonzero(found.mask))
+    if area < MIN_AREA_PX:
+        return f"too small: {area} px, at least {MIN_AREA_PX} wanted"
+    contact = float(border_pixels(found.mask.view(np.uint8)).mean())
+    if contact > MAX_BORDER_CONTACT:
+        return (
+            f"cut off: the object covers {contact:.0%} of the image's border, at most {MAX_BORDER_CONTACT:.0%} wanted"
+        )
+    if found.second_px > MAX_SECOND_SHARE * area:
+        return (
+            f"several objects: the second has {found.second_px} px, {found.second_px / area:.0%} of the first's {area},"
+            f" at most {MAX_SECOND_SHARE:.0%} wanted"
+        )
+    if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:
+        return (
+            f"not the instrument's object: {area} px, the instrument measured {instrument_area_px:.0f},"
+            f" at most {MAX_AREA_ERROR:.0%} off wanted"
+        )
+    return None
