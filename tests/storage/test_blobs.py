@@ -1,0 +1,111 @@
+"""Objects are whole or absent, verified on reading, and never outside of the store."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from storage_rows import sha
+
+from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
+from plankseg.storage.blobs import FolderBlobs
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.binary(max_size=2000), suffix=st.from_regex(r"[a-z0-9]{1,16}", fullmatch=True))
+def test_what_was_put_comes_back(tmp_path: Path, data: bytes, suffix: str) -> None:
+    blobs = FolderBlobs(tmp_path)
+    name = blobs.put(data, suffix)
+    assert blobs.get(name, suffix) == data
+    assert Path(blobs.location(name, suffix)) == tmp_path / "objects" / name[:2] / f"{name}.{suffix}"
+
+
+def test_putting_twice_leaves_one_file_and_does_not_touch_it(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    path = Path(blobs.location(blobs.put(b"mask", "png"), "png"))
+    before = path.stat()
+    blobs.put(b"mask", "png")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert files(tmp_path) == [path]
+
+
+def test_a_missing_object_is_said_to_be_missing(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    assert not blobs.has(sha("never"), "png")
+    with pytest.raises(ObjectMissingError, match=sha("never")):
+        blobs.get(sha("never"), "png")
+
+
+def test_changed_bytes_are_noticed_and_healed_by_putting_again(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    name = blobs.put(b"mask", "png")
+    Path(blobs.location(name, "png")).write_bytes(b"mosk")
+    with pytest.raises(ObjectCorruptError, match="backup"):
+        blobs.get(name, "png")
+    blobs.put(b"mask", "png")
+    assert blobs.get(name, "png") == b"mask"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, "a" * 63, "a" * 64 + "\n", "/" + "a" * 63])
+def test_names_that_are_no_hash_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="no object's name"):
+        FolderBlobs(tmp_path).get(name, "png")
+
+
+@pytest.mark.parametrize("suffix", ["", ".png", "../x", "png/..", "png\n", "p" * 17, "PNG"])
+def test_suffixes_that_are_not_plain_are_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(StoreError, match="no object's suffix"):
+        FolderBlobs(tmp_path).put(b"mask", suffix)
+    assert files(tmp_path) == []
+
+
+def test_a_link_that_leads_out_of_the_store_is_refused(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "store"
+    outside.mkdir()
+    (root / "objects").mkdir(parents=True)
+    (root / "objects" / sha("x")[:2]).symlink_to(outside)
+    with pytest.raises(StoreError, match="outside"):
+        FolderBlobs(root).put(b"x", "png")
+    assert files(outside) == []
+
+
+def test_a_stray_partial_file_does_no_harm(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    path = Path(blobs.location(sha("mask"), "png"))
+    path.parent.mkdir(parents=True)
+    (path.parent / f".{path.name}.99.abc.partial").write_bytes(b"ma")
+    assert not blobs.has(sha("mask"), "png")
+    assert blobs.get(blobs.put(b"mask", "png"), "png") == b"mask"
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    blobs = FolderBlobs(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            blobs.put(b"mask", "png")
+    assert files(tmp_path) == []
+    assert blobs.get(blobs.put(b"mask", "png"), "png") == b"mask"
+
+
+def test_many_processes_may_put_the_same_object(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom plankseg.storage.blobs import FolderBlobs\n"
+        "for i in range(200): FolderBlobs(sys.argv[1]).put(b'x' * 5000 + bytes([i]), 'png')"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert len(files(tmp_path)) == 200
+    blobs = FolderBlobs(tmp_path)
+    assert all(len(blobs.get(path.stem, "png")) == 5001 for path in files(tmp_path))

@@ -1,0 +1,181 @@
+"""Each image counts once, in the role that matters most, and its bytes are the ones that were catalogued."""
+
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from racing import race
+from storage_rows import image, sha
+
+from plankseg.errors import ImageReadError, ObjectCorruptError, ObjectMissingError, StoreError
+from plankseg.storage import catalogue as catalogue_module
+from plankseg.storage.blobs import sha256_of
+from plankseg.storage.catalogue import Catalogue, ImageRow
+from plankseg.storage.tables import DeltaTables
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    return Catalogue(DeltaTables(tmp_path / "store"))
+
+
+def on_disk(path: Path, data: bytes, *, uri: str | None = None) -> ImageRow:
+    path.write_bytes(data)
+    return ImageRow(image_id=sha256_of(data), uri=uri or str(path), dataset="t", role="pool", width=5, height=4)
+
+
+def png(seed: int = 0) -> bytes:
+    grey = np.random.default_rng(seed).integers(0, 256, (4, 5), dtype=np.uint8)
+    return bytes(cv2.imencode(".png", grey)[1])
+
+
+def test_adding_twice_adds_once(catalogue: Catalogue) -> None:
+    rows = [image(i) for i in range(5)]
+    assert catalogue.add(rows) == 5
+    assert catalogue.add(rows) == 0
+    assert catalogue.add([*rows, image(5)]) == 1
+    assert catalogue.ids("pool") == sorted(sha(i) for i in range(6))
+
+
+def test_twins_in_one_call_are_one_image_and_the_first_one_counts(catalogue: Catalogue) -> None:
+    assert catalogue.add([image("a", uri="/first"), image("a", uri="/second")]) == 1
+    assert catalogue.row(sha("a")).uri == "/first"
+
+
+def test_chunks_make_no_difference(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue_module, "CHUNK_ROWS", 3)
+    assert catalogue.add(image(i % 8) for i in range(16)) == 8
+    assert catalogue.counts() == {"source": 0, "pool": 8, "validation": 0}
+
+
+def add_some(root: str, seed: int) -> int:
+    numbers = list(range(30))
+    random.Random(seed).shuffle(numbers)
+    return Catalogue(DeltaTables(root)).add([image(i) for i in numbers[:20]])
+
+
+def test_overlapping_ingests_at_the_same_time_record_each_image_once(tmp_path: Path) -> None:
+    added = race(add_some, [(str(tmp_path), seed) for seed in range(4)])
+    ids = DeltaTables(tmp_path).read("images")["image_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == sum(added)
+    assert set(ids) == {sha(i) for seed in range(4) for i in _first_twenty(seed)}
+
+
+def _first_twenty(seed: int) -> list[int]:
+    numbers = list(range(30))
+    random.Random(seed).shuffle(numbers)
+    return numbers[:20]
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(pairs=st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["source", "pool", "validation"])), min_size=1))
+def test_validation_wins_over_source_and_source_over_pool(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, str]]
+) -> None:
+    catalogue = Catalogue(DeltaTables(tmp_path_factory.mktemp("store")))
+    for name, role in pairs:
+        catalogue.add([image(name, role)])
+    expected = {}
+    for name in {name for name, _ in pairs}:
+        given_roles = [role for other, role in pairs if other == name]
+        expected[sha(name)] = next(role for role in ("validation", "source", "pool") if role in given_roles)
+    assert catalogue.roles() == expected
+    assert list(catalogue.roles()) == sorted(expected)
+    assert {role: catalogue.ids(role) for role in ("source", "pool", "validation")} == {
+        role: sorted(name for name, other in expected.items() if other == role)
+        for role in ("source", "pool", "validation")
+    }
+    assert catalogue.counts() == {
+        role: list(expected.values()).count(role) for role in ("source", "pool", "validation")
+    }
+    assert {row.image_id: row.role for row in catalogue.rows(expected)} == expected
+
+
+def test_an_empty_catalogue_has_no_images(catalogue: Catalogue) -> None:
+    assert catalogue.roles() == {}
+    assert catalogue.counts() == {"source": 0, "pool": 0, "validation": 0}
+    assert catalogue.add([]) == 0
+    with pytest.raises(ObjectMissingError, match="run ingest"):
+        catalogue.row(sha("a"))
+    with pytest.raises(ObjectMissingError, match="run ingest"):
+        catalogue.read_bytes(sha("a"))
+
+
+def test_a_row_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(StoreError, match="role is 'pond'"):
+        image("a", "pond")
+    with pytest.raises(StoreError, match="no sha256"):
+        ImageRow(image_id="a.jpg", uri="/a", dataset="t", role="pool", width=1, height=1)
+    with pytest.raises(StoreError, match="0 x 30 px"):
+        image("a", width=0)
+
+
+def test_bytes_come_from_paths_and_file_addresses(catalogue: Catalogue, tmp_path: Path) -> None:
+    plain = on_disk(tmp_path / "a b#c?.png", b"first")
+    addressed = on_disk(tmp_path / "ü d.png", b"second", uri=(tmp_path / "ü d.png").as_uri())
+    catalogue.add([plain])
+    assert catalogue.read_bytes(plain.image_id) == b"first"
+    catalogue.add([addressed])  # added after the first look: found as well
+    assert catalogue.read_bytes(addressed.image_id) == b"second"
+
+
+def test_a_changed_file_is_never_taken_for_the_catalogued_one(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = on_disk(tmp_path / "a.png", b"first")
+    catalogue.add([row])
+    Path(row.uri).write_bytes(b"other")
+    with pytest.raises(ObjectCorruptError, match="has changed"):
+        catalogue.read_bytes(row.image_id)
+    Path(row.uri).unlink()
+    with pytest.raises(ObjectMissingError, match=r"a\.png is not there any more"):
+        catalogue.read_bytes(row.image_id)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a.png", "http://127.0.0.1/a.png", "file://elsewhere/a.png"])
+def test_other_addresses_are_refused_with_a_reason(catalogue: Catalogue, uri: str) -> None:
+    catalogue.add([image("a", uri=uri)])
+    with pytest.raises(StoreError, match="give a path or a file://"):
+        catalogue.read_bytes(sha("a"))
+
+
+def test_a_folder_or_an_impossible_path_is_a_store_error(catalogue: Catalogue, tmp_path: Path) -> None:
+    catalogue.add([image("a", uri=str(tmp_path)), image("b", uri="/a\0b")])
+    for name in "ab":
+        with pytest.raises(StoreError, match="Cannot read image"):
+            catalogue.read_bytes(sha(name))
+
+
+def test_images_are_loaded_grey_and_broken_ones_say_so(catalogue: Catalogue, tmp_path: Path) -> None:
+    good, broken = on_disk(tmp_path / "a.png", png()), on_disk(tmp_path / "b.png", b"no image")
+    catalogue.add([good, broken])
+    expected = np.random.default_rng(0).integers(0, 256, (4, 5), dtype=np.uint8)
+    np.testing.assert_array_equal(catalogue.load(good.image_id), expected)
+    with pytest.raises(ImageReadError):
+        catalogue.load(broken.image_id)
+
+
+def test_a_loader_works_in_another_process_without_any_table(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = on_disk(tmp_path / "a.png", png())
+    catalogue.add([row])
+    loader = catalogue.loader([row.image_id])
+    code = "import pickle, sys\nload = pickle.loads(sys.stdin.buffer.read())\nprint(load(sys.argv[1]).tolist())"
+    command = [sys.executable, "-c", code, row.image_id]
+    said = subprocess.run(command, input=pickle.dumps(loader), capture_output=True, check=True).stdout
+    assert said.decode().strip() == str(catalogue.load(row.image_id).tolist())
+    with pytest.raises(ObjectMissingError):
+        loader(sha("another"))
+
+
+def test_places_are_found_for_every_image_and_no_other(catalogue: Catalogue) -> None:
+    catalogue.add([image(i) for i in range(0, 200, 2)])
+    uris = catalogue.loader([sha(i) for i in range(0, 200, 2)]).uris
+    assert uris == {sha(i): f"/nowhere/{i}.jpg" for i in range(0, 200, 2)}
+    for i in range(1, 200, 40):
+        with pytest.raises(ObjectMissingError):
+            catalogue.loader([sha(i)])
