@@ -63,7 +63,7 @@ def show(found: Status) -> None:
         models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
     for model in found.models:
         models.add_row(
-            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), f"{model.validation_dice:.3f}",
+            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), "" if model.validation_dice is None else f"{model.validation_dice:.3f}",
             "yes" if model.promoted else "no", model.reason,
         )  # fmt: skip
     rounds = Table(title="Rounds", title_justify="left")
@@ -157,10 +157,9 @@ def _conclude(surroundings: serving.Surroundings) -> None:
     """Print the rounds, what became of the Dice, and where to look or click."""
     found = _status(Settings(store=str(surroundings.store)))
     show(found)
-    first, last = found.models[0], found.models[-1]
-    if len(found.models) > 1:
-        better = "above" if last.validation_dice > first.validation_dice else "NOT above"
-        before, after = first.validation_dice, last.validation_dice
+    before, after = found.models[0].validation_dice, found.models[-1].validation_dice
+    if len(found.models) > 1 and before is not None and after is not None:
+        better = "above" if after > before else "NOT above"
         console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
     relative = os.path.relpath(surroundings.directory)
     console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+from live import LiveLabelStudio
 
 install_import_hook(["plankseg.imaging", "plankseg.learning", "plankseg.querying"], "beartype.beartype")
 
@@ -26,16 +26,6 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"PLANKSEG_REAL_DATA={folder} is not a folder"
     return path
-
-
-@dataclass(frozen=True)
-class LiveLabelStudio:
-    """A real Label Studio of this test run's own."""
-
-    url: str
-    token: str
-    email: str
-    password: str
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from plankseg.errors import LabelStudioAuthError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
-from plankseg.labelling.client import LabelStudio, LabelStudioClient
+from plankseg.labelling.protocol import LabelStudio
 from plankseg.labelling.pulling import pull_round
 from plankseg.labelling.pushing import PushItem, PushReport, push_round
 from plankseg.labelling.tasks import Answer
@@ -36,6 +36,8 @@ def connect(settings: Settings) -> LabelStudio:
         LabelStudioAuthError: no token, or a refused one.
         LabelStudioDownError: nobody answers at the address.
     """
+    from plankseg.labelling.client import LabelStudioClient  # its SDK is slow to load
+
     if settings.label_studio_token is None:
         raise LabelStudioAuthError(
             "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
@@ -65,7 +67,9 @@ def push(store: Store, label_studio: LabelStudio, project: int, *, round_number:
         )
         for row in rows
     ]
-    return push_round(label_studio, project, items, round=round_number)
+    report = push_round(label_studio, project, items, round=round_number)
+    label_studio.ensure_tab(project, f"Round {round_number}", round_number)
+    return report
 
 
 def collect(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> Collected:

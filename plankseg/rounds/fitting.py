@@ -34,7 +34,7 @@ class TrainingSet:
     @property
     def corrections(self) -> int:
         """How many of the examples a person answered."""
-        return sum(self.labels[example.image_id].ls_annotation is not None for example in self.examples)
+        return sum(self.labels[example.image_id].by_hand for example in self.examples)
 
     def fingerprint(self, recipe: Recipe, round_number: int) -> str:
         """Names the folder of checkpoints: the same data, recipe and round resume the same training."""
@@ -60,13 +60,13 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     corrected = sorted(
         image_id
         for image_id, row in labels.items()
-        if row.ls_annotation is not None and 1 <= row.round <= round_number and image_id not in validation_ids
+        if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids
     )
     if not validation_ids:
         validation_ids = _holdout(source, recipe.training.holdout_fraction)
         name = f"holdout of the source ({len(validation_ids)} images)"
     weight = recipe.training.correction_weight
-    examples = [Example(i, 1.0) for i in source if i not in validation_ids and labels[i].ls_annotation is None]
+    examples = [Example(i, 1.0) for i in source if i not in validation_ids and not labels[i].by_hand]
     examples += [Example(i, weight) for i in corrected]
     if not examples or not validation_ids:
         raise TrainingError(
@@ -118,11 +118,11 @@ def fit(
     load_mask = mask_loader(store, data.labels)
     start = None
     if active is not None and recipe.training.warm_start:
-        start = store.blobs.get(active.model_id, "safetensors")
+        start = store.models.weights(active.model_id)
     model = train(
         data.examples,
         data.validation,
-        load=store.catalogue.load,
+        load=store.catalogue.loader(e.image_id for e in (*data.examples, *data.validation)),
         load_mask=load_mask,
         recipe=recipe,
         round_number=round_number,
@@ -133,7 +133,7 @@ def fit(
     )
     promoted, reason = _judge(store, active, model, data, settings)
     row = _record(model, data, recipe, round_number=round_number, active=active, promoted=promoted, reason=reason)
-    store.blobs.put(model.weights, "safetensors")
+    store.models.put_weights(model.weights)
     store.models.commit(row)
     return store.models.of_round(round_number) or row
 
@@ -164,7 +164,7 @@ def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings)
     """Dice and IoU of a stored model per validation image, at native size."""
     recipe = Recipe.model_validate_json(row.recipe)
     device = choose_device(settings.device)
-    network = build_network(recipe.network, weights=store.blobs.get(row.model_id, "safetensors")).to(device)
+    network = build_network(recipe.network, weights=store.models.weights(row.model_id)).to(device)
     ids = [example.image_id for example in data.validation]
     greys = [store.catalogue.load(image_id) for image_id in ids]
     load_mask = mask_loader(store, data.labels)

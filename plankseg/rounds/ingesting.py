@@ -163,7 +163,6 @@ def _read(
         width=grey.shape[1],
         height=grey.shape[0],
         external_id=path.stem,
-        instrument_area_px=None,
         added_at=now,
     )
     return _Read(image, label, mask)
@@ -188,21 +187,13 @@ def _row(
     """A label that no person answered: usable if there is a mask, else unusable for the recorded reason."""
     return LabelRow(
         image_id=image_id,
-        mask_sha=None if mask is None else hashlib.sha256(encode_mask(mask)).hexdigest(),
-        pixel_sha=None if mask is None else pixel_sha(mask),
         round=0,
         origin=origin,
         status="unusable" if mask is None else "usable",
-        reason=reason,
-        annotator=None,
-        seconds=None,
-        premask_sha=None,
-        model_id=None,
-        dice_to_premask=None,
-        changed_px=None,
-        ls_task=None,
-        ls_annotation=None,
         answered_at=at,
+        mask_sha=None if mask is None else hashlib.sha256(encode_mask(mask)).hexdigest(),
+        pixel_sha=None if mask is None else pixel_sha(mask),
+        reason=reason,
     )
 
 

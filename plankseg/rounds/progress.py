@@ -41,7 +41,7 @@ def look(store: Store) -> Progress:
     )
     active = store.models.active()
     return Progress(
-        source=store.catalogue.counts().get("source", 0),
+        source=store.catalogue.counts()["source"],
         pool_left=len(choosable(store)),
         active_model=active.model_id if active else None,
         round=current,
@@ -59,7 +59,7 @@ def recipe_in_force(store: Store) -> Recipe:
 
 def choosable(store: Store) -> list[str]:
     """Ids of the pool that may be proposed: never proposed before, never answered by hand, in no validation set."""
-    taken = store.proposals.chosen_ids() | store.labels.hand_labelled_ids()
+    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids()
     return sorted(set(store.catalogue.ids("pool")) - taken)
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from plankseg.config import Recipe, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
 from plankseg.imaging.arrays import Mask
@@ -12,7 +10,7 @@ from plankseg.imaging.masks import encode_mask
 from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look, score
-from plankseg.querying.selectors import PoolScores, Selection, select
+from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
 from plankseg.rounds.progress import choosable
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
@@ -52,7 +50,7 @@ def propose(
         raise TrainingError("There is no model yet; run the flow 'pretrain' before 'propose'.")
     trained_as = Recipe.model_validate_json(model.recipe)
     device = choose_device(settings.device)
-    network = build_network(trained_as.network, weights=store.blobs.get(model.model_id, "safetensors")).to(device)
+    network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
     pool = choosable(store)
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
@@ -65,7 +63,7 @@ def propose(
     else:
         if not pool:
             raise EmptyPoolError("No image of the pool is left to propose; ingest more, or finish the training.")
-        rng = np.random.default_rng([recipe.query.seed, round_number])
+        rng = draw_rng(recipe.query, round_number)
         selection = select(recipe.query, PoolScores(pool, score_ids), rng)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
     looked = tuple(

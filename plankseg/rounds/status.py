@@ -26,8 +26,8 @@ class ModelStatus(BaseModel):
     round: int
     side_px: int
     epochs: int
-    validation_dice: float
-    validation_set: str
+    validation_dice: float | None
+    validation_set: str | None
     promoted: bool
     reason: str
 
@@ -66,8 +66,8 @@ def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
     by_round = {model.round: model for model in models}
     counts = store.catalogue.counts()
     return Status(
-        store=str(store.location),
-        images=ImageCounts(**{role: counts.get(role, 0) for role in ImageCounts.model_fields}),
+        store=str(store.root),
+        images=ImageCounts.model_validate(counts),
         models=[_model(model) for model in models],
         rounds=[
             _round(store, n, model=by_round.get(n), redrawn_below=redrawn_below)
@@ -83,7 +83,7 @@ def _model(row: ModelRow) -> ModelStatus:
         round=row.round,
         side_px=row.side_px,
         epochs=row.epochs,
-        validation_dice=round(row.validation_dice, 4),
+        validation_dice=None if row.validation_dice is None else round(row.validation_dice, 4),
         validation_set=row.validation_set,
         promoted=row.promoted,
         reason=row.reason,

@@ -96,6 +96,11 @@ class Labels:
         rows = self._tables.read("labels", where=(pc.field("round") == round_number) & by_hand)
         return from_table(LabelRow, _counting(rows))
 
+    def hand_labelled_ids(self) -> set[str]:
+        """Every image that a person ever answered, in whatever way."""
+        by_hand = ~pc.field("origin").isin(MACHINE_ORIGINS)
+        return set(self._tables.read("labels", columns=["image_id"], where=by_hand)["image_id"].to_pylist())
+
     def history(self, image_id: str) -> list[LabelRow]:
         """Every version of every answer for one image, oldest first."""
         rows = self._tables.read("labels", where=pc.field("image_id") == image_id)

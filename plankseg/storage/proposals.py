@@ -12,7 +12,7 @@ from plankseg.storage.tables import DeltaTables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRow:
-    """One image of a round: chosen by the selector, or a control, or only looked at."""
+    """One image of one candidate batch of a round: chosen by the selector, or a control, or only looked at."""
 
     round: int
     image_id: str
@@ -35,13 +35,17 @@ class Proposals:
     def commit(self, round_number: int, rows: Sequence[ProposalRow]) -> bool:
         """Record a round's proposal; False and nothing done when the round already has one.
 
-        Raises StoreError for no rows, rows of another round, or an image twice.
+        The same image may stand in several candidate batches, and so in several rows.
+
+        Raises StoreError for no rows, rows of another round, or an image twice in one batch.
         """
         rounds = {row.round for row in rows}
         if rounds != {round_number}:
             raise StoreError(f"The proposal of round {round_number} has rows of rounds {sorted(rounds)}; give its own.")
-        if len({row.image_id for row in rows}) < len(rows):
-            raise StoreError(f"The proposal of round {round_number} names an image twice; choose without replacement.")
+        if len({(row.batch, row.image_id) for row in rows}) < len(rows):
+            raise StoreError(
+                f"A batch of round {round_number}'s proposal names an image twice; draw without replacement."
+            )
         return self._tables.append("proposals", as_mappings(rows), [f"proposal-{round_number}"])
 
     def of_round(self, round_number: int) -> list[ProposalRow]:
@@ -50,8 +54,9 @@ class Proposals:
         return from_table(ProposalRow, rows.sort_by("image_id"))
 
     def chosen(self, round_number: int) -> list[ProposalRow]:
-        """The rows a person is asked about because they teach most; controls are left out."""
-        return [row for row in self.of_round(round_number) if row.chosen]
+        """The rows a person is asked about because they teach most, falling uncertainty; controls are left out."""
+        rows = [row for row in self.of_round(round_number) if row.chosen]
+        return sorted(rows, key=lambda row: (-(row.uncertainty or 0.0), row.image_id))
 
     def rounds(self) -> list[int]:
         """The rounds that have a proposal, ascending."""
