@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from typing_extensions import override
@@ -48,13 +48,22 @@ class LabelStudioClient(LabelStudio):
         from label_studio_sdk.core.api_error import ApiError
 
         self._api_error: type[Exception] = ApiError
+        self._http = httpx.Client()
         try:
-            sdk = LabelStudioBase(
-                base_url=self._url, api_key=token.strip(), httpx_client=httpx.Client(), max_retries=0, logging=None
-            )
+            sdk = LabelStudioBase(base_url=self._url, api_key=token.strip(), httpx_client=self._http, max_retries=0)
         except ApiError as error:  # a personal token that has expired is refused without asking the server
             raise self._refused(str(error.body)) from error
         self._transport = sdk._client_wrapper.httpx_client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; afterwards the client is of no use."""
+        self._http.close()
 
     @override
     def check(self) -> str:
@@ -90,9 +99,9 @@ class LabelStudioClient(LabelStudio):
         there = self._uploads(project, images)
         missing = iter([name for name in images if name not in there])
         while batch := list(islice(missing, UPLOADS_PER_REQUEST)):
-            files = [(name, (name, images[name], "image/png")) for name in batch]
+            files = {name: (name, images[name], "image/png") for name in batch}
             path = f"api/projects/{project}/import"
-            self._json(self._send("POST", path, params={"commit_to_project": "false"}, files=dict(files)))
+            self._json(self._send("POST", path, params={"commit_to_project": "false"}, files=files))
             there = self._uploads(project, images)
         lost = sorted(set(images) - set(there))
         if lost:
@@ -111,11 +120,7 @@ class LabelStudioClient(LabelStudio):
 
     @override
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
-        asked: dict[str, Any] = {
-            "project": project,
-            "fields": "all",
-            "include": "id,data,annotations,predictions,drafts",
-        }
+        asked: dict[str, Any] = {"project": project, "fields": "all"}  # `include` would cut the annotations short
         if round is not None:
             asked["query"] = json.dumps({"filters": _of_round(round)})
         tasks = self._pages("api/tasks/", "tasks", **asked)
