@@ -121,10 +121,17 @@ def test_what_lies_on_the_padding_does_not_count(height: int, width: int, side: 
     assert inner.min() <= native.min() <= native.max() <= inner.max()
 
 
-def test_probabilities_never_leave_zero_to_one() -> None:
-    for shape in ODD_SIZES:
-        ones = Letterbox.of(shape, 256).undo(np.ones((256, 256), dtype=np.float64))
-        assert np.all(ones == 1)
+@pytest.mark.parametrize("level", [1.0, 0.1, 1 / 3])
+def test_a_flat_map_stays_flat_to_the_last_bit(level: float) -> None:
+    for shape in [*ODD_SIZES, (123, 77), (333, 211), (301, 97)]:
+        native = Letterbox.of(shape, 272).undo(np.full((272, 272), level, dtype=np.float64))
+        assert np.all(native == np.float32(level))  # rounding must not make a probability of 1.0000001
+
+
+def test_an_antenna_one_pixel_wide_survives_halving() -> None:
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[40, 10:110] = True
+    assert np.array_equal(np.argwhere(Letterbox.of(mask.shape, 64).apply_mask(mask)), [[20, x] for x in range(5, 55)])
 
 
 def test_a_square_image_of_the_side_is_unchanged_bit_for_bit() -> None:
