@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from plankseg.errors import LabelStudioAuthError, LabelStudioDownError, LabelStudioError, SettingsError
 from plankseg.labelling.protocol import LabelStudio
+from plankseg.labelling.tabs import round_filter, round_tab
 from plankseg.labelling.tasks import Task, config_gap
 
 __all__ = ["LabelStudio", "LabelStudioClient"]
@@ -122,7 +123,7 @@ class LabelStudioClient(LabelStudio):
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
         asked: dict[str, Any] = {"project": project, "fields": "all"}  # `include` would cut the annotations short
         if round is not None:
-            asked["query"] = json.dumps({"filters": _of_round(round)})
+            asked["query"] = json.dumps({"filters": round_filter(round)})
         tasks = self._pages("api/tasks/", "tasks", **asked)
         return sorted(tasks, key=lambda task: int(task["id"]))
 
@@ -159,8 +160,7 @@ class LabelStudioClient(LabelStudio):
         for tab in self._read("api/dm/views/", project=project):
             if tab["data"].get("title") == title:
                 return int(tab["id"])
-        data = {"title": title, "type": "list", "target": "tasks", "filters": _of_round(round)}
-        body = {"project": project, "data": data | {"ordering": ["-tasks:predictions_score"]}}
+        body = {"project": project, "data": round_tab(title, round)}
         return int(self._write("POST", "api/dm/views/", body)["id"])
 
     @override
@@ -243,8 +243,3 @@ class LabelStudioClient(LabelStudio):
             f"Label Studio at {self._url} refuses the token in PLANKSEG_LABEL_STUDIO_TOKEN ({answer}). "
             "Copy a new one from Account & Settings in Label Studio."
         )
-
-
-def _of_round(round: int) -> dict[str, Any]:
-    item = {"filter": "filter:tasks:data.round", "operator": "equal", "type": "Number", "value": round}
-    return {"conjunction": "and", "items": [item]}

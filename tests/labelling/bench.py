@@ -14,6 +14,7 @@ from PIL import Image
 
 from plankseg.labelling.client import LabelStudioClient
 from plankseg.labelling.protocol import LabelStudio
+from plankseg.labelling.tabs import round_filter
 from plankseg.labelling.tasks import PushItem
 
 CONFIG = (Path(__file__).parents[2] / "label_studio" / "labeling_config.xml").read_text()
@@ -42,8 +43,7 @@ def live_bench(server: Any) -> Iterator[Bench]:
 
         def label_stream(round: int) -> dict[str, Any]:
             """The task that 'Label all tasks' would show next in a round's tab."""
-            item = {"filter": "filter:tasks:data.round", "operator": "equal", "type": "Number", "value": round}
-            body = {"filters": {"conjunction": "and", "items": [item]}}
+            body = {"filters": round_filter(round)}
             answer = browser.post("/api/dm/actions", params={"project": project, "id": "next_task"}, json=body)
             return answer.raise_for_status().json()
 

@@ -1,0 +1,42 @@
+"""What does a person see of one round in Label Studio's data manager? Pure JSON."""
+
+from typing import Any
+
+# what tells a person nothing; without this, image, taxon and uncertainty lie beyond the right edge
+HIDDEN = [
+    "inner_id",
+    "annotations_results",
+    "annotations_ids",
+    "predictions_results",
+    "predictions_model_versions",
+    "predictions_score",
+    "file_upload",
+    "storage_filename",
+    "created_at",
+    "updated_at",
+    "updated_by",
+    "avg_lead_time",
+    "total_predictions",
+    "data.key",
+    "data.round",
+    "data.image_id",
+    "data.model_id",
+]
+
+
+def round_filter(round: int) -> dict[str, Any]:
+    """Only the tasks of one round, by the `round` that `build_task` wrote into them."""
+    item = {"filter": "filter:tasks:data.round", "operator": "equal", "type": "Number", "value": round}
+    return {"conjunction": "and", "items": [item]}
+
+
+def round_tab(title: str, round: int) -> dict[str, Any]:
+    """A tab with one round, the most uncertain image first."""
+    return {
+        "title": title,
+        "type": "list",
+        "target": "tasks",
+        "filters": round_filter(round),
+        "ordering": ["-tasks:predictions_score"],
+        "hiddenColumns": {"explore": [f"tasks:{name}" for name in HIDDEN], "labeling": []},
+    }
