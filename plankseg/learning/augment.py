@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
 
-import albumentations as A  # noqa: E402, N812
+import albumentations as A  # noqa: N812
 
 # What turns into the square from outside is mirrored, in the image and in the mask alike: a constant would draw an
 # edge, and an object that reaches the border stays labelled.

@@ -85,7 +85,9 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, draw: Draw) -> tuple[Float32[torch.Tensor, "3 side side"], Float32[torch.Tensor, "1 side side"]]:
+    def __getitem__(
+        self, draw: Draw
+    ) -> tuple[Float32[torch.Tensor, "3 side side"], Float32[torch.Tensor, "1 side side"]]:
         """The drawn image, augmented by the draw's own seed."""
         if draw.index < len(self._squares):
             square, mask = self._squares[draw.index], self._masks[draw.index]

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import timm
 import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
 from plankseg.config import NetworkConfig
 from plankseg.errors import SettingsError, WeightsError
-from plankseg.learning.frameworks import smp
+from plankseg.learning.frameworks import smp, timm
 
 TIMM_PREFIX = "tu-"
 _FILE = "model.safetensors"
@@ -37,7 +36,9 @@ def find_encoder_weights(config: NetworkConfig) -> Path | None:
         return _cached_or_downloaded(config, repository, revision)
     path = Path(config.encoder_weights).expanduser()
     if not path.is_file():
-        raise WeightsError(f"encoder_weights={config.encoder_weights} is no file. Give the path of a .safetensors file.")
+        raise WeightsError(
+            f"encoder_weights={config.encoder_weights} is no file. Give the path of a .safetensors file."
+        )
     return path
 
 
@@ -93,7 +94,7 @@ def _cached_or_downloaded(config: NetworkConfig, repository: str, revision: str 
         # One quick question first: the download itself retries for half a minute where there is no network.
         get_hf_file_metadata(hf_hub_url(repository, _FILE, revision=revision), timeout=_PROBE_SECONDS)
         return Path(hf_hub_download(repository, _FILE, revision=revision, etag_timeout=_PROBE_SECONDS))
-    except Exception as error:  # noqa: BLE001  the hub's client raises its HTTP library's errors, which have no base
+    except Exception as error:
         raise WeightsError(
             f"The {config.encoder_weights} weights of {config.encoder} are not in {constants.HF_HUB_CACHE} and cannot"
             f" be downloaded ({type(error).__name__}: {error}). Three ways out: put {repository} at revision"

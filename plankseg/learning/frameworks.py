@@ -1,6 +1,6 @@
-"""Where do segmentation_models_pytorch and lightning come from, beside any torchvision? Import both from here.
+"""Where do segmentation_models_pytorch, timm and lightning come from, beside any torchvision? Import them from here.
 
-Both import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and its
+All three import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and its
 import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them) cures
 it; where torchvision brings its own, nothing is done.
 """
@@ -23,7 +23,7 @@ def torchvision_brings_operators() -> bool:
     folder = Path(spec.submodule_search_locations[0])
     for compiled in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
         try:
-            torch.ops.load_library(str(compiled))
+            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
         except OSError:  # it needs libraries that this torch does not have
             return False
     return hasattr(torch.ops.torchvision, "nms")
@@ -33,16 +33,18 @@ def declare_missing_operators() -> bool:
     """Declare torchvision's operators if they cannot be had; tells whether that was needed."""
     if torchvision_brings_operators():
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
     return True
 
 
 declare_missing_operators()
 
-import lightning.pytorch as lightning  # noqa: E402  (both need the operators)
+import lightning.pytorch as lightning  # noqa: E402  (all need the operators)
 import segmentation_models_pytorch as smp  # noqa: E402
+import timm  # noqa: E402
 
-__all__ = ["declare_missing_operators", "lightning", "smp", "torchvision_brings_operators"]
+__all__ = ["declare_missing_operators", "lightning", "smp", "timm", "torchvision_brings_operators"]

@@ -50,7 +50,9 @@ def score_images(image_ids: Sequence[str], predicted: Sequence[Mask], truth: Seq
     Raises ScoreError when there is no image or one of them twice, MaskShapeError when two masks differ in size.
     """
     if not image_ids or len(set(image_ids)) != len(image_ids):
-        raise ScoreError(f"{len(image_ids)} images, {len(set(image_ids))} different ones: give each once, at least one.")
+        raise ScoreError(
+            f"{len(image_ids)} images, {len(set(image_ids))} different ones: give each once, at least one."
+        )
     pairs = list(zip(image_ids, predicted, truth, strict=True))
     return ImageScores(
         dice={image_id: dice(ours, theirs) for image_id, ours, theirs in pairs},

@@ -38,7 +38,8 @@ def build_network(config: NetworkConfig, *, weights: bytes | None = None) -> tor
         network.freeze_encoder()
         # smp then keeps train() and eval() from the encoder; without this its dropout would stay at work in both.
         network.encoder.eval()
-    return network.to(memory_format=torch.channels_last)
+    placed: torch.nn.Module = network.to(memory_format=torch.channels_last)
+    return placed
 
 
 def model_bytes(network: torch.nn.Module) -> bytes:
@@ -48,7 +49,8 @@ def model_bytes(network: torch.nn.Module) -> bytes:
 
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Tensors as safetensors, whatever device and memory layout they are in."""
-    return safetensors.torch.save({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)})
+    data: bytes = safetensors.torch.save({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)})
+    return data
 
 
 def choose_device(name: str) -> torch.device:

@@ -49,7 +49,9 @@ def square_probabilities(
         logits = network(batch_tensor(squares).to(device))
         found = torch.sigmoid(logits[:, 0].float()).cpu().numpy()
     if not np.isfinite(found).all():
-        raise ScoreError("The network answers with values that are not numbers: its weights are spoilt. Train it again.")
+        raise ScoreError(
+            "The network answers with values that are not numbers: its weights are spoilt. Train it again."
+        )
     return np.asarray(found)
 
 

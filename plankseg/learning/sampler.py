@@ -1,13 +1,14 @@
 """Which images does an epoch show, and how is each one varied? A correction is drawn ten times as often."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Draw:
     """One image of an epoch: its place in the training set and the seed of its augmentation."""
 
     index: int

@@ -1,0 +1,211 @@
+"""How does a network learn from masks? One training from start to best epoch, which a kill only delays."""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from plankseg.config import Recipe
+from plankseg.errors import TrainingError
+from plankseg.imaging.arrays import Grey, Mask
+from plankseg.learning.augment import compose
+from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
+from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
+from plankseg.learning.frameworks import lightning
+from plankseg.learning.learner import Learner
+from plankseg.learning.metrics import ImageScores
+from plankseg.learning.network import build_network, choose_device, tensor_bytes
+from plankseg.learning.precision import uses_bf16
+from plankseg.learning.sampler import WeightedDraws
+from plankseg.learning.schedule import RoundPlan, plan_round
+
+__all__ = ["EpochReport", "Example", "TrainedModel", "train"]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The weights of the best epoch, as safetensors, with its scores and the way there."""
+
+    weights: bytes
+    epochs: int
+    side_px: int
+    best_epoch: int
+    history: list[EpochReport]
+    scores: ImageScores
+
+
+def train(
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    load: Callable[[str], Grey],
+    load_mask: Callable[[str], Mask],
+    recipe: Recipe,
+    round_number: int,
+    start: bytes | None,
+    work_dir: Path,
+    device: str,
+    report: Callable[[EpochReport], None],
+    progress: bool = False,
+) -> TrainedModel:
+    """Train the network of a round and return its best epoch by validation Dice at native size.
+
+    `start` is a whole model to go on from, else the recipe's encoder weights are used. Checkpoints are written to
+    `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it goes on
+    there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is safe.
+
+    Raises:
+        TrainingError: nothing to train on or to validate with, an image in both, or a loss that is not finite.
+        MaskShapeError: a mask does not have its image's size.
+        WeightsError: the starting weights cannot be had.
+    """
+    _check(examples, validation)
+    where = choose_device(device)
+    plan = plan_round(recipe.training, round_number)
+    source = Source(load, load_mask)
+    squares = TrainingSquares(examples, source, composition=compose(recipe.training.augmentation, plan.side_px))
+    judged = ValidationSet(validation, source, side_px=plan.side_px)
+    shas = [*squares.mask_shas, *judged.mask_shas]
+    work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoint_path(
+        work_dir, _fingerprint(recipe, plan, round_number, start, [*examples, *validation], shas)
+    )
+    state = read_checkpoint(checkpoint)
+    with _own_randomness(recipe.training.seed, where):
+        network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
+        draws = _draws(examples, recipe, round_number, state)
+        corrected = np.array([example.is_correction for example in examples])
+        learner = Learner(
+            network,
+            training=recipe.training,
+            validation=judged,
+            state=state,
+            share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
+            checkpoint=checkpoint,
+            device=where,
+            report=report,
+        )
+        if state.epochs_done < plan.epochs:
+            loader = _loader(squares, draws, recipe)
+            trainer = _trainer(recipe, where, plan.epochs - state.epochs_done, work_dir=work_dir, progress=progress)
+            trainer.fit(learner, loader)
+    return _trained(state, plan)
+
+
+def _check(examples: Sequence[Example], validation: Sequence[Example]) -> None:
+    if not examples or not validation:
+        raise TrainingError(
+            f"{len(examples)} images to train on and {len(validation)} to validate with: at least one of each is"
+            " needed. Ingest a source with masks first."
+        )
+    judged = {example.image_id for example in validation}
+    both = sorted(judged & {example.image_id for example in examples})
+    if both or len(judged) < len(validation):
+        raise TrainingError(
+            f"{len(both)} images are trained on and validated with (the first: {both[:1]}), and"
+            f" {len(validation) - len(judged)} are validated with twice. Take them out of one of the two lists."
+        )
+
+
+def _draws(examples: Sequence[Example], recipe: Recipe, round_number: int, state: State) -> WeightedDraws:
+    words = np.random.SeedSequence([recipe.training.seed, round_number]).generate_state(1)
+    return WeightedDraws(
+        [example.weight for example in examples],
+        draws=recipe.training.draws_per_epoch or max(2, len(examples)),
+        seed=int(words[0]),
+        first_epoch=state.epochs_done,
+    )
+
+
+def _loader(squares: TrainingSquares, draws: WeightedDraws, recipe: Recipe) -> DataLoader[tuple[torch.Tensor, ...]]:
+    size = min(recipe.training.batch_size, len(draws))
+    workers = recipe.training.loader_workers if "fork" in multiprocessing.get_all_start_methods() else 0
+    return DataLoader(
+        squares,
+        batch_size=size,
+        sampler=draws,
+        drop_last=len(draws) % size == 1,  # batch-norm has no variance in a batch of one
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context="fork" if workers else None,  # shares the squares, and `load` need not be picklable
+        worker_init_fn=_stay_single_threaded,
+    )
+
+
+def _stay_single_threaded(_worker: int) -> None:
+    """OpenCV's threads do not survive a fork; torch sets its own to one in every worker."""
+    cv2.setNumThreads(0)
+
+
+def _trainer(
+    recipe: Recipe, device: torch.device, epochs: int, *, work_dir: Path, progress: bool
+) -> "lightning.Trainer":
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # a CPU was asked for by name
+        warnings.filterwarnings("ignore", ".*GPU available but not used")
+        return lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
+            max_epochs=epochs,
+            default_root_dir=work_dir,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            use_distributed_sampler=False,
+        )
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for this training, quieten what Lightning warns of that is meant, and put both back."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), warnings.catch_warnings():
+        # small squares come from memory: more loader processes than asked for would not help
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        # a frozen encoder is meant to stay in eval mode
+        warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode at the start of training")
+        # lightning 2.6 beside torch 2.13
+        warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\)", FutureWarning)
+        torch.manual_seed(seed)
+        yield
+
+
+def _fingerprint(
+    recipe: Recipe, plan: RoundPlan, round_number: int, start: bytes | None, examples: list[Example], shas: list[str]
+) -> str:
+    """Names a training by all that its weights depend on; the number of loader processes is not part of it."""
+    facts = {
+        "network": recipe.network.model_dump(),
+        "training": recipe.training.model_dump(exclude={"loader_workers"}),
+        "plan": asdict(plan),
+        "round": round_number,
+        "start": hashlib.sha256(start).hexdigest() if start is not None else None,
+        "examples": [[*asdict(example).values(), sha] for example, sha in zip(examples, shas, strict=True)],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _trained(state: State, plan: RoundPlan) -> TrainedModel:
+    assert state.scores is not None, "a plan has at least one epoch"
+    assert state.best_epoch is not None
+    return TrainedModel(
+        weights=tensor_bytes(state.best),
+        epochs=plan.epochs,
+        side_px=plan.side_px,
+        best_epoch=state.best_epoch,
+        history=state.history,
+        scores=state.scores,
+    )
