@@ -155,16 +155,19 @@ class DeltaTables:
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         _refuse_after_fork()
-        try:
-            return DeltaTable(self.uri(table), version=version, storage_options=self.storage_options)
-        except TableNotFoundError as error:
-            if _log_is_there(self.uri(table)):
-                raise StoreError(f"Table {self.uri(table)} is damaged: {error}; restore it from a backup.") from error
-            return None
-        except (DeltaError, OSError) as error:
-            raise StoreError(
-                f"Cannot open table {self.uri(table)}: {error}; check the folder and its rights."
-            ) from error
+        uri = self.uri(table)
+        for may_be_in_the_making in (True, True, False):
+            try:
+                return DeltaTable(uri, version=version, storage_options=self.storage_options)
+            except TableNotFoundError as error:
+                if not _log_is_there(uri):
+                    return None
+                if not may_be_in_the_making:  # else another writer may just have made it: look again
+                    raise StoreError(f"Table {uri} is damaged: {error}; restore it from a backup.") from error
+            except (DeltaError, OSError) as error:
+                raise StoreError(f"Cannot open table {uri}: {error}; check the folder and its rights.") from error
+            time.sleep(0.02)
+        raise AssertionError("unreachable: the last look returns or raises")
 
     def _newest_or_made(self, table: str) -> Snapshot:
         delta = self._open(table)

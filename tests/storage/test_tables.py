@@ -2,15 +2,13 @@
 
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from racing import race
+from racing import in_forked_child, race
 from storage_rows import image, model, proposed, sha
 
 from plankseg.errors import StoreError
@@ -84,6 +82,16 @@ def test_eight_processes_with_different_transactions_all_commit(tmp_path: Path) 
     assert won == [True] * 8
     ids = DeltaTables(tmp_path).read("proposals")["image_id"].to_pylist()
     assert sorted(ids) == sorted(sha(f"p{i}-{j}") for i in range(8) for j in range(20))
+
+
+def append_to_each(roots: list[str], name: str) -> int:
+    return sum(append(root, f"proposal-{name}", name) for root in roots)
+
+
+def test_a_table_made_by_several_at_once_is_one_table(tmp_path: Path) -> None:
+    roots = [str(tmp_path / str(i)) for i in range(12)]
+    assert race(append_to_each, [(roots, f"p{i}") for i in range(4)]) == [12] * 4
+    assert [DeltaTables(root).read("proposals").num_rows for root in roots] == [80] * 12
 
 
 def test_serial_commits_never_rely_on_what_is_no_longer_true(tmp_path: Path) -> None:
@@ -185,19 +193,23 @@ def test_a_full_disk_leaves_nothing_half_registered(tmp_path: Path, room_bytes: 
     assert tables.read("proposals").num_rows == 40
 
 
+def read_in_a_forked_child(root: str) -> str:
+    tables = DeltaTables(root)
+    tables.read("images")
+
+    def read_again() -> bytes:
+        try:
+            return str(tables.read("images").num_rows).encode()
+        except StoreError as error:
+            return str(error).encode()
+
+    return in_forked_child(read_again).decode()
+
+
 def test_a_forked_child_is_told_instead_of_hanging(tmp_path: Path) -> None:
-    code = (
-        "import os, sys\nfrom plankseg.errors import StoreError\nfrom plankseg.storage.tables import DeltaTables\n"
-        "tables = DeltaTables(sys.argv[1]); tables.read('images')\n"
-        "if os.fork() == 0:\n"
-        "    try: tables.read('images')\n"
-        "    except StoreError as error: print(error, flush=True)\n"
-        "    os._exit(0)\n"
-        "os.wait()"
-    )
-    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "forked from" in said.stdout
-    assert "Catalogue.loader" in said.stdout
+    [said] = race(read_in_a_forked_child, [(str(tmp_path),)])
+    assert "was forked from" in said
+    assert "Catalogue.loader" in said
 
 
 def test_any_parquet_reader_finds_the_rows_under_the_uri(tmp_path: Path) -> None:
