@@ -3,25 +3,13 @@
 from typing import Any
 
 # what tells a person nothing; without this, image, taxon and uncertainty lie beyond the right edge
-HIDDEN = [
-    "inner_id",
-    "annotations_results",
-    "annotations_ids",
-    "predictions_results",
-    "predictions_model_versions",
-    "predictions_score",
-    "file_upload",
-    "storage_filename",
-    "created_at",
-    "updated_at",
-    "updated_by",
-    "avg_lead_time",
-    "total_predictions",
-    "data.key",
-    "data.round",
-    "data.image_id",
-    "data.model_id",
-]
+# fmt: off
+HIDDEN = (
+    "inner_id", "annotations_results", "annotations_ids", "predictions_results", "predictions_model_versions",
+    "predictions_score", "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time",
+    "total_predictions", "data.key", "data.round", "data.image_id", "data.model_id",
+)
+# fmt: on
 
 
 def round_filter(round: int) -> dict[str, Any]:

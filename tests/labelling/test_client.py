@@ -198,11 +198,16 @@ def test_who_does_not_talk_to_a_server_does_not_pay_for_the_sdk() -> None:
 
 @pytest.mark.live
 @pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")  # the SDK's own, while it exchanges tokens
-def test_a_personal_access_token_works_too(label_studio: Any) -> None:
-    headers = {"Authorization": f"Token {label_studio.token}"}
-    made = httpx.post(f"{label_studio.url}/api/token/", headers=headers).raise_for_status()
-    with LabelStudioClient(label_studio.url, made.json()["token"]) as client:
-        assert "signed in as" in client.check()
+def test_a_personal_access_token_works_until_it_is_withdrawn(label_studio: Any) -> None:
+    with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {label_studio.token}"}) as web:
+        for old in web.get("/api/token/").raise_for_status().json():  # an account may have one at a time
+            web.post("/api/token/blacklist/", json={"refresh": old["token"]}).raise_for_status()
+        token = web.post("/api/token/").raise_for_status().json()["token"]
+        with LabelStudioClient(label_studio.url, token) as client:
+            assert "signed in as" in client.check()
+        web.post("/api/token/blacklist/", json={"refresh": token}).raise_for_status()
+        with LabelStudioClient(label_studio.url, token) as client, pytest.raises(LabelStudioAuthError):
+            client.check()
 
 
 @pytest.mark.live
@@ -220,6 +225,17 @@ def test_the_label_stream_shows_premasks_of_every_rounds_model(live: Bench) -> N
         shown = live.label_stream(round)
         assert shown["data"]["model_id"] == model
         assert len(shown["predictions"]) == 1
+
+
+@pytest.mark.live
+def test_a_rounds_tab_holds_that_round_alone_with_the_most_uncertain_first(live: Bench, label_studio: Any) -> None:
+    for round in (1, 2):
+        items = [item(f"img{round}{n}", score=score) for n, score in enumerate((0.2, 0.9, 0.4))]
+        push_round(live.ls, live.project, items, round=round)
+    asked = {"project": live.project, "view": live.ls.ensure_tab(live.project, "round 2", 2)}
+    headers = {"Authorization": f"Token {label_studio.token}"}
+    shown = httpx.get(f"{label_studio.url}/api/tasks", params=asked, headers=headers).raise_for_status().json()
+    assert [task["data"]["image_id"] for task in shown["tasks"]] == ["img21", "img22", "img20"]
 
 
 @pytest.mark.live
