@@ -150,7 +150,7 @@ def test_unusable_counts_even_beside_a_broken_region() -> None:
         [region(type="polygonlabels")],
         [region() | {"value": None}],
         [GOOD[0], region(value={"rle": [1, 2, 3]})],
-        premask_regions(disc((40, 24)), origin="manual")[:0] + premask_regions(disc((30, 30)), origin="manual"),
+        premask_regions(disc((30, 30)), origin="manual"),
         [{"type": "choices", "from_name": "quality", "value": {"choices": ["blurred"]}}],
     ],
     ids=lambda value: repr(value)[:60],
