@@ -9,20 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.threshold import automatic_mask
+from plankseg.rounds.given_masks import SUFFIXES, given_mask
 from plankseg.storage.catalogue import ImageRow
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.store import Store
 
 Role = Literal["source", "pool", "validation"]
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
-VALIDATION = "a validation image"
+# Roles that an image keeps when the same bytes are handed in for another one: what is measured on is never learnt
+# from, and what has an automatic mask is not asked for. The catalogue decides in the same order.
+STRONGER: dict[Role, tuple[Role, ...]] = {"validation": (), "source": ("validation",), "pool": ("validation", "source")}
 CHUNK = 500  # rows per commit: a kill loses at most the work on these
 
 
@@ -78,21 +78,25 @@ def ingest_folder(
     Source images get an automatic mask, or a recorded reason for having none. With `masks`, a folder of pictures of
     the same relative names, these masks are taken as given. A file that cannot be read is reported, the rest goes on.
 
+    Bytes of the validation set are left out of source and pool, bytes of the source are left out of the pool.
+
     Raises:
-        SettingsError: no such folder, or not one image file in it.
+        SettingsError: no such folder, not one image file in it, or no such folder of masks.
     """
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
         raise SettingsError(f"{folder} is not a folder; give the folder that holds the images of the {role}.")
     if masks is not None:
         masks = masks.expanduser().resolve()
+        if not masks.is_dir():
+            raise SettingsError(f"{masks} is not a folder; give the folder that holds the masks, or none.")
     report = IngestReport(role)
     files = _image_files(folder, report)
     if not files:
         raise SettingsError(f"{folder} has no image files ({', '.join(sorted(SUFFIXES))}); is it the right folder?")
-    seen = dict.fromkeys(store.catalogue.ids(role), f"an image of the {role}")
-    if role == "pool":
-        seen |= dict.fromkeys(store.catalogue.ids("validation"), VALIDATION)
+    known = set(store.catalogue.ids(role))
+    seen = {i: f"an image of the {other}" for other in STRONGER[role] for i in store.catalogue.ids(other)}
+    seen |= dict.fromkeys(known, f"an image of the {role}")
     already = set(seen)
 
     def read(path: Path) -> "_Read | Problem | str":
@@ -109,7 +113,7 @@ def ingest_folder(
                 if isinstance(result, Problem):
                     report.rejected.append(result)
                 elif isinstance(image_id, str) and image_id in seen:
-                    _count_known(report, path, image_id, seen, already)
+                    _count_known(report, path, image_id, seen, known)
                 elif isinstance(result, _Read):
                     seen[result.image.image_id] = str(path)
                     fresh.append(result)
@@ -119,9 +123,9 @@ def ingest_folder(
     return report
 
 
-def _count_known(report: IngestReport, path: Path, image_id: str, seen: dict[str, str], already: set[str]) -> None:
-    """Tell apart a file ingested before, the same bytes twice in this folder, and a validation image in the pool."""
-    if image_id in already and seen[image_id] != VALIDATION:
+def _count_known(report: IngestReport, path: Path, image_id: str, seen: dict[str, str], known: set[str]) -> None:
+    """Tell apart a file ingested before, the same bytes twice in this folder, and an image of a stronger role."""
+    if image_id in known:
         report.known += 1
     else:
         report.rejected.append(Problem(str(path), f"same bytes as {seen[image_id]}; left out"))
@@ -173,7 +177,7 @@ def _label(
 ) -> tuple[LabelRow | None, Mask | None]:
     """The label an image comes with: handed in beside it, or made from a clean image; the pool has none."""
     if masks is not None:
-        given = _given_mask(masks, path.relative_to(folder), grey)
+        given = given_mask(masks, path.relative_to(folder), grey)
         return _row(image_id, "given", mask=given, reason=None, at=now), given
     if role != "source":
         return None, None
@@ -195,35 +199,6 @@ def _row(
         pixel_sha=None if mask is None else pixel_sha(mask),
         reason=reason,
     )
-
-
-def _given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
-    """The mask handed in for an image: same name, same size, two values.
-
-    Raises:
-        ImageReadError: there is none, or it has more than two values.
-        MaskShapeError: it has another size than the image.
-    """
-    found = sorted(masks.joinpath(name).parent.glob(f"{_glob_escape(name.stem)}.*"))
-    if not found:
-        raise ImageReadError(f"No mask for {name} in {masks}; add one of the same name or take the image out.")
-    pixels = read_grey(found[0].read_bytes())
-    if pixels.shape != grey.shape:
-        raise MaskShapeError(f"Mask {found[0]} is {_size(pixels)} but its image is {_size(grey)}; left out.")
-    values = np.unique(pixels)
-    if len(values) > 2:
-        raise ImageReadError(
-            f"Mask {found[0]} has {len(values)} grey values; a mask has two. Save it as a lossless PNG."
-        )
-    return pixels > (int(values[0]) + int(values[-1])) / 2 if len(values) == 2 else pixels > 0
-
-
-def _glob_escape(text: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
-
-
-def _size(pixels: Grey) -> str:
-    return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
 def _commit(store: Store, fresh: list[_Read], report: IngestReport) -> None:
