@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from plankseg import serving
@@ -18,7 +19,7 @@ from plankseg.config import Settings, settings
 from plankseg.errors import PlanksegError, ServerError, SettingsError
 from plankseg.rounds.progress import recipe_in_force
 from plankseg.rounds.status import Status, read_status
-from plankseg.storage.store import Store
+from plankseg.storage.store import MARKER, Store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -31,7 +32,8 @@ def main() -> None:
     try:
         app()
     except PlanksegError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+        said = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
+        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -46,7 +48,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
 
 
 def _status(surroundings: Settings) -> Status:
-    if not surroundings.store_path.exists():
+    if not (surroundings.store_path / MARKER).exists():  # looking must not make one
         raise SettingsError(f"There is no store at {surroundings.store_path}; set PLANKSEG_STORE or run `make demo`.")
     store = Store.open(surroundings.store_path)
     rounds = recipe_in_force(store).rounds
@@ -56,18 +58,21 @@ def _status(surroundings: Settings) -> Status:
 def show(found: Status) -> None:
     """Print the tables of models and rounds."""
     counts = found.images
-    console.print(f"Store {found.store}", highlight=False, soft_wrap=True)
+    console.print(f"Store {found.store}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Images: {counts.source} source, {counts.pool} pool, {counts.validation} validation")
     models = Table(title="Models", title_justify="left")
     for heading in ("round", "model", "side", "epochs", "Dice", "promoted", "why"):
         models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
     for model in found.models:
+        dice = "" if model.validation_dice is None else f"{model.validation_dice:.3f}"
+        promoted = "yes" if model.promoted else "no"
         models.add_row(
-            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), "" if model.validation_dice is None else f"{model.validation_dice:.3f}",
-            "yes" if model.promoted else "no", model.reason,
+            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), dice, promoted,
+            escape(model.reason),
         )  # fmt: skip
     rounds = Table(title="Rounds", title_justify="left")
-    fields = ["round", "proposed", "answered", "accepted", "corrected", "empty", "skipped", "unusable", "quarantined"]
+    fields = ["round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable"]
+    fields.append("quarantined")
     for heading in [*fields, "redrawn", "seconds"]:
         rounds.add_column(heading, justify="right")
     for row in found.rounds:

@@ -4,8 +4,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from plankseg.errors import SettingsError
 
 
 class FrozenModel(BaseModel):
@@ -121,5 +123,12 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once. Raises SettingsError naming the variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(("PLANKSEG", *map(str, first["loc"]))).upper()
+        raise SettingsError(
+            f"{name}={first['input']!r} cannot be used: {first['msg']}; correct it or unset it."
+        ) from error

@@ -11,7 +11,7 @@ import httpx
 
 from plankseg.config import NetworkConfig, Settings
 from plankseg.errors import LabelStudioError, PlanksegError
-from plankseg.storage.store import Store
+from plankseg.storage.store import MARKER, Store
 
 ENOUGH_DISK = 5 * 2**30
 
@@ -40,7 +40,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for part, check in checks:
         try:
             yield check(settings)
-        except (PlanksegError, ImportError, RuntimeError, OSError) as error:
+        except (PlanksegError, ImportError, RuntimeError, OSError, ValueError) as error:
             yield Finding(part, "broken", f"{type(error).__name__}: {error}", "run `make setup` again")
 
 
@@ -74,12 +74,13 @@ def _imagenet(_: Settings) -> Finding:
 
 def _store(settings: Settings) -> Finding:
     path = settings.store_path
-    if not path.exists():
-        return Finding(
-            "store", "absent", f"{path} does not exist", "it is made by the first ingest; or set PLANKSEG_STORE"
-        )
+    if path.is_file():
+        return Finding("store", "broken", f"{path} is a file", "set PLANKSEG_STORE to a folder")
+    if not (path / MARKER).exists():  # looking must not make one
+        return Finding("store", "absent", f"none at {path}", "it is made by the first ingest; or set PLANKSEG_STORE")
     counts = Store.open(path).catalogue.counts()
-    return Finding("store", "fine", f"{path}: {counts or 'no images yet'}")
+    seen = ", ".join(f"{count} {role}" for role, count in counts.items()) if any(counts.values()) else "no images yet"
+    return Finding("store", "fine", f"{path}: {seen}")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -101,7 +102,7 @@ def _prefect(_: Settings) -> Finding:
         )
     try:
         version = httpx.get(f"{url}/admin/version", timeout=5).raise_for_status().json()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON
         return Finding("Prefect", "broken", f"{url}: {error}", "run `make up`, or correct PREFECT_API_URL")
     return Finding("Prefect", "fine", f"{version} at {url}")
 

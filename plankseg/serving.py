@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,15 +178,16 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End the server's process group: politely, and after 15 s by force."""
-        for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            if self.process.poll() is not None:
-                break
+        """End the server's process group: politely, and after 15 s, or once the server itself is gone, by force."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        self._signal(signal.SIGKILL)  # what did not listen, and children that outlived the server
+        self.process.wait()
+
+    def _signal(self, signal_number: int) -> None:
+        with suppress(ProcessLookupError):  # nobody of the group is left
             os.killpg(self.process.pid, signal_number)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                continue
 
     def __enter__(self) -> "Server":
         return self
