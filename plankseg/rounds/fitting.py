@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,14 +58,14 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     validation_ids = set(store.catalogue.ids("validation")) & labels.keys()
     name = f"validation set ({len(validation_ids)} images)"
     source = sorted(set(store.catalogue.ids("source")) & labels.keys() - validation_ids)
+    if not validation_ids:
+        validation_ids = _holdout(source, recipe.training.holdout_fraction)
+        name = f"holdout of the source ({len(validation_ids)} images)"
     corrected = sorted(
         image_id
         for image_id, row in labels.items()
         if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids
     )
-    if not validation_ids:
-        validation_ids = _holdout(source, recipe.training.holdout_fraction)
-        name = f"holdout of the source ({len(validation_ids)} images)"
     weight = recipe.training.correction_weight
     examples = [Example(i, 1.0) for i in source if i not in validation_ids and not labels[i].by_hand]
     examples += [Example(i, weight) for i in corrected]
@@ -112,6 +113,7 @@ def fit(
     """
     there = store.models.of_round(round_number)
     if there is not None:
+        _forget_checkpoints(store, round_number)  # left behind by a kill right after the commit
         return there
     active = store.models.active()
     data = training_set(store, recipe, round_number)
@@ -119,6 +121,7 @@ def fit(
     start = None
     if active is not None and recipe.training.warm_start:
         start = store.models.weights(active.model_id)
+    work_dir = store.work_dir(f"train-{round_number}-{data.fingerprint(recipe, round_number)}")
     model = train(
         data.examples,
         data.validation,
@@ -127,7 +130,7 @@ def fit(
         recipe=recipe,
         round_number=round_number,
         start=start,
-        work_dir=store.work_dir(f"train-{round_number}-{data.fingerprint(recipe, round_number)}"),
+        work_dir=work_dir,
         device=settings.device,
         report=report,
     )
@@ -135,7 +138,14 @@ def fit(
     row = _record(model, data, recipe, round_number=round_number, active=active, promoted=promoted, reason=reason)
     store.models.put_weights(model.weights)
     store.models.commit(row)
+    _forget_checkpoints(store, round_number)  # the model is safe
     return store.models.of_round(round_number) or row
+
+
+def _forget_checkpoints(store: Store, round_number: int) -> None:
+    """Remove the work folders of a round, also those of trainings on labels that have changed since."""
+    for folder in (store.root / "work").glob(f"train-{round_number}-*"):
+        shutil.rmtree(folder)
 
 
 def _judge(

@@ -39,15 +39,14 @@ def propose(
     """Draw candidate batches, score their union with the active model, keep the best batch, and commit all of it.
 
     Deterministic: the same store, recipe and round give the same proposal, so a kill before the commit costs time only.
-    If the round was proposed already, its images are looked at again and nothing is written.
+    If the round was proposed already, the model that chose them looks at its images again and nothing is written.
 
     Raises:
         TrainingError: there is no model yet.
         EmptyPoolError: nothing is left to propose.
     """
-    model = store.models.active()
-    if model is None:
-        raise TrainingError("There is no model yet; run the flow 'pretrain' before 'propose'.")
+    there = store.proposals.chosen(round_number)
+    model = _model_of(store, there)
     trained_as = Recipe.model_validate_json(model.recipe)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
@@ -57,8 +56,8 @@ def propose(
         return score(network, image_ids, store.catalogue.load, query=recipe.query, side_px=model.side_px,
                      device=device, on_progress=on_progress)  # fmt: skip
 
-    if round_number in store.proposals.rounds():
-        chosen = [row.image_id for row in store.proposals.chosen(round_number)]
+    if there:
+        chosen = [row.image_id for row in there]
         selection = None
     else:
         if not pool:
@@ -72,6 +71,16 @@ def propose(
     if selection is not None:
         _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=len(pool))
     return Proposal(round_number, model, looked, len(pool), len(selection.scores) if selection else 0)
+
+
+def _model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:
+    """The model that made a proposal; for a new one the active model."""
+    model = store.models.active()
+    if there:
+        model = next((row for row in store.models.all() if row.model_id == there[0].model_id), None)
+    if model is None:
+        raise TrainingError("There is no model yet; run the flow 'pretrain' before 'propose'.")
+    return model
 
 
 def premask(looked: Looked) -> Mask:
