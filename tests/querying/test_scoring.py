@@ -99,6 +99,16 @@ def test_a_network_that_treats_every_view_alike_has_no_uncertainty() -> None:
     assert max(found.values()) < 1e-12  # a wrong inverse anywhere would leave the noise images' own variance
 
 
+def test_bf16_scores_are_near_those_of_fp32_and_as_independent_of_the_company() -> None:
+    query, ids, load = QueryConfig(), list(pictures()), pictures().__getitem__
+    exact = scored(tiny_network(), ids)
+    rough = score(tiny_network(), ids, load, query=query, side_px=SIDE, device="cpu", precision="bf16")
+    alone = score(tiny_network(), ids[:1], load, query=query, side_px=SIDE, device="cpu", precision="bf16")
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=0.05)
+    assert alone[ids[0]] == pytest.approx(rough[ids[0]], abs=1e-5)
+
+
 def test_views_of_many_images_share_a_forward_pass_which_is_never_larger_than_asked() -> None:
     network = Function(lambda x: x[:, :1])
     scored(network, list(pictures()), forward_batch=16)
