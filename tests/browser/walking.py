@@ -1,0 +1,198 @@
+"""How does a person's hand move through Label Studio? The real interface in headless Chromium; points in image pixels."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Locator, Page, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+WINDOW = {"width": 1280, "height": 900}
+PATIENCE_MS = 30_000  # for one step, on a busy machine
+
+BRUSH_PX, ERASER_PX, STEP_PX = 15, 10, 5  # what Label Studio starts with, and what one press of ] adds; screen pixels
+BLUR_PX = 1.0  # edges are anti-aliased, and points are rounded to the screen's pixels
+
+# Red paint on one of the stage's canvases at a point of the image, given as shares of its width and height.
+PAINT_IS_SHOWN = """([x, y]) => {
+    const image = document.querySelector(".lsf-image img").getBoundingClientRect();
+    return [...document.querySelectorAll(".konvajs-content canvas")].some((canvas) => {
+        const stage = canvas.getBoundingClientRect();
+        const density = canvas.width / stage.width;
+        const across = (image.left + x * image.width - stage.left) * density;
+        const down = (image.top + y * image.height - stage.top) * density;
+        const [red, green, , alpha] = canvas.getContext("2d").getImageData(across, down, 1, 1).data;
+        return alpha > 0 && red > green + 40;
+    });
+}"""
+IS_ON_THE_STAGE = '([x, y]) => Boolean(document.elementFromPoint(x, y)?.closest(".konvajs-content"))'
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One pull of the brush: the path's corners and half the brush's width, in image pixels."""
+
+    points: tuple[tuple[float, float], ...]
+    radius_px: float
+
+    def core(self, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels that the stroke certainly covers."""
+        return self._distance(shape) <= self.radius_px - BLUR_PX
+
+    def reach(self, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels that the stroke may have touched."""
+        return self._distance(shape) <= self.radius_px + BLUR_PX
+
+    def _distance(self, shape: tuple[int, int]) -> np.ndarray:
+        """From each pixel's centre to the path."""
+        rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+        centres = np.stack([columns, rows], axis=-1)
+        nearest = np.full(shape, np.inf)
+        for start, end in zip(np.array(self.points[:-1]), np.array(self.points[1:]), strict=True):
+            along = end - start
+            share = np.clip((centres - start) @ along / (along @ along), 0, 1)[..., None]
+            nearest = np.minimum(nearest, np.linalg.norm(centres - start - share * along, axis=-1))
+        return nearest
+
+
+class Person:
+    """Somebody who is signed in and corrects masks, by the keys and clicks that the labelling page names."""
+
+    def __init__(self, page: Page, *, pictures: Sequence[Path]) -> None:
+        self.page = page
+        self._pictures = pictures
+
+    def log_in(self, url: str, email: str, password: str) -> None:
+        self.page.goto(f"{url}/user/login/")
+        self.page.fill("input[name=email]", email)
+        self.page.fill("input[name=password]", password)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url(lambda address: "/user/login" not in address)
+
+    def open(self, url: str, *, mask: np.ndarray) -> None:
+        """Go to a task and wait until its pre-mask is to be seen in the middle of where it must be."""
+        self.page.goto(url)
+        self.wait_for_mask(mask)
+
+    def wait_for_mask(self, mask: np.ndarray) -> None:
+        self.regions.first.wait_for()
+        middle = np.argwhere(mask).mean(axis=0)
+        row, column = min(np.argwhere(mask).tolist(), key=lambda pixel: float(np.hypot(*(pixel - middle))))
+        height, width = mask.shape
+        self.page.wait_for_function(PAINT_IS_SHOWN, arg=[(column + 0.5) / width, (row + 0.5) / height])
+        self._wait_until_still()
+
+    @property
+    def regions(self) -> Locator:
+        """The masks in the list beside the image."""
+        return self.page.locator(".lsf-outliner-item__title")
+
+    def choose_mask(self) -> None:
+        self.regions.first.click()
+        self.page.locator(".lsf-tree-node-selected, [class*=treenode-selected]").first.wait_for()
+
+    def delete_mask(self) -> None:
+        self.choose_mask()
+        self.page.keyboard.press("Backspace")
+        self.regions.first.wait_for(state="detached")
+
+    def choose_label(self) -> None:
+        self.page.keyboard.press("1")
+
+    def call_unusable(self) -> None:
+        self.page.keyboard.press("u")
+        self.page.locator("input[type=checkbox][name=unusable]:checked").wait_for()
+
+    def paint(self, points: Sequence[tuple[float, float]], *, presses: int = 3) -> Stroke:
+        """Draw with the brush, made larger by so many presses of a key."""
+        return self._draw("b", points, presses=presses, starts_with=BRUSH_PX)
+
+    def erase(self, points: Sequence[tuple[float, float]], *, presses: int = 4) -> Stroke:
+        """Draw with the eraser, made larger by so many presses of a key."""
+        return self._draw("e", points, presses=presses, starts_with=ERASER_PX)
+
+    def submit(self) -> None:
+        with self._answer_arrives():
+            self.page.keyboard.press("Control+Enter")
+
+    def skip(self) -> None:
+        with self._answer_arrives():
+            self.page.keyboard.press("Control+Space")
+
+    def look(self, name: str) -> None:
+        """Keep a picture of what is on the screen."""
+        for folder in self._pictures:
+            self.page.screenshot(path=folder / f"{name}.png")
+
+    def _draw(self, tool: str, points: Sequence[tuple[float, float]], *, presses: int, starts_with: int) -> Stroke:
+        self.page.keyboard.press(tool)
+        for _ in range(presses):
+            self.page.keyboard.press("]")
+        box, scale = self._box(), self._scale()
+        on_screen = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
+        for place in on_screen:
+            assert self.page.evaluate(IS_ON_THE_STAGE, place), f"{place} of the window is not the image: {box}"
+        self.page.mouse.move(*on_screen[0])
+        self.page.mouse.down()
+        for place in on_screen[1:]:
+            self.page.mouse.move(*place, steps=12)
+        self.page.mouse.up()
+        for _ in range(presses):
+            self.page.keyboard.press("[")
+        return Stroke(tuple(points), (starts_with + presses * STEP_PX) / 2 / scale)
+
+    def _box(self) -> Any:
+        """Where the image is in the window."""
+        return self._image.bounding_box()
+
+    def _scale(self) -> float:
+        """Screen pixels per image pixel."""
+        natural = self._image.evaluate("image => image.naturalWidth")
+        return float(self._box()["width"] / natural)
+
+    @property
+    def _image(self) -> Locator:
+        return self.page.locator(".lsf-image img")
+
+    def _wait_until_still(self) -> None:
+        """The image is laid out anew when its tools appear: wait until it keeps its place for half a second."""
+        place, same = self._box(), 0
+        while same < 5:
+            self.page.wait_for_timeout(100)
+            same = same + 1 if self._box() == place else 0
+            place = self._box()
+
+    @contextmanager
+    def _answer_arrives(self) -> Iterator[None]:
+        def is_answer(response: Any) -> bool:
+            return response.request.method == "POST" and "/annotations" in response.url
+
+        with self.page.expect_response(is_answer) as arrived:
+            yield
+        assert arrived.value.status == 201, f"Label Studio answered {arrived.value.status}: {arrived.value.text()}"
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium; Playwright is never asked to download one."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def open_window(chromium: str) -> Iterator[Page]:
+    """An empty window of a browser with a profile of its own."""
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=chromium, args=FLAGS.split(), headless=True, viewport=WINDOW
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        yield context.pages[0]
+        context.close()
