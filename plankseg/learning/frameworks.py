@@ -1,8 +1,8 @@
 """Where do segmentation_models_pytorch, timm and lightning come from, beside any torchvision? Import them from here.
 
-All three import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and its
-import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them) cures
-it; where torchvision brings its own, nothing is done.
+All three import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and
+its import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them)
+cures it; where torchvision brings its own, nothing is done.
 """
 
 import importlib.util

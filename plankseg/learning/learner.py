@@ -73,7 +73,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         self._losses = []
         self._started = time.monotonic()
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of one batch. Raises TrainingError when it is no longer finite."""
         squares, masks = batch
         epoch = self._state.epochs_done + 1

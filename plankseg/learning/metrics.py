@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from plankseg.errors import ScoreError
-from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import dice, iou
 
 
@@ -44,7 +44,11 @@ class PairedDifference(NamedTuple):
     high: float
 
 
-def score_images(image_ids: Sequence[str], predicted: Sequence[Mask], truth: Sequence[Mask]) -> ImageScores:
+def score_images(
+    image_ids: Sequence[str],
+    predicted: Sequence[Bool[np.ndarray, "_ _"]],
+    truth: Sequence[Bool[np.ndarray, "_ _"]],
+) -> ImageScores:
     """Compare masks at native size, image by image.
 
     Raises ScoreError when there is no image or one of them twice, MaskShapeError when two masks differ in size.

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from plankseg.errors import ScoreError
-from plankseg.imaging.arrays import Grey, Probability
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.precision import Precision, autocast
 from plankseg.learning.preparing import batch_tensor
@@ -16,18 +15,18 @@ from plankseg.learning.preparing import batch_tensor
 
 def predict(
     network: torch.nn.Module,
-    greys: Sequence[Grey],
+    greys: Sequence[UInt8[np.ndarray, "_ _"]],
     *,
     side_px: int,
     device: torch.device,
     precision: Precision = "auto",
     forward_batch: int = 32,
-) -> list[Probability]:
+) -> list[Float32[np.ndarray, "_ _"]]:
     """One probability map per image, float32, 0 to 1, at the image's own size. The network is on `device`.
 
     Raises ScoreError when the network answers with something that is not a number.
     """
-    found: list[Probability] = []
+    found: list[np.ndarray] = []
     for first in range(0, len(greys), forward_batch):
         part = greys[first : first + forward_batch]
         letterboxes = [Letterbox.of(grey.shape, side_px) for grey in part]

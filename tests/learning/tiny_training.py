@@ -32,10 +32,14 @@ def load(image_id: str) -> np.ndarray:
     return np.where(mask, 60, 220).astype(np.uint8) + noise.astype(np.uint8)
 
 
-def tiny_recipe(*, encoder: str = "tu-test_resnet", architecture: str = "Unet", **training: object) -> Recipe:
+def tiny_recipe(
+    *, encoder: str = "tu-test_resnet", architecture: str = "Unet", freeze_encoder: bool = False, **training: object
+) -> Recipe:
     """Three epochs of four steps."""
     defaults = {"side_px": 32, "epochs": 3, "batch_size": 2, "loader_workers": 0, "learning_rate": 1e-2}
-    network = NetworkConfig(encoder=encoder, encoder_weights="none", architecture=architecture)
+    network = NetworkConfig(
+        encoder=encoder, encoder_weights="none", architecture=architecture, freeze_encoder=freeze_encoder
+    )
     return Recipe(network=network, training=TrainingConfig(**{**defaults, **training}))
 
 

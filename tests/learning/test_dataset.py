@@ -1,0 +1,101 @@
+"""What training reads."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import tiny_training as tiny
+import torch
+from torch.utils.data import DataLoader
+
+from plankseg.errors import MaskShapeError
+from plankseg.imaging.masks import dice
+from plankseg.learning.augment import compose
+from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
+from plankseg.learning.sampler import Draw, WeightedDraws
+from plankseg.learning.training import _stay_single_threaded
+
+SOURCE = Source(tiny.load, tiny.load_mask)
+
+
+def squares(*, source: Source = SOURCE, cache_bytes: int = 2**20) -> TrainingSquares:
+    return TrainingSquares(tiny.EXAMPLES, source, composition=compose("affine", 32), cache_bytes=cache_bytes)
+
+
+def epochs(workers: int, count: int = 2) -> list[torch.Tensor]:
+    """All squares of a few epochs, as the loader gives them."""
+    draws = WeightedDraws([example.weight for example in tiny.EXAMPLES], draws=12, seed=5)
+    loader = DataLoader(
+        squares(),
+        batch_size=4,
+        sampler=draws,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_stay_single_threaded,
+    )
+    found = []
+    for epoch in range(count):
+        draws.set_epoch(epoch)
+        found.append(torch.cat([torch.cat([images, masks.expand(-1, 3, -1, -1)]) for images, masks in loader]))
+    return found
+
+
+def test_streams_are_the_same_with_and_without_loader_processes():
+    for alone, shared in zip(epochs(0), epochs(2), strict=True):
+        torch.testing.assert_close(alone, shared, rtol=0, atol=0)
+
+
+def test_an_image_drawn_again_is_varied_differently():
+    first, second = epochs(0)
+    assert not torch.equal(first, second)
+    dataset = squares()
+    seen = {dataset[Draw(0, seed)][0].numpy().tobytes() for seed in range(20)}
+    assert len(seen) > 15
+
+
+def test_squares_that_do_not_fit_into_memory_are_read_again_with_the_same_result():
+    kept, reread = squares(), squares(cache_bytes=3 * 2 * 32 * 32)
+    for index in range(len(tiny.EXAMPLES)):
+        for ours, theirs in zip(kept[Draw(index, 9)], reread[Draw(index, 9)], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_squares_in_memory_are_read_once():
+    reads: Counter[str] = Counter()
+
+    def load(image_id: str) -> np.ndarray:
+        reads[image_id] += 1
+        return tiny.load(image_id)
+
+    dataset = squares(source=Source(load, tiny.load_mask), cache_bytes=3 * 2 * 32 * 32)
+    for seed in range(4):
+        dataset[Draw(0, seed)]
+        dataset[Draw(7, seed)]
+    assert reads[tiny.EXAMPLES[0].image_id] == 1
+    assert reads[tiny.EXAMPLES[7].image_id] == 5
+
+
+def test_a_mask_of_another_size_is_refused_by_the_images_name():
+    source = Source(tiny.load, lambda image_id: tiny.load_mask(image_id)[1:])
+    with pytest.raises(MaskShapeError, match="image source-0 is"):
+        squares(source=source)
+    with pytest.raises(MaskShapeError, match="image a is"):
+        ValidationSet([Example("a", 1.0)], source, side_px=32)
+
+
+class BrightIsGround(torch.nn.Module):
+    """Finds the dark disc by its grey value."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return -20 * batch[:, :1]
+
+
+def test_validation_scores_are_those_of_the_native_sizes():
+    judged = ValidationSet(tiny.VALIDATION, SOURCE, side_px=16)
+    scores = judged.score(BrightIsGround(), device=torch.device("cpu"), precision="fp32", forward_batch=2)
+    assert list(scores.dice) == [example.image_id for example in tiny.VALIDATION]
+    for image_id, value in scores.dice.items():
+        # the threshold finds the disc itself at native size: what is lost is lost by the 16 px square
+        exact = dice(tiny.load(image_id) < 128, tiny.load_mask(image_id))
+        assert exact == 1.0
+        assert 0.8 < value < 1.0

@@ -1,0 +1,52 @@
+"""Weighted draws that depend on seed and epoch alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plankseg.learning.sampler import WeightedDraws
+
+
+def test_share_of_corrections_follows_the_weights():
+    weights = [1.0] * 300 + [10.0] * 20
+    drawn = WeightedDraws(weights, draws=20_000, seed=3).indices(0)
+    assert np.mean(drawn >= 300) == pytest.approx(200 / 500, abs=0.012)  # 3.5 standard deviations
+    counts = np.bincount(drawn[drawn >= 300] - 300)
+    assert counts.min() > 0.7 * counts.mean()
+
+
+def test_epochs_and_seeds_draw_different_streams_and_the_same_again():
+    def stream(seed: int, epoch: int) -> list:
+        draws = WeightedDraws([1.0] * 50, draws=40, seed=seed)
+        draws.set_epoch(epoch)
+        return list(draws)
+
+    assert stream(1, 0) == stream(1, 0)
+    assert stream(1, 0) != stream(1, 1)
+    assert stream(1, 0) != stream(2, 0)
+
+
+def test_no_two_items_of_several_epochs_share_an_augmentation_seed():
+    draws = WeightedDraws([1.0] * 10, draws=200, seed=0)
+    seeds = []
+    for epoch in range(5):
+        draws.set_epoch(epoch)
+        seeds += [draw.augmentation_seed for draw in draws]
+    assert len(set(seeds)) == 1000
+
+
+@given(first=st.integers(0, 50), later=st.integers(0, 50))
+def test_a_resumed_training_draws_what_it_would_have_drawn(first, later):
+    whole = WeightedDraws([1.0, 10.0, 2.0], draws=8, seed=4)
+    whole.set_epoch(first + later)
+    resumed = WeightedDraws([1.0, 10.0, 2.0], draws=8, seed=4, first_epoch=first)
+    resumed.set_epoch(later)
+    assert list(resumed) == list(whole)
+    assert [draw.index for draw in resumed] == whole.indices(first + later).tolist()
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 0.0], [1.0, float("nan")]])
+def test_weights_that_cannot_be_drawn_by_are_refused(weights):
+    with pytest.raises(ValueError, match="positive"):
+        WeightedDraws(weights, draws=2, seed=0)

@@ -1,0 +1,176 @@
+"""One training: learns, can be killed, refuses what it cannot use."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_training as tiny
+import torch
+
+import plankseg
+from plankseg.errors import MaskShapeError, TrainingError, WeightsError
+from plankseg.learning.network import build_network
+from plankseg.learning.predicting import predict
+from plankseg.learning.sampler import WeightedDraws
+from plankseg.learning.training import EpochReport, Example
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The tiny training from start to end, with its reports."""
+    reports: list[EpochReport] = []
+    torch.set_num_threads(1)
+    return tiny.train_tiny(tmp_path_factory.mktemp("undisturbed"), report=reports.append), reports
+
+
+def test_the_best_epoch_by_native_dice_is_kept_with_its_scores(undisturbed):
+    model, reports = undisturbed
+    assert reports == model.history
+    assert [epoch.epoch for epoch in reports] == [1, 2, 3]
+    assert (model.epochs, model.side_px) == (3, 32)
+    dices = [epoch.validation_dice for epoch in reports]
+    assert model.best_epoch == 3 - dices[::-1].index(max(dices))
+    assert model.scores.mean_dice == max(dices)
+    network = build_network(tiny.tiny_recipe().network, weights=model.weights)
+    greys = [tiny.load(example.image_id) for example in tiny.VALIDATION]
+    found = predict(network, greys, side_px=32, device=torch.device("cpu"))
+    for example, probability in zip(tiny.VALIDATION, found, strict=True):
+        truth = tiny.load_mask(example.image_id)
+        overlap = 2 * np.sum((probability >= 0.5) & truth) / (np.sum(probability >= 0.5) + truth.sum())
+        assert model.scores.dice[example.image_id] == pytest.approx(overlap)
+
+
+def test_the_loss_falls_and_corrections_are_drawn_by_their_weight(undisturbed):
+    model, _ = undisturbed
+    assert model.history[-1].loss < model.history[0].loss
+    shares = [epoch.share_of_corrections for epoch in model.history]
+    assert 0.4 < np.mean(shares) <= 1.0  # 20 of 26 by weight, 24 draws
+    assert all(epoch.seconds > 0 and epoch.learning_rate == 1e-2 for epoch in model.history)
+
+
+@pytest.mark.slow
+def test_a_training_killed_after_an_epoch_ends_with_the_same_bytes(tmp_path, undisturbed):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(plankseg.__file__).parents[1])}
+    command = [sys.executable, tiny.__file__, str(tmp_path), "1"]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "1\n"), killed.stderr
+    assert not (tmp_path / "weights").exists()
+    resumed: list[int] = []
+    model = tiny.train_tiny(tmp_path, report=lambda epoch: resumed.append(epoch.epoch))
+    assert resumed == [2, 3]
+    assert model.weights == undisturbed[0].weights
+    assert model.scores == undisturbed[0].scores
+    assert [epoch.loss for epoch in model.history] == [epoch.loss for epoch in undisturbed[0].history]
+
+
+class Cut(BaseException):
+    """Ends a training in the middle, as a kill would, within this process."""
+
+
+def _cut_in_epoch(number: int):
+    def report(epoch: EpochReport) -> None:
+        if epoch.epoch == number:
+            raise Cut
+
+    return report
+
+
+@pytest.mark.parametrize("cuts", [(2,), (1, 2)])
+def test_a_training_cut_off_once_or_twice_ends_with_the_same_bytes(tmp_path, undisturbed, cuts):
+    for epoch in cuts:
+        with pytest.raises(Cut):
+            tiny.train_tiny(tmp_path, report=_cut_in_epoch(epoch))
+    assert tiny.train_tiny(tmp_path).weights == undisturbed[0].weights
+
+
+def test_a_finished_training_run_again_trains_nothing(tmp_path, undisturbed):
+    with pytest.raises(Cut):
+        tiny.train_tiny(tmp_path, report=_cut_in_epoch(3))
+    again: list[EpochReport] = []
+    model = tiny.train_tiny(tmp_path, report=again.append)
+    assert again == []
+    assert model.weights == undisturbed[0].weights
+
+
+def test_other_recipes_masks_and_starts_do_not_resume_here(tmp_path, undisturbed):
+    with pytest.raises(Cut):
+        tiny.train_tiny(tmp_path, report=_cut_in_epoch(1))
+
+    def other_mask(image_id: str) -> np.ndarray:
+        return tiny.load_mask(image_id) & (image_id != "corrected-0")
+
+    changes = [
+        {"recipe": tiny.tiny_recipe(learning_rate=2e-3)},
+        {"load_mask": other_mask},
+        {"start": undisturbed[0].weights},
+        {"examples": tiny.EXAMPLES[:-1]},
+    ]
+    for change in changes:
+        seen: list[int] = []
+        with pytest.raises(Cut):
+            tiny.train_tiny(tmp_path, **change, report=lambda e, seen=seen: (seen.append(e.epoch), _cut_in_epoch(1)(e)))
+        assert seen == [1]
+    seen = []
+    tiny.train_tiny(tmp_path, recipe=tiny.tiny_recipe(loader_workers=1), report=lambda epoch: seen.append(epoch.epoch))
+    assert seen == [2, 3]  # the number of loader processes is no part of the recipe's meaning
+
+
+def test_lightning_sets_the_epoch_of_our_sampler(tmp_path, monkeypatch):
+    epochs: list[int] = []
+    original = WeightedDraws.set_epoch
+    monkeypatch.setattr(WeightedDraws, "set_epoch", lambda self, e: (epochs.append(e), original(self, e))[1])
+    tiny.train_tiny(tmp_path)
+    assert epochs == [0, 1, 2]
+
+
+@pytest.mark.parametrize("changes", [{"examples": []}, {"validation": []}])
+def test_nothing_to_train_on_is_said(tmp_path, changes):
+    with pytest.raises(TrainingError, match="at least one of each"):
+        tiny.train_tiny(tmp_path, **changes)
+
+
+def test_an_image_trained_on_is_not_validated_with(tmp_path):
+    with pytest.raises(TrainingError, match=r"1 images are trained on and validated with.*source-0"):
+        tiny.train_tiny(tmp_path, validation=[*tiny.VALIDATION, Example("source-0", 1.0)])
+
+
+def test_a_mask_of_another_size_stops_the_training_before_its_first_step(tmp_path):
+    def load_mask(image_id: str) -> np.ndarray:
+        mask = tiny.load_mask(image_id)
+        return mask[:, 1:] if image_id == "corrected-1" else mask
+
+    with pytest.raises(MaskShapeError, match="corrected-1"):
+        tiny.train_tiny(tmp_path, load_mask=load_mask)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
+    with pytest.raises(TrainingError, match=r"epoch 1 at a learning rate of 1e\+30"):
+        tiny.train_tiny(tmp_path, recipe=tiny.tiny_recipe(learning_rate=1e30))
+
+
+def test_a_start_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(WeightsError):
+        tiny.train_tiny(tmp_path, start=b"rubbish that is long enough for a header")
+
+
+def test_deeplab_trains_where_one_image_is_left_over(tmp_path):
+    recipe = tiny.tiny_recipe(
+        architecture="DeepLabV3Plus", encoder="mobilenet_v2", epochs=1, draws_per_epoch=3, freeze_encoder=True
+    )
+    model = tiny.train_tiny(tmp_path, recipe=recipe)
+    assert model.best_epoch == 1
+
+
+def test_the_surroundings_are_left_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    tiny.train_tiny(tmp_path / "work", recipe=tiny.tiny_recipe(epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert len(list((tmp_path / "work").iterdir())) == 1
