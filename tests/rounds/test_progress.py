@@ -1,0 +1,137 @@
+"""Where the loop stands and what is due, over the whole life of a store."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from little_store import TINY, add_answers, add_images, add_model, add_proposal, square, store_with
+
+from plankseg.config import Recipe
+from plankseg.rounds.progress import Progress, choosable, describe, due, look, recipe_in_force
+from plankseg.storage.store import Store
+
+MASK = square((34, 41), 9)
+
+
+def said(store: Store, *, budget: int) -> tuple[str, str]:
+    progress = look(store)
+    return due(progress, budget=budget), describe(progress, budget=budget)
+
+
+def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
+    store = store_with(tmp_path)
+    assert said(store, budget=2) == ("ingest", "Ingest a source and a pool: run the flow 'ingest'.")
+    add_images(store, tmp_path, "source", range(1000, 1001))
+    add_images(store, tmp_path, "pool", range(6))
+    assert said(store, budget=2) == ("pretrain", "Train model 0 on the source: run the flow 'pretrain'.")
+    add_model(store, 0)
+    for n in (1, 2):
+        assert said(store, budget=2) == ("propose", f"Propose round {n}: run the flow 'advance'.")
+        chosen = choosable(store)[:2]
+        add_proposal(store, n, chosen)
+        assert said(store, budget=2) == ("annotate", f"Round {n}: correct 2 of 2 images in Label Studio.")
+        add_answers(store, n, chosen[:1], mask=MASK)
+        assert said(store, budget=2) == ("annotate", f"Round {n}: correct 1 of 2 images in Label Studio.")
+        add_answers(store, n, chosen[1:], status="skipped")
+        assert said(store, budget=2) == ("retrain", f"Round {n}: retrain on the corrections: run the flow 'advance'.")
+        add_model(store, n, promoted=n == 1)
+    assert said(store, budget=2) == ("finished", "Finished: all 2 rounds are done.")
+    assert due(look(store), budget=3) == "propose"
+
+
+def test_an_exhausted_pool_ends_the_loop_after_its_last_round_was_trained(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=2)
+    add_model(store, 0)
+    chosen = choosable(store)
+    add_proposal(store, 1, chosen)
+    assert look(store).pool_left == 0
+    assert due(look(store), budget=9) == "annotate"
+    add_answers(store, 1, chosen, mask=MASK)
+    assert due(look(store), budget=9) == "retrain"
+    add_model(store, 1)
+    step, sentence = said(store, budget=9)
+    assert (step, sentence) == (
+        "finished",
+        "Finished: the pool is exhausted after 1 rounds; ingest more images to go on.",
+    )
+    add_images(store, tmp_path, "pool", range(5, 7))
+    assert due(look(store), budget=9) == "propose"
+
+
+def test_look_says_what_the_tables_hold(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=5)
+    model = add_model(store, 0)
+    ids = store.catalogue.ids("pool")
+    add_proposal(store, 1, [ids[3], ids[0]])
+    add_answers(store, 1, [ids[3], ids[4]], mask=MASK)  # ids[4] was never asked for in this round
+    assert look(store) == Progress(
+        source=1,
+        pool_left=2,
+        active_model=model.model_id,
+        round=1,
+        chosen=(ids[3], ids[0]),
+        answered=frozenset([ids[3]]),
+        trained=False,
+    )
+    assert look(store).unanswered == 1
+
+
+@pytest.mark.parametrize("status", ["skipped", "unusable", "quarantined"])
+def test_an_answer_of_any_kind_counts_as_dealt_with(tmp_path: Path, status: str) -> None:
+    store = store_with(tmp_path, source=1, pool=3)
+    add_model(store, 0)
+    chosen = choosable(store)[:1]
+    add_proposal(store, 1, chosen)
+    add_answers(store, 1, chosen, status=status)
+    assert due(look(store), budget=2) == "retrain"
+
+
+def test_an_image_that_was_proposed_or_answered_or_validates_is_never_choosable(tmp_path: Path) -> None:
+    store = store_with(tmp_path, pool=6)
+    ids = store.catalogue.ids("pool")
+    assert choosable(store) == ids
+    add_proposal(store, 1, ids[:2])
+    add_answers(store, 1, ids[2:3], status="skipped")
+    add_images(store, tmp_path / "later", "validation", range(6))  # the same bytes
+    assert choosable(store) == []
+    store = store_with(tmp_path / "other", pool=6)
+    add_proposal(store, 1, ids[:2])
+    add_answers(store, 1, ids[2:3], status="skipped")
+    assert choosable(store) == ids[3:]
+
+
+def test_an_image_only_looked_at_in_a_candidate_batch_stays_choosable(tmp_path: Path) -> None:
+    store = store_with(tmp_path, pool=2)
+    ids = store.catalogue.ids("pool")
+    add_proposal(store, 1, ids[:1])
+    (row,) = store.proposals.of_round(1)
+    fields = {name: getattr(row, name) for name in row.__slots__}
+    other = type(row)(**fields | {"round": 2, "image_id": ids[1], "chosen": False, "batch": 1})
+    store.proposals.commit(2, [type(row)(**fields | {"round": 2}), other])
+    assert choosable(store) == ids[1:]
+
+
+def test_a_model_that_was_not_promoted_leaves_the_older_one_active(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=4)
+    first = add_model(store, 0)
+    add_proposal(store, 1, choosable(store)[:1])
+    add_answers(store, 1, store.catalogue.ids("pool")[:1], mask=MASK)
+    add_model(store, 1, promoted=False, recipe=Recipe())
+    assert look(store).active_model == first.model_id
+    assert look(store).trained
+    assert due(look(store), budget=3) == "propose"
+    assert recipe_in_force(store) == TINY
+
+
+def test_before_there_is_a_model_the_published_recipe_is_in_force(tmp_path: Path) -> None:
+    assert recipe_in_force(Store.open(tmp_path)) == Recipe()
+
+
+def test_a_version_of_an_answer_does_not_count_twice(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=3)
+    add_model(store, 0)
+    chosen = choosable(store)[:2]
+    add_proposal(store, 1, chosen)
+    add_answers(store, 1, chosen[:1], mask=MASK)
+    add_answers(store, 1, chosen[:1], mask=np.logical_not(MASK))
+    assert look(store).unanswered == 1
