@@ -24,9 +24,9 @@ from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
+ROUND = 1
 ODD_SIZES = ("11x29", "29x11", "1285x134", "134x1285", "70x600", "600x70")  # width x height
-CORRECTED = ("brushed", "painted beside", "erased", "deleted", "unusable")
-STREAMED = ("taken in the stream", "skipped in the stream")
+CORRECTED = ("brushed", "painted beside", "erased", "deleted", "unusable", "skipped")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,12 @@ class Pushed:
 
     image_id: str
     task_id: int
-    round: int
     premask: np.ndarray
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A person before a store's rounds in Label Studio."""
+    """A person before one round of a store in Label Studio."""
 
     person: Person
     store: Store
@@ -50,25 +49,21 @@ class Desk:
     email: str
     images: dict[str, Pushed]
 
-    def open(self, name: str) -> Pushed:
-        """Show the person a task; its pre-mask is to be seen."""
-        pushed = self.images[name]
-        self.person.open(self.client.task_url(self.project, pushed.task_id), mask=pushed.premask)
-        return pushed
+    def collect(self) -> dict[str, LabelRow]:
+        """Collect the round, and give the answers by the images' names."""
+        answering.collect(self.store, self.client, self.project, round_number=ROUND)
+        rows = {row.image_id: row for row in self.store.labels.answered(ROUND)}
+        return {name: rows[pushed.image_id] for name, pushed in self.images.items() if pushed.image_id in rows}
 
-    def collect(self, pushed: Pushed) -> LabelRow:
-        """Collect the round, and give the answer to one image."""
-        answering.collect(self.store, self.client, self.project, round_number=pushed.round)
-        rows = {row.image_id: row for row in self.store.labels.answered(pushed.round)}
-        row = rows[pushed.image_id]
-        assert (row.annotator, row.ls_task, row.reason) == (self.email, pushed.task_id, None)
-        assert row.seconds is not None
-        assert row.seconds > 0
-        return row
 
-    def stored_mask(self, row: LabelRow) -> np.ndarray:
-        assert row.mask_sha is not None
-        return decode_mask(self.store.blobs.get(row.mask_sha, "png"))
+@dataclass(frozen=True)
+class Answered:
+    """What came of one task: the stored row and mask, beside the pre-mask and where the person drew."""
+
+    row: LabelRow
+    mask: np.ndarray | None
+    premask: np.ndarray
+    stroke: Stroke | None
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +76,63 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with LabelStudioClient(label_studio.url, label_studio.token) as client:
         title = f"browser walk {os.getpid()}"
         project = client.ensure_project(title, answering.LABELING_CONFIG.read_text(encoding="utf-8"))
-        first = propose(store, folder, {**odd_images(), **samples(CORRECTED, first_seed=0)}, round_number=1)
-        second = propose(store, folder, samples(STREAMED, first_seed=20), round_number=2)
-        tasks = {}
-        for number in (1, 2):
-            tasks |= answering.push(store, client, project, round_number=number).tasks
-        images = {
-            name: Pushed(image_id, tasks[image_id], number, mask)
-            for number, proposed in ((1, first), (2, second))
-            for name, (image_id, mask) in proposed.items()
-        }
+        proposed = propose(store, folder, odd_images() | samples(CORRECTED))
+        tasks = answering.push(store, client, project, round_number=ROUND).tasks
+        images = {name: Pushed(image_id, tasks[image_id], mask) for name, (image_id, mask) in proposed.items()}
         with open_window(chromium) as page:
             person = Person(page, pictures=picture_folders(folder))
             person.log_in(label_studio.url, label_studio.email, label_studio.password)
             yield Desk(person, store, client, project, label_studio.email, images)
+
+
+@pytest.fixture(scope="module")
+def answers(desk: Desk) -> dict[str, Answered]:
+    """One walk: a stroke in a task opened by its address, the rest as the label stream of the round's tab brings it."""
+    person, strokes = desk.person, {}
+    brushed = desk.images["brushed"]
+    person.open(desk.client.task_url(desk.project, brushed.task_id), mask=brushed.premask)
+    strokes["brushed"] = act(person, "brushed", brushed.premask)
+    tab = desk.client.ensure_tab(desk.project, "Round 1", ROUND)
+    stream: str | None = f"{desk.client.tab_url(desk.project, tab)}&labeling=1"
+    names = {pushed.task_id: name for name, pushed in desk.images.items() if name != "brushed"}
+    while names:
+        name = names.pop(person.next_task(stream))
+        stream = None
+        person.wait_for_mask(desk.images[name].premask)
+        strokes[name] = act(person, name, desk.images[name].premask)
+    return {
+        name: Answered(
+            row=row,
+            mask=None if row.mask_sha is None else decode_mask(desk.store.blobs.get(row.mask_sha, "png")),
+            premask=desk.images[name].premask,
+            stroke=strokes[name],
+        )
+        for name, row in desk.collect().items()
+    }
+
+
+def act(person: Person, name: str, premask: np.ndarray) -> Stroke | None:
+    """Do to the task on the screen what its name says."""
+    person.look(f"{name}-1-opened")
+    stroke = None
+    if name in ("brushed", "erased"):
+        person.choose_mask()
+        stroke = (person.paint if name == "brushed" else person.erase)(out_of(premask))
+    elif name == "painted beside":
+        person.choose_label()
+        stroke = person.paint(out_of(premask))
+        person.regions.nth(1).wait_for()
+    elif name == "deleted":
+        person.delete_mask()
+    elif name == "unusable":
+        person.call_unusable()
+    person.look(f"{name}-2-worked-on")
+    if name == "skipped":
+        person.skip()
+    else:
+        person.submit()
+    person.look(f"{name}-3-answered")
+    return stroke
 
 
 def picture_folders(folder: Path) -> list[Path]:
@@ -119,21 +157,24 @@ def odd_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return images
 
 
-def samples(names: tuple[str, ...], *, first_seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Synthetic vignettes, cut to 3 : 2 so that all of each fits into the window, with their exact masks as pre-masks."""
+def samples(names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Synthetic vignettes with their exact masks as pre-masks, in a landscape shape that fits into the window.
+
+    Each has another width, so that the walk sees when the label stream has brought the next image.
+    """
     images = {}
-    for seed, name in enumerate(names, first_seed):
+    for seed, name in enumerate(names):
         sample = draw_sample("noisy", seed, max_side_px=120)
-        images[name] = (fit(sample.grey), fit(sample.mask.astype(np.uint8)).astype(bool))
+        pictures = [
+            cv2.resize(picture, (150 + 3 * seed, 100), interpolation=cv2.INTER_NEAREST)
+            for picture in (sample.grey, sample.mask.astype(np.uint8))
+        ]
+        images[name] = (pictures[0], pictures[1].astype(bool))
     return images
 
 
-def fit(picture: np.ndarray) -> np.ndarray:
-    return cv2.resize(picture, (150, 100), interpolation=cv2.INTER_NEAREST)
-
-
 def propose(
-    store: Store, folder: Path, images: dict[str, tuple[np.ndarray, np.ndarray]], *, round_number: int
+    store: Store, folder: Path, images: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Put images into the catalogue and propose them, as a round with a model would have done."""
     catalogue, proposals, ids = [], [], {}
@@ -148,7 +189,7 @@ def propose(
         )
         proposals.append(
             ProposalRow(
-                round=round_number,
+                round=ROUND,
                 image_id=image_id,
                 chosen=True,
                 batch=0,
@@ -161,7 +202,7 @@ def propose(
         )
         ids[name] = (image_id, mask)
     store.catalogue.add(catalogue)
-    store.proposals.commit(round_number, proposals)
+    store.proposals.commit(ROUND, proposals)
     return ids
 
 
@@ -172,94 +213,60 @@ def out_of(mask: np.ndarray) -> list[tuple[float, float]]:
     return [(float(column), float(row)), (width * 0.12, float(row)), (width * 0.12, height * 0.2)]
 
 
-def check_where(changed: np.ndarray, stroke: Stroke, *, could_change: np.ndarray) -> None:
-    """All of the stroke's core changed, nothing out of its reach did."""
-    core = stroke.core(changed.shape) & could_change
+def check_where(answer: Answered, *, could_change: np.ndarray) -> None:
+    """The answer is a correction: all of the stroke's core changed, and nothing out of its reach did."""
+    assert answer.mask is not None
+    assert answer.stroke is not None
+    changed = answer.mask ^ answer.premask
+    assert (answer.row.origin, answer.row.status) == ("corrected", "usable")
+    assert answer.row.changed_px == changed.sum()
+    core = answer.stroke.core(changed.shape) & could_change
     assert core.sum() > 100, "the stroke covers too little to prove anything"
-    assert changed[core].all(), f"{(core & ~changed).sum()} pixels under the stroke did not change"
-    elsewhere = changed & ~(stroke.reach(changed.shape) & could_change)
+    assert changed[core].all(), f"{(core & ~changed).sum()} of {core.sum()} pixels under the stroke did not change"
+    elsewhere = changed & ~(answer.stroke.reach(changed.shape) & could_change)
     assert not elsewhere.any(), f"{elsewhere.sum()} pixels changed where no stroke was: {np.argwhere(elsewhere)[:5]}"
 
 
 @pytest.mark.parametrize("name", ODD_SIZES)
-def test_a_mask_accepted_unchanged_comes_back_with_no_pixel_different(desk: Desk, name: str) -> None:
-    pushed = desk.open(name)
-    desk.person.look(f"opened-{name}")
-    desk.person.submit()
-    row = desk.collect(pushed)
+def test_a_mask_accepted_unchanged_comes_back_with_no_pixel_different(answers: dict[str, Answered], name: str) -> None:
+    row, mask = answers[name].row, answers[name].mask
     assert (row.origin, row.status, row.changed_px, row.dice_to_premask) == ("accepted", "usable", 0, 1.0)
-    np.testing.assert_array_equal(desk.stored_mask(row), pushed.premask)
+    np.testing.assert_array_equal(mask, answers[name].premask)
 
 
-def test_a_stroke_on_the_chosen_mask_changes_it_exactly_there(desk: Desk) -> None:
-    pushed = desk.open("brushed")
-    desk.person.look("brush-1-opened")
-    desk.person.choose_mask()
-    stroke = desk.person.paint(out_of(pushed.premask))
-    desk.person.look("brush-2-after-stroke")
-    desk.person.submit()
-    desk.person.look("brush-3-after-submit")
-    row = desk.collect(pushed)
-    changed = desk.stored_mask(row) ^ pushed.premask
-    assert (row.origin, row.status, row.changed_px) == ("corrected", "usable", changed.sum())
-    check_where(changed, stroke, could_change=~pushed.premask)
+def test_a_stroke_on_the_chosen_mask_changes_it_exactly_there(answers: dict[str, Answered]) -> None:
+    check_where(answers["brushed"], could_change=~answers["brushed"].premask)
 
 
-def test_paint_beside_the_chosen_mask_is_united_with_it(desk: Desk) -> None:
-    pushed = desk.open("painted beside")
-    desk.person.choose_label()
-    stroke = desk.person.paint(out_of(pushed.premask))
-    desk.person.regions.nth(1).wait_for()
-    desk.person.look("second-region")
-    desk.person.submit()
-    row = desk.collect(pushed)
-    changed = desk.stored_mask(row) ^ pushed.premask
-    assert (row.origin, row.status, row.changed_px) == ("corrected", "usable", changed.sum())
-    check_where(changed, stroke, could_change=~pushed.premask)
+def test_paint_beside_the_mask_is_united_with_it(answers: dict[str, Answered]) -> None:
+    check_where(answers["painted beside"], could_change=~answers["painted beside"].premask)
 
 
-def test_the_eraser_takes_away_exactly_its_stroke(desk: Desk) -> None:
-    pushed = desk.open("erased")
-    desk.person.choose_mask()
-    stroke = desk.person.erase(out_of(pushed.premask))
-    desk.person.look("erased")
-    desk.person.submit()
-    row = desk.collect(pushed)
-    changed = desk.stored_mask(row) ^ pushed.premask
-    assert (row.origin, row.status, row.changed_px) == ("corrected", "usable", changed.sum())
-    check_where(changed, stroke, could_change=pushed.premask)
+def test_the_eraser_takes_away_exactly_its_stroke(answers: dict[str, Answered]) -> None:
+    check_where(answers["erased"], could_change=answers["erased"].premask)
 
 
-def test_a_deleted_mask_is_stored_as_an_empty_one(desk: Desk) -> None:
-    pushed = desk.open("deleted")
-    desk.person.delete_mask()
-    desk.person.look("deleted")
-    desk.person.submit()
-    row = desk.collect(pushed)
-    assert (row.origin, row.status, row.changed_px) == ("empty", "usable", pushed.premask.sum())
-    assert not desk.stored_mask(row).any()
+def test_a_deleted_mask_is_stored_as_an_empty_one(answers: dict[str, Answered]) -> None:
+    row, mask = answers["deleted"].row, answers["deleted"].mask
+    assert (row.origin, row.status, row.changed_px) == ("empty", "usable", answers["deleted"].premask.sum())
+    assert mask is not None
+    assert not mask.any()
 
 
-def test_an_image_called_unusable_is_stored_without_a_mask(desk: Desk) -> None:
-    pushed = desk.open("unusable")
-    desk.person.call_unusable()
-    desk.person.look("unusable")
-    desk.person.submit()
-    row = desk.collect(pushed)
-    assert (row.status, row.mask_sha, row.changed_px) == ("unusable", None, None)
+@pytest.mark.parametrize("name", ["unusable", "skipped"])
+def test_an_image_called_unusable_or_skipped_is_stored_without_a_mask(answers: dict[str, Answered], name: str) -> None:
+    row = answers[name].row
+    assert (row.status, row.mask_sha, row.pixel_sha, row.changed_px) == (name, None, None, None)
 
 
-def test_the_label_stream_of_a_round_shows_premasks_and_a_skip_stores_no_mask(desk: Desk) -> None:
-    taken, skipped = (desk.images[name] for name in STREAMED)
-    tab = desk.client.ensure_tab(desk.project, "Round 2", 2)
-    stream = f"{desk.client.tab_url(desk.project, tab)}&labeling=1"
-    desk.person.open(stream, mask=taken.premask)
-    desk.person.look("stream-1-opened")
-    desk.person.submit()
-    desk.person.open(stream, mask=skipped.premask)
-    desk.person.look("stream-2-next")
-    desk.person.skip()
-    row = desk.collect(taken)
-    assert (row.origin, row.status, row.changed_px) == ("accepted", "usable", 0)
-    row = desk.collect(skipped)
-    assert (row.status, row.mask_sha, row.changed_px) == ("skipped", None, None)
+def test_each_answer_says_who_gave_it_and_how_long_it_took(desk: Desk, answers: dict[str, Answered]) -> None:
+    assert answers.keys() == desk.images.keys()
+    for name, answer in answers.items():
+        assert (answer.row.annotator, answer.row.ls_task) == (desk.email, desk.images[name].task_id)
+        assert answer.row.seconds is not None
+        assert 0 < answer.row.seconds < 300
+
+
+def test_collecting_again_finds_nothing_new(desk: Desk, answers: dict[str, Answered]) -> None:
+    collected = answering.collect(desk.store, desk.client, desk.project, round_number=ROUND)
+    assert (collected.new, collected.answered, collected.open, collected.quarantined) == (0, len(answers), 0, ())

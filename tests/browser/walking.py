@@ -19,21 +19,28 @@ FLAGS = (
 WINDOW = {"width": 1280, "height": 900}
 PATIENCE_MS = 30_000  # for one step, on a busy machine
 
-BRUSH_PX, ERASER_PX, STEP_PX = 15, 10, 5  # what Label Studio starts with, and what one press of ] adds; screen pixels
 BLUR_PX = 1.0  # edges are anti-aliased, and points are rounded to the screen's pixels
 
-# Red paint on one of the stage's canvases at a point of the image, given as shares of its width and height.
-PAINT_IS_SHOWN = """([x, y]) => {
-    const image = document.querySelector(".lsf-image img").getBoundingClientRect();
+# The image of this size is there, with red paint on one of the stage's canvases at a point (in shares of the size).
+PAINT_IS_SHOWN = """({width, height, x, y}) => {
+    const image = document.querySelector(".lsf-image img");
+    if (image?.naturalWidth !== width || image.naturalHeight !== height) return false;
+    const place = image.getBoundingClientRect();
     return [...document.querySelectorAll(".konvajs-content canvas")].some((canvas) => {
         const stage = canvas.getBoundingClientRect();
+        if (!stage.width || !canvas.width) return false;
         const density = canvas.width / stage.width;
-        const across = (image.left + x * image.width - stage.left) * density;
-        const down = (image.top + y * image.height - stage.top) * density;
+        const across = (place.left + x * place.width - stage.left) * density;
+        const down = (place.top + y * place.height - stage.top) * density;
         const [red, green, , alpha] = canvas.getContext("2d").getImageData(across, down, 1, 1).data;
         return alpha > 0 && red > green + 40;
     });
 }"""
+SIZE_OF_TOOL = """(name) => {
+    const tools = Htx.annotationStore.selected.names.get("image").getToolsManager().allTools();
+    return tools.find((tool) => tool.selected && tool.toolName === name)?.strokeWidth ?? null;
+}"""
+ANOTHER_TASK = "(last) => window.Htx?.task && Htx.task.id !== last ? Htx.task.id : null"
 IS_ON_THE_STAGE = '([x, y]) => Boolean(document.elementFromPoint(x, y)?.closest(".konvajs-content"))'
 
 
@@ -70,6 +77,7 @@ class Person:
     def __init__(self, page: Page, *, pictures: Sequence[Path]) -> None:
         self.page = page
         self._pictures = pictures
+        self._shown: int | None = None
 
     def log_in(self, url: str, email: str, password: str) -> None:
         self.page.goto(f"{url}/user/login/")
@@ -83,12 +91,21 @@ class Person:
         self.page.goto(url)
         self.wait_for_mask(mask)
 
+    def next_task(self, url: str | None = None) -> int:
+        """Id of the task that the label stream shows: the first one at an address, else the one after the last."""
+        if url:
+            self.page.goto(url)
+            self._shown = None
+        self._shown = self.page.wait_for_function(ANOTHER_TASK, arg=self._shown).json_value()
+        return int(self._shown)
+
     def wait_for_mask(self, mask: np.ndarray) -> None:
         self.regions.first.wait_for()
-        middle = np.argwhere(mask).mean(axis=0)
-        row, column = min(np.argwhere(mask).tolist(), key=lambda pixel: float(np.hypot(*(pixel - middle))))
+        painted = np.argwhere(mask)
+        row, column = painted[np.linalg.norm(painted - painted.mean(axis=0), axis=1).argmin()]
         height, width = mask.shape
-        self.page.wait_for_function(PAINT_IS_SHOWN, arg=[(column + 0.5) / width, (row + 0.5) / height])
+        spot = {"width": width, "height": height, "x": (column + 0.5) / width, "y": (row + 0.5) / height}
+        self.page.wait_for_function(PAINT_IS_SHOWN, arg={key: float(value) for key, value in spot.items()})
         self._wait_until_still()
 
     @property
@@ -112,13 +129,13 @@ class Person:
         self.page.keyboard.press("u")
         self.page.locator("input[type=checkbox][name=unusable]:checked").wait_for()
 
-    def paint(self, points: Sequence[tuple[float, float]], *, presses: int = 3) -> Stroke:
-        """Draw with the brush, made larger by so many presses of a key."""
-        return self._draw("b", points, presses=presses, starts_with=BRUSH_PX)
+    def paint(self, points: Sequence[tuple[float, float]], *, width_px: int = 30) -> Stroke:
+        """Draw with the brush, so many screen pixels wide."""
+        return self._draw("BrushTool", "b", points, width_px=width_px)
 
-    def erase(self, points: Sequence[tuple[float, float]], *, presses: int = 4) -> Stroke:
-        """Draw with the eraser, made larger by so many presses of a key."""
-        return self._draw("e", points, presses=presses, starts_with=ERASER_PX)
+    def erase(self, points: Sequence[tuple[float, float]], *, width_px: int = 30) -> Stroke:
+        """Draw with the eraser, so many screen pixels wide."""
+        return self._draw("EraserTool", "e", points, width_px=width_px)
 
     def submit(self) -> None:
         with self._answer_arrives():
@@ -133,10 +150,8 @@ class Person:
         for folder in self._pictures:
             self.page.screenshot(path=folder / f"{name}.png")
 
-    def _draw(self, tool: str, points: Sequence[tuple[float, float]], *, presses: int, starts_with: int) -> Stroke:
-        self.page.keyboard.press(tool)
-        for _ in range(presses):
-            self.page.keyboard.press("]")
+    def _draw(self, tool: str, key: str, points: Sequence[tuple[float, float]], *, width_px: int) -> Stroke:
+        self._take(tool, key, width_px=width_px)
         box, scale = self._box(), self._scale()
         on_screen = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
         for place in on_screen:
@@ -146,9 +161,19 @@ class Person:
         for place in on_screen[1:]:
             self.page.mouse.move(*place, steps=12)
         self.page.mouse.up()
-        for _ in range(presses):
-            self.page.keyboard.press("[")
-        return Stroke(tuple(points), (starts_with + presses * STEP_PX) / 2 / scale)
+        return Stroke(tuple(points), width_px / 2 / scale)
+
+    def _take(self, tool: str, key: str, *, width_px: int) -> None:
+        """Take a tool and make it so wide; its keys work a moment after it was taken, so look after each press."""
+        self.page.keyboard.press(key)
+        for _ in range(50):
+            size = self.page.evaluate(SIZE_OF_TOOL, tool)
+            if size == width_px:
+                return
+            if size is not None:
+                self.page.keyboard.press("]" if size < width_px else "[")
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"{tool} is {size} px wide after 50 looks; {width_px} px were wanted")
 
     def _box(self) -> Any:
         """Where the image is in the window."""
