@@ -178,7 +178,8 @@ def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings)
     ids = [example.image_id for example in data.validation]
     greys = [store.catalogue.load(image_id) for image_id in ids]
     load_mask = mask_loader(store, data.labels)
-    predictions = predict(network, greys, side_px=row.side_px, device=device)
+    precision = recipe.training.precision  # as in its own validation, so that its score is the recorded one
+    predictions = predict(network, greys, side_px=row.side_px, device=device, precision=precision)
     return score_images(ids, [p >= 0.5 for p in predictions], [load_mask(image_id) for image_id in ids])
 
 
