@@ -119,7 +119,7 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
         client = LabelStudioClient(surroundings.label_studio_url, serving.ensure_credentials(folder).token)
         project = project_of(client, Settings(project="roundtrip"))
 
-        def truth(image_id: str):  # noqa: ANN202
+        def truth(image_id: str):
             row = store.catalogue.row(image_id)
             return decode_mask((masks / str(row.taxon) / f"{row.external_id}.png").read_bytes())
 

@@ -104,9 +104,8 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Run the demo against the servers that the environment names."""
-    from plankseg.rounds.reporting import write_report
-
     from plankseg.domains import write_domains
+    from plankseg.rounds.reporting import write_report
 
     started = time.monotonic()
     if source and pool:

@@ -13,9 +13,8 @@ from plankseg.rounds.progress import look
 @task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
 def choose(recipe: Recipe, round_number: int) -> None:
     """Score candidate batches with test-time augmentation, keep the best one and show its gallery."""
-    from plankseg.rounds.reporting import proposal_gallery
-
     from plankseg.rounds.proposing import propose as propose_round
+    from plankseg.rounds.reporting import proposal_gallery
 
     store = open_store()
     proposal = propose_round(store, recipe, settings(), round_number=round_number)

@@ -18,7 +18,7 @@ from plankseg.storage.store import Store
 
 def open_store() -> Store:
     """The store of PLANKSEG_STORE."""
-    return Store.open(settings().store_path)
+    return Store.open(settings().store_path, max_image_pixels=settings().max_image_pixels)
 
 
 @contextmanager

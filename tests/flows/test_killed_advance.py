@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +101,7 @@ def undisturbed(
     label_studio: LiveLabelStudio,
     prefect_server: serving.Server,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Bench, Path]]:
+) -> tuple[Bench, Path]:
     """A round without a kill, and a copy of its store from before the answers were collected."""
     folder = tmp_path_factory.mktemp("undisturbed")
     bench = bench_for(world.copy(folder / "store"), "undisturbed", surroundings, label_studio)
@@ -115,7 +114,7 @@ def undisturbed(
     shutil.copytree(bench.store.root, waiting)
     second = bench.advance()
     assert second.returncode == 0, second.stdout + second.stderr
-    yield bench, waiting
+    return bench, waiting
 
 
 def test_an_undisturbed_round_ends_with_twenty_answers_a_model_and_the_next_twenty(
