@@ -89,6 +89,7 @@ def propose_by_hand(store: Store, masks: Path, round_number: int, image_ids: lis
     for image_id in image_ids:
         row = store.catalogue.row(image_id)
         mask = decode_mask((masks / str(row.taxon) / f"{row.external_id}.png").read_bytes())
+        premask_sha = store.blobs.put(encode_mask(mask), "png")
         rows.append(
             ProposalRow(
                 round=round_number,
@@ -99,8 +100,8 @@ def propose_by_hand(store: Store, masks: Path, round_number: int, image_ids: lis
                 manifest_sha=MODEL,
                 uncertainty=0.5,
                 batch=0,
-                premask_sha=store.blobs.put(encode_mask(mask), "png"),
-            )  # fmt: skip
+                premask_sha=premask_sha,
+            )
         )
     store.proposals.commit(round_number, rows)
 

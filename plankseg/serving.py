@@ -123,7 +123,7 @@ class Surroundings:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "DO_NOT_TRACK": "1",
-            # Servers and training share these cores: a thread that waits must sleep, not spin (4 times faster when busy).
+            # Servers and training share these cores: a waiting thread must sleep, not spin (4 times faster when busy).
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "NO_ALBUMENTATIONS_UPDATE": "1",
         }

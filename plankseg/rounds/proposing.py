@@ -50,11 +50,12 @@ def propose(
     trained_as = Recipe.model_validate_json(model.recipe)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
+    precision = trained_as.training.precision
     pool = choosable(store)
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
         return score(network, image_ids, store.catalogue.load, query=recipe.query, side_px=model.side_px,
-                     device=device, on_progress=on_progress)  # fmt: skip
+                     device=device, precision=precision, on_progress=on_progress)  # fmt: skip
 
     if there:
         chosen = [row.image_id for row in there]
@@ -66,8 +67,11 @@ def propose(
         selection = select(recipe.query, PoolScores(pool, score_ids), rng)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
     looked = tuple(
-        look(network, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px, device=device)
-    )
+        look(
+            network, chosen, store.catalogue.load,
+            query=recipe.query, side_px=model.side_px, device=device, precision=precision,
+        )
+    )  # fmt: skip
     if selection is not None:
         _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=len(pool))
     return Proposal(round_number, model, looked, len(pool), len(selection.scores) if selection else 0)
