@@ -75,8 +75,12 @@ PASSWORD = re.compile(r"""(?i)(password|passwd|token|secret)\w*["']?\s*[:=]\s*["
 NO_LITERAL = re.compile(r"[${(\[.]|^(str|SecretStr|None|SettingsConfigDict)\b|^very$")
 
 
+MADE_UP = "0123456789abcdef"  # counts upwards: a test's own, no token of anybody
+
+
 def secrets_in(text: str) -> list[str]:
     """What looks like a token, or like a password that is written down and not looked up."""
+    text = "\n".join(line for line in text.splitlines() if MADE_UP not in line)
     found = [match.group() for match in TOKEN.finditer(text)]
     return found + [m.group() for m in PASSWORD.finditer(text) if not NO_LITERAL.search(m.group("value"))]
 
@@ -85,7 +89,6 @@ def test_no_token_and_no_password_is_written_in_the_tree() -> None:
     found = {
         str(path.relative_to(ROOT)): hits
         for path in tracked_files()
-        if path.suffix != ".lock" and not path.is_relative_to(ROOT / "tests")
         if (hits := secrets_in(path.read_bytes().decode(errors="replace")))
     }
     assert found == {}

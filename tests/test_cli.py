@@ -1,0 +1,145 @@
+"""The command line: one clear line for what is wrong, JSON for scripts, and nothing heavy for a glance."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plankseg import cli
+from plankseg.config import Recipe, settings
+from plankseg.errors import SettingsError
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+HEAVY = ("torch", "lightning", "cv2", "label_studio_sdk", "segmentation_models_pytorch", "albumentations", "prefect")
+
+
+def run(*arguments: str, store: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `plankseg` as a person does, in a folder without a .env file."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLANKSEG_")}
+    return subprocess.run(
+        [sys.executable, "-m", "plankseg.cli", *arguments],
+        env=environment | {"PLANKSEG_STORE": str(store), **variables},
+        cwd=store.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store that the settings of this process name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLANKSEG_STORE", str(tmp_path / "store"))
+    settings.cache_clear()
+    yield Store.open(tmp_path / "store")
+    settings.cache_clear()
+
+
+def add_model(store: Store, reason: str) -> None:
+    store.models.commit(
+        ModelRow(
+            model_id=store.models.put_weights(reason.encode()),
+            round=0,
+            recipe=Recipe().model_dump_json(),
+            data_version=0,
+            side_px=256,
+            epochs=20,
+            metrics="{}",
+            promoted=True,
+            reason=reason,
+            validation_dice=0.8125,
+            validation_set="validation set (3 images)",
+        )
+    )
+
+
+def test_without_a_store_there_is_one_clear_line_and_none_is_made(tmp_path: Path) -> None:
+    nowhere = tmp_path / "a rather long name of a folder [with brackets] in which there is no store at all"
+    for made in (False, True):
+        if made:
+            nowhere.mkdir()
+        done = run("status", "--json", store=nowhere)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert line == f"SettingsError: There is no store at {nowhere}; set PLANKSEG_STORE or run `make demo`."
+    assert list(nowhere.iterdir()) == []
+
+
+def test_a_variable_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+    done = run("status", store=tmp_path / "store", PLANKSEG_MAX_IMAGE_PIXELS="many")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("SettingsError: PLANKSEG_MAX_IMAGE_PIXELS='many' cannot be used")
+
+
+def test_a_glance_at_the_status_loads_nothing_heavy(store: Store, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom plankseg.cli import main\nsys.argv = ['plankseg', 'status', '--json']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    text, _, heavy = done.stdout.partition("HEAVY ")
+    assert heavy.strip() == "[]"
+    assert json.loads(text)["images"] == {"source": 0, "pool": 0, "validation": 0}
+
+
+def test_status_as_json_is_one_object(store: Store) -> None:
+    add_model(store, "the first model")
+    done = CliRunner().invoke(cli.app, ["status", "--json"])
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert set(found) == {"store", "images", "models", "rounds", "next"}
+    assert found["models"][0]["validation_dice"] == 0.8125
+
+
+def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_markup(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_model(store, "Dice +0.1 [low] and [/nothing]")
+    monkeypatch.setattr(cli, "console", cli.Console(width=200))
+    cli.status()
+    said = capsys.readouterr().out
+    assert "Dice +0.1 [low] and [/nothing]" in said
+    assert "0.812" in said
+    assert "Images: 0 source, 0 pool, 0 validation" in said
+    assert f"Store {store.root}" in said
+
+
+def test_an_error_of_ours_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise SettingsError("the list ['a', 'b'] and [/tmp] " + "and more " * 20)
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("SettingsError: the list ['a', 'b'] and [/tmp] and more")
+
+
+def test_help_names_every_command() -> None:
+    done = CliRunner().invoke(cli.app, ["--help"])
+    assert done.exit_code == 0
+    for name in ("status", "doctor", "demo", "up"):
+        assert re.search(rf"\b{name}\b", done.stdout)
+
+
+@pytest.mark.parametrize("arguments", [["--source", "."], ["--source", "nowhere", "--pool", "."]])
+def test_a_demo_on_folders_that_cannot_work_starts_nothing(arguments: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["demo", "--directory", str(tmp_path / "demo"), *arguments])
+    assert isinstance(done.exception, SettingsError)
+    assert not (tmp_path / "demo").exists()

@@ -1,0 +1,178 @@
+"""What is written down is there: commands, paths, variables, entry points, names of the labelling configuration."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from plankseg import cli, serving
+from plankseg.config import Settings
+from plankseg.labelling import tasks
+
+ROOT = serving.ROOT
+PAGES = sorted(
+    path
+    for pattern in ("README.md", "*/README.md", "docs/*.md")
+    for path in ROOT.glob(pattern)
+    if path.name != "log.md" and not path.is_relative_to(ROOT / "demo")
+)
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Made by a command or by the reader, so not in the tree.
+MADE_LATER = re.compile(r"^(demo|plankseg-store|\.venv|\.venv-label-studio|\.cache|\.env|\.\.|~)($|[-/])")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def code_of(page: Path) -> list[str]:
+    """The code blocks and code spans of a page, line by line."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", rest)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+
+def commands() -> set[str]:
+    names = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    return {name.replace("_", "-") for name in names}
+
+
+def missing_paths(page: Path) -> list[str]:
+    """Paths in code and targets of links that exist neither beside the page nor below the root."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    words = [word.strip(".,:;()'\"") for line in code_of(page) for word in line.split()]
+    written = [word for word in words if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)+/?", word)]
+    local = [path for path in (*links, *written) if "://" not in path and not MADE_LATER.match(path)]
+    of_ours = [path for path in local if path in links or (ROOT / path.split("/")[0]).exists()]
+    return [path for path in of_ours if not any((folder / path).exists() for folder in (page.parent, ROOT))]
+
+
+@each_page
+def test_every_make_target_and_variable_that_is_named_exists(page: Path) -> None:
+    lines = [line for line in code_of(page) if re.match(r"^(\$ |[A-Z_]+=\S+ )*make\b", line)]
+    named = {word for line in lines for word in re.findall(r"\bmake((?: [a-z][a-z-]*)+)", line)}
+    assert {word for words in named for word in words.split()} <= targets()
+    variables = {name for line in lines for name in re.findall(r"\s([A-Z_]+)=", line)}
+    assert {name for name in variables if f"$({name})" not in MAKEFILE} == set()
+
+
+@each_page
+def test_every_plankseg_command_that_is_named_exists(page: Path) -> None:
+    named = {name for line in code_of(page) for name in re.findall(r"(?:^|[\s/])plankseg ([a-z][a-z-]+)", line)}
+    assert named <= commands()
+
+
+@each_page
+def test_every_path_and_link_exists(page: Path) -> None:
+    assert missing_paths(page) == []
+
+
+@each_page
+def test_every_variable_of_ours_is_read_somewhere(page: Path) -> None:
+    named = set(re.findall(r"\bPLANKSEG_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+    known = {f"PLANKSEG_{name.upper()}" for name in Settings.model_fields}
+    readers = [
+        path
+        for folder in ("plankseg", "flows", "tests", "deployments", "label_studio")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    readers += [ROOT / "Makefile", ROOT / ".ci" / "run"]
+    code = "\n".join(
+        path.read_text(errors="replace")
+        for path in readers
+        if path.is_file() and path.suffix in {".py", ".sh", ".yaml", ""}
+    )
+    known |= set(re.findall(r"\bPLANKSEG_[A-Z_]*[A-Z]\b", code))
+    assert named <= known
+
+
+@each_page
+def test_no_place_is_left_to_fill_in(page: Path) -> None:
+    assert re.findall(r"@@\w*|\bTODO\b|\bTBD\b", page.read_text(encoding="utf-8")) == []
+
+
+def test_the_checks_of_pages_find_what_is_wrong(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("[gone](docs/gone.md) `flows/gone.py` `flows/advance.py` `and/or`\n```\nmake dance STEP=1\n```\n")
+    assert missing_paths(page) == ["docs/gone.md", "flows/gone.py"]
+    with pytest.raises(AssertionError):
+        test_every_make_target_and_variable_that_is_named_exists(page)
+    page.write_text(f"`plankseg dance` and PLANKSEG_{'DANCE'}")  # in two parts: this file is read too
+    with pytest.raises(AssertionError):
+        test_every_plankseg_command_that_is_named_exists(page)
+    with pytest.raises(AssertionError):
+        test_every_variable_of_ours_is_read_somewhere(page)
+
+
+def test_every_make_target_of_the_house_is_there() -> None:
+    assert targets() >= {"setup", "demo", "test", "check", "up", "bench"}
+
+
+def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
+    deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    entrypoints = [deployment["entrypoint"] for deployment in deployments]
+    assert len(set(entrypoints)) == len(entrypoints) > 0
+    assert all(deployment["description"] for deployment in deployments)
+    code = (
+        "import sys\nfrom prefect.flows import load_flow_from_entrypoint\n"
+        "for name in sys.argv[1:]:\n    print(load_flow_from_entrypoint(name).name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *entrypoints],
+        cwd=ROOT,
+        env=os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [entrypoint.split(":")[1] for entrypoint in entrypoints]
+
+
+def test_the_labelling_configuration_has_the_names_of_the_code() -> None:
+    root = ElementTree.parse(ROOT / "label_studio" / "labeling_config.xml").getroot()
+    assert {element.get("name") for element in root.iter() if element.get("name")} == {
+        tasks.IMAGE,
+        tasks.BRUSH,
+        tasks.QUALITY,
+    }
+    assert [element.get("value") for element in root.iter("Label")] == [tasks.LABEL]
+    assert [element.get("value") for element in root.iter("Choice")] == [tasks.UNUSABLE]
+    assert [element.get("value") for element in root.iter("Image")] == [f"${tasks.IMAGE}"]
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line.split(";")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
+
+
+def test_the_lock_file_pins_every_requirement_and_holds_no_address() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    pins = pinned()
+    unmet = [
+        text
+        for text in wanted
+        if not (requirement := Requirement(text)).specifier.contains(
+            pins.get(canonicalize_name(requirement.name), "0"), prereleases=True
+        )
+        or canonicalize_name(requirement.name) not in pins
+    ]
+    assert unmet == []
+    assert all(re.fullmatch(r"[0-9][\w.!]*", version) for version in pins.values())
+    for path in (ROOT / "requirements.lock", ROOT / "label_studio" / "requirements.txt"):
+        text = path.read_text()
+        assert not [sign for sign in ("://", "+cpu", "--", " @ ") if sign in text]

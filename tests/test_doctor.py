@@ -1,0 +1,124 @@
+"""Each part is looked at on its own; what is wrong is named with its cure."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plankseg import doctor
+from plankseg.config import Settings
+from plankseg.doctor import Finding, examine
+from plankseg.errors import WeightsError
+from plankseg.serving import free_port
+from plankseg.storage.store import Store
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PLANKSEG_LABEL_STUDIO_TOKEN", raising=False)
+
+
+def settings(tmp_path: Path, **fields: object) -> Settings:
+    return Settings(store=str(tmp_path / "store"), device="cpu", **fields)  # type: ignore[arg-type]
+
+
+def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: dict[str, Exception] = {
+        "_torch": ImportError("libtorch is missing"),
+        "_network": RuntimeError("operator does not exist"),
+        "_imagenet": WeightsError("no weights"),
+        "_disk": OSError("input/output error"),
+        "_prefect": ValueError("no JSON"),
+    }
+
+    def failing(error: Exception) -> object:
+        def check(_: Settings) -> Finding:
+            raise error
+
+        return check
+
+    for name, error in failures.items():
+        monkeypatch.setattr(doctor, name, failing(error))
+    found = {finding.part: finding for finding in examine(settings(tmp_path))}
+    assert list(found) == ["torch", "network", "ImageNet weights", "store", "disk", "Prefect", "Label Studio"]
+    for part in ("torch", "network", "ImageNet weights", "disk", "Prefect"):
+        assert found[part].state == "broken"
+        assert found[part].cure
+    assert "libtorch is missing" in found["torch"].seen
+    assert found["store"].state == "absent"
+
+
+def test_a_store_is_absent_empty_filled_or_in_the_way(tmp_path: Path) -> None:
+    wanted = settings(tmp_path)
+    absent = doctor._store(wanted)
+    assert (absent.state, "PLANKSEG_STORE" in absent.cure) == ("absent", True)
+    assert not wanted.store_path.exists()
+    Store.open(wanted.store_path)
+    assert doctor._store(wanted) == Finding("store", "fine", f"{wanted.store_path}: no images yet")
+    (tmp_path / "file").touch()
+    assert doctor._store(Settings(store=str(tmp_path / "file"))).state == "broken"
+
+
+def test_a_full_disk_is_broken_and_a_store_that_is_not_there_yet_is_measured_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Settings(store=str(tmp_path / "not" / "yet"))
+    monkeypatch.setattr(doctor, "ENOUGH_DISK", 0)
+    assert doctor._disk(wanted).state == "fine"
+    monkeypatch.setattr(doctor, "ENOUGH_DISK", 2**80)
+    full = doctor._disk(wanted)
+    assert full.state == "broken"
+    assert str(tmp_path) in full.seen
+
+
+@pytest.fixture
+def chatter() -> Iterator[str]:
+    """A server that answers everything with a page that is no JSON."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+        thread.join()
+
+
+def test_prefect_is_absent_without_an_address_and_broken_at_a_wrong_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chatter: str
+) -> None:
+    assert doctor._prefect(settings(tmp_path)).state == "absent"
+    for url in (f"http://127.0.0.1:{free_port()}/api", "no address", "http://[", chatter):
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        found = doctor._prefect(settings(tmp_path))
+        assert found.state == "broken"
+        assert url in found.seen
+        assert "PREFECT_API_URL" in found.cure
+
+
+def test_label_studio_is_absent_without_a_token_and_broken_when_nobody_answers(tmp_path: Path) -> None:
+    absent = doctor._label_studio(settings(tmp_path))
+    assert (absent.state, absent.cure != "") == ("absent", True)
+    url = f"http://127.0.0.1:{free_port()}"
+    broken = doctor._label_studio(settings(tmp_path, label_studio_url=url, label_studio_token="0" * 8))
+    assert broken.state == "broken"
+    assert url in broken.seen
+
+
+def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
+    assert doctor._torch(settings(tmp_path)).seen.endswith("threads")
+    network = doctor._network(settings(tmp_path))
+    assert network.state == "fine"
+    assert "14.3 M parameters" in network.seen
