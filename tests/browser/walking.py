@@ -1,4 +1,7 @@
-"""How does a person's hand move through Label Studio? The real interface in headless Chromium; points in image pixels."""
+"""How does a person's hand move through Label Studio?
+
+The real interface in headless Chromium; points are given in image pixels, x from the left and y from the top.
+"""
 
 import shutil
 import tempfile
@@ -19,7 +22,7 @@ FLAGS = (
 WINDOW = {"width": 1280, "height": 900}
 PATIENCE_MS = 30_000  # for one step, on a busy machine
 
-BLUR_PX = 1.0  # edges are anti-aliased, and points are rounded to the screen's pixels
+BLUR_PX = 0.75  # edges are anti-aliased, and points are rounded to the screen's pixels; 0.42 was the most seen
 
 # The image of this size is there, with red paint on one of the stage's canvases at a point (in shares of the size).
 PAINT_IS_SHOWN = """({width, height, x, y}) => {
@@ -141,6 +144,11 @@ class Person:
         with self._answer_arrives():
             self.page.keyboard.press("Control+Enter")
 
+    def wait_until_saved(self, mask: np.ndarray) -> None:
+        """Outside the label stream the task stays on the screen, and its answer can be changed."""
+        self.page.get_by_text("Update", exact=True).wait_for()
+        self.wait_for_mask(mask)
+
     def skip(self) -> None:
         with self._answer_arrives():
             self.page.keyboard.press("Control+Space")
@@ -149,6 +157,14 @@ class Person:
         """Keep a picture of what is on the screen."""
         for folder in self._pictures:
             self.page.screenshot(path=folder / f"{name}.png")
+
+    def hidden_corners(self) -> list[tuple[float, float]]:
+        """Those corners of the image, in the window, that no brush can reach: cut off, scrolled away or covered."""
+        box, inside = self._box(), 2
+        left, right = box["x"] + inside, box["x"] + box["width"] - inside
+        top, bottom = box["y"] + inside, box["y"] + box["height"] - inside
+        corners = [(x, y) for x in (left, right) for y in (top, bottom)]
+        return [corner for corner in corners if not self.page.evaluate(IS_ON_THE_STAGE, corner)]
 
     def _draw(self, tool: str, key: str, points: Sequence[tuple[float, float]], *, width_px: int) -> Stroke:
         self._take(tool, key, width_px=width_px)
