@@ -17,6 +17,7 @@ from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bo
 from plankseg.learning.network import build_network, choose_device
 from plankseg.learning.predicting import predict
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
+from plankseg.rounds.progress import recipe_of
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -172,7 +173,7 @@ def _judge(
 
 def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
     """Dice and IoU of a stored model per validation image, at native size."""
-    recipe = Recipe.model_validate_json(row.recipe)
+    recipe = recipe_of(row)
     device = choose_device(settings.device)
     network = build_network(recipe.network, weights=store.models.weights(row.model_id)).to(device)
     ids = [example.image_id for example in data.validation]

@@ -11,7 +11,7 @@ from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look, score
 from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
-from plankseg.rounds.progress import choosable
+from plankseg.rounds.progress import choosable, recipe_of
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
@@ -47,7 +47,7 @@ def propose(
     """
     there = store.proposals.chosen(round_number)
     model = _model_of(store, there)
-    trained_as = Recipe.model_validate_json(model.recipe)
+    trained_as = recipe_of(model)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
     precision = trained_as.training.precision

@@ -7,7 +7,8 @@ import pytest
 from little_store import TINY, add_answers, add_images, add_model, add_proposal, square, store_with
 
 from plankseg.config import Recipe
-from plankseg.rounds.progress import Progress, choosable, describe, due, look, recipe_in_force
+from plankseg.errors import SettingsError
+from plankseg.rounds.progress import Progress, choosable, describe, due, look, recipe_in_force, recipe_of
 from plankseg.storage.store import Store
 
 MASK = square((34, 41), 9)
@@ -121,6 +122,14 @@ def test_a_model_that_was_not_promoted_leaves_the_older_one_active(tmp_path: Pat
     assert look(store).trained
     assert due(look(store), budget=3) == "propose"
     assert recipe_in_force(store) == TINY
+
+
+def test_a_recipe_of_another_plankseg_is_refused_by_name(tmp_path: Path) -> None:
+    row = add_model(store_with(tmp_path), 0)
+    fields = {name: getattr(row, name) for name in row.__slots__}
+    strange = type(row)(**fields | {"recipe": '{"training": {"magic": 1}}'})
+    with pytest.raises(SettingsError, match=r"model 0 .*training\.magic"):
+        recipe_of(strange)
 
 
 def test_before_there_is_a_model_the_published_recipe_is_in_force(tmp_path: Path) -> None:
