@@ -35,11 +35,10 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
     rows = []
     for one in proposal.images:
         grey = store.catalogue.load(one.image_id)
-        pictures = (
-            _plain(grey),
-            heatmap(one.uncertainty_map, high=top),
-            outline(grey, premask(one)),
-        )
+        plain = _plain(grey)
+        factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
+        uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one)))
         rows.append(GalleryRow(pictures, f"{_name(store, one.image_id)}  {one.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
