@@ -8,6 +8,7 @@ PYTHON ?= python3
 DIR ?= demo
 ROUNDS ?= 2
 VENV := .venv
+QUICK := "(not live and not browser and not slow and not real_data)"
 LS_VENV := .venv-label-studio
 TEMPLATE := .cache/label-studio.sqlite3
 UV := $(VENV)/bin/uv
@@ -58,11 +59,12 @@ check: setup
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
-	@$(VENV)/bin/pytest -q -m "not live and not browser and not slow and not real_data"
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n 2 --quick -m $(QUICK)
 
 test: setup
 	@bash tests/install-chromium.sh
-	@$(VENV)/bin/pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --quick -m $(QUICK)
+	@$(VENV)/bin/pytest -m "not "$(QUICK)
 
 bench: setup
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done

@@ -36,7 +36,10 @@ def push(round_number: int) -> int:
     label_studio = connect(settings())
     project = project_of(label_studio, settings())
     report = push_images(open_store(), label_studio, project, round_number=round_number)
-    get_run_logger().info("Round %d in Label Studio project %d: %s", round_number, project, report)
+    get_run_logger().info(
+        "Round %d in Label Studio project %d: %d tasks, %d of them new",
+        round_number, project, len(report.tasks), len(report.imported),
+    )  # fmt: skip
     return project
 
 

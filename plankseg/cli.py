@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +24,8 @@ from plankseg.storage.store import MARKER, Store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
+
+RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that are shown only where there is one
 
 Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
 
@@ -60,7 +63,7 @@ def show(found: Status) -> None:
     counts = found.images
     console.print(f"Store {found.store}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Images: {counts.source} source, {counts.pool} pool, {counts.validation} validation")
-    models = Table(title="Models", title_justify="left")
+    models = Table(title="Models", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
     for heading in ("round", "model", "side", "epochs", "Dice", "promoted", "why"):
         models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
     for model in found.models:
@@ -70,11 +73,11 @@ def show(found: Status) -> None:
             str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), dice, promoted,
             escape(model.reason),
         )  # fmt: skip
-    rounds = Table(title="Rounds", title_justify="left")
-    fields = ["round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable"]
-    fields.append("quarantined")
+    rounds = Table(title="Rounds", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
+    rare = [name for name in RARE if any(getattr(row, name) for row in found.rounds)]
+    fields = ["round", "proposed", "answered", "accepted", "corrected", *rare]
     for heading in [*fields, "redrawn", "seconds"]:
-        rounds.add_column(heading, justify="right")
+        rounds.add_column(heading, justify="right", no_wrap=True)
     for row in found.rounds:
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         rounds.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)

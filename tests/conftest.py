@@ -1,6 +1,7 @@
 """What all tests share: array shapes checked while testing, real servers, and real images."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,18 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 from plankseg import serving  # noqa: E402  (after the import hook)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="do not even import modules that are slow or live as a whole")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Under --quick, leave out whole modules by their mark: Lightning alone takes ten seconds to import."""
+    if not config.getoption("--quick") or not collection_path.name.startswith("test_"):
+        return None
+    marks = re.search(r"^pytestmark = .*$", collection_path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return True if marks and re.search(r"mark\.(slow|live)\b", marks[0]) else None
 
 
 @pytest.fixture(scope="session")

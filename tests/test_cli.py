@@ -16,6 +16,8 @@ from plankseg.errors import SettingsError
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("torch", "lightning", "cv2", "label_studio_sdk", "segmentation_models_pytorch", "albumentations", "prefect")
 
 

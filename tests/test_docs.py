@@ -119,6 +119,7 @@ def test_every_make_target_of_the_house_is_there() -> None:
     assert targets() >= {"setup", "demo", "test", "check", "up", "bench"}
 
 
+@pytest.mark.slow
 def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
     deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
     entrypoints = [deployment["entrypoint"] for deployment in deployments]

@@ -14,6 +14,8 @@ from plankseg.errors import WeightsError
 from plankseg.serving import free_port
 from plankseg.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

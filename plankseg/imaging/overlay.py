@@ -32,7 +32,7 @@ _SMALLEST_SIDE_PX = 32
 class GalleryRow:
     """Pictures that belong together, side by side, under one caption."""
 
-    pictures: tuple[Rgb, ...]
+    pictures: tuple[UInt8[np.ndarray, "_ _ 3"], ...]  # of any sizes
     caption: str
 
 
@@ -88,7 +88,7 @@ def gallery(cells: Sequence[GalleryRow], *, titles: Sequence[str] = (), cell_px:
     return sheet
 
 
-def strip(pictures: Sequence[Rgb], captions: Sequence[str], *, cell_px: int = 180) -> Picture:
+def strip(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], captions: Sequence[str], *, cell_px: int = 180) -> Picture:
     """Pictures in one line, each under its own caption: the test-time views of one image."""
     rows = [GalleryRow((picture,), caption) for picture, caption in zip(pictures, captions, strict=True)]
     return gallery(rows, cell_px=cell_px, across=max(1, len(rows)))

@@ -24,15 +24,11 @@ CACHE_BYTES = 768 * 2**20
 
 @dataclass(frozen=True)
 class Example:
-    """One image with a mask, and how often it is drawn: a source image weighs 1, any other weight is a correction."""
+    """One image with a mask, how often it is drawn relative to weight 1, and whether a person corrected it."""
 
     image_id: str
     weight: float
-
-    @property
-    def is_correction(self) -> bool:
-        """Whether a person corrected it, as told by the weight."""
-        return self.weight != 1.0
+    is_correction: bool = False
 
 
 @dataclass(frozen=True)

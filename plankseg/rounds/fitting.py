@@ -69,7 +69,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     )
     weight = recipe.training.correction_weight
     examples = [Example(i, 1.0) for i in source if i not in validation_ids and not labels[i].by_hand]
-    examples += [Example(i, weight) for i in corrected]
+    examples += [Example(i, weight, is_correction=True) for i in corrected]
     if not examples or not validation_ids:
         raise TrainingError(
             f"{len(examples)} images to train on and {len(validation_ids)} to validate with; ingest a source of at "
@@ -162,8 +162,8 @@ def _judge(
         np.array([before.dice[i] for i in ids]),
         rng=np.random.default_rng(0),
     )
-    worse = difference.high < 0
-    verdict = "significantly worse than" if worse else "not significantly worse than"
+    worse, better = difference.high < 0, difference.low > 0
+    verdict = "worse than" if worse else "better than" if better else "no clear difference from"
     reason = (
         f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
         f"{verdict} model {active.round}"

@@ -75,6 +75,7 @@ def test_the_grey_image_is_what_a_reader_reads_from_the_jpeg(noisy):
         np.testing.assert_array_equal(read_grey(s.jpeg), s.grey)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["clean", "noisy"])
 def test_another_process_draws_the_same_bytes(domain):
     code = (

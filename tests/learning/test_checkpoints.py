@@ -2,10 +2,13 @@
 
 import logging
 
+import pytest
 import torch
 
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint, write_checkpoint
 from plankseg.learning.metrics import ImageScores
+
+pytestmark = pytest.mark.slow
 
 
 def a_state(*, best_epoch: int) -> State:

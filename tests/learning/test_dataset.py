@@ -15,6 +15,8 @@ from plankseg.learning.dataset import Example, Source, TrainingSquares, Validati
 from plankseg.learning.sampler import Draw, WeightedDraws
 from plankseg.learning.training import _stay_single_threaded
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Source(tiny.load, tiny.load_mask)
 
 

@@ -1,8 +1,11 @@
 """The cure for a torchvision without operators."""
 
+import pytest
 import torch
 
 from plankseg.learning import frameworks
+
+pytestmark = pytest.mark.slow
 
 
 def test_operators_are_declared_exactly_when_torchvision_brings_none():

@@ -9,6 +9,8 @@ from plankseg.errors import MaskShapeError, ScoreError
 from plankseg.learning.frameworks import smp
 from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap, score_images
 
+pytestmark = pytest.mark.slow
+
 
 def test_scores_agree_with_segmentation_models_pytorch_image_by_image():
     rng = np.random.default_rng(0)

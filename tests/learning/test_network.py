@@ -14,6 +14,8 @@ from plankseg.errors import SettingsError, WeightsError
 from plankseg.learning.frameworks import smp
 from plankseg.learning.network import build_network, choose_device, model_bytes, tensor_bytes
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(encoder="tu-test_resnet", encoder_weights="none")
 
 

@@ -18,6 +18,8 @@ from plankseg.learning.predicting import predict
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.training import EpochReport, Example
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):

@@ -13,7 +13,9 @@ import numpy as np
 from plankseg.config import NetworkConfig, Recipe, TrainingConfig
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
 
-EXAMPLES = [Example(f"source-{i}", 1.0) for i in range(6)] + [Example(f"corrected-{i}", 10.0) for i in range(2)]
+EXAMPLES = [Example(f"source-{i}", 1.0) for i in range(6)] + [
+    Example(f"corrected-{i}", 10.0, is_correction=True) for i in range(2)
+]
 VALIDATION = [Example(f"validation-{i}", 1.0) for i in range(3)]
 
 

@@ -14,6 +14,8 @@ from plankseg.rounds.progress import choosable
 from plankseg.rounds.proposing import Proposal, premask, propose
 from plankseg.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 CPU = Settings(device="cpu")
 
 

@@ -13,6 +13,8 @@ from plankseg.rounds.proposing import propose
 from plankseg.rounds.reporting import ARTIFACT_BYTES, correction_gallery, proposal_gallery, write_report
 from plankseg.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 MASK = square((34, 41), 9)
 
 

@@ -103,6 +103,7 @@ def put_many(root: str) -> int:
     return len({blobs.put(b"x" * 5000 + bytes([i]), "png") for i in range(100)})
 
 
+@pytest.mark.slow
 def test_many_processes_may_put_the_same_object(tmp_path: Path) -> None:
     assert race(put_many, [(str(tmp_path),)] * 3) == [100] * 3
     assert len(files(tmp_path)) == 100

@@ -59,6 +59,7 @@ def add_some(root: str, seed: int) -> int:
     return Catalogue(DeltaTables(root)).add([image(i) for i in numbers[:20]])
 
 
+@pytest.mark.slow
 def test_overlapping_ingests_at_the_same_time_record_each_image_once(tmp_path: Path) -> None:
     added = race(add_some, [(str(tmp_path), seed) for seed in range(4)])
     ids = DeltaTables(tmp_path).read("images")["image_id"].to_pylist()

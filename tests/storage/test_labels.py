@@ -132,6 +132,7 @@ def collect(root: str, annotations: list[int]) -> int:
     return Labels(DeltaTables(root)).add([answer(i, i) for i in annotations])
 
 
+@pytest.mark.slow
 def test_collecting_at_the_same_time_doubles_no_answer(tmp_path: Path) -> None:
     parts = [list(range(start, start + 12)) for start in (0, 4, 8, 12)]
     added = race(collect, [(str(tmp_path), part) for part in parts])

@@ -6,10 +6,13 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
 from racing import server
 from storage_rows import answer
 
 from plankseg.storage.store import Store
+
+pytestmark = pytest.mark.slow
 
 
 def store_answers(root: str, told: Connection) -> None:
