@@ -13,9 +13,9 @@ from plankseg.rounds.progress import look
 @task(cache_policy=NO_CACHE, task_run_name="collect round {round_number}", **ON_THE_NETWORK)
 def fetch_answers(round_number: int) -> Collected:
     """Take every new version of an answer into the label store."""
-    label_studio = connect(settings())
-    project = project_of(label_studio, settings())
-    collected = collect_answers(open_store(), label_studio, project, round_number=round_number)
+    with connect(settings()) as label_studio:
+        project = project_of(label_studio, settings())
+        collected = collect_answers(open_store(), label_studio, project, round_number=round_number)
     log = get_run_logger()
     log.info("Round %d: %d new answers, %d open", round_number, collected.new, collected.open)
     for reason in collected.quarantined:

@@ -45,13 +45,12 @@ def wait_for_label_studio(timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            connect(settings())
+            with connect(settings()):
+                return
         except LabelStudioDownError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
-        else:
-            return
 
 
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
@@ -66,9 +65,9 @@ def correct(round_number: int, masks: Path) -> None:
         row = catalogue.row(image_id)
         return decode_mask((masks / (row.taxon or "") / f"{row.external_id}.png").read_bytes())
 
-    label_studio = connect(settings())
     person = SimulatedAnnotator(truth, seed=0)
-    counts = person.answer_round(label_studio, project_of(label_studio, settings()), round_number)
+    with connect(settings()) as label_studio:
+        counts = person.answer_round(label_studio, project_of(label_studio, settings()), round_number)
     get_run_logger().info("Round %d answered: %s", round_number, counts)
 
 

@@ -33,9 +33,9 @@ def choose(recipe: Recipe, round_number: int) -> None:
 @task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **ON_THE_NETWORK)
 def push(round_number: int) -> int:
     """Bring what is missing of a round into Label Studio; what is there already is left alone."""
-    label_studio = connect(settings())
-    project = project_of(label_studio, settings())
-    report = push_images(open_store(), label_studio, project, round_number=round_number)
+    with connect(settings()) as label_studio:
+        project = project_of(label_studio, settings())
+        report = push_images(open_store(), label_studio, project, round_number=round_number)
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
         round_number, project, len(report.tasks), len(report.imported),

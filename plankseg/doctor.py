@@ -118,7 +118,8 @@ def _label_studio(settings: Settings) -> Finding:
             "run `make up`, or copy a token of yours",
         )
     try:
-        connect(settings)
+        with connect(settings):
+            pass
     except LabelStudioError as error:
         return Finding("Label Studio", "broken", str(error), "run `make up`, or correct address and token")
     here = (Path.cwd() / ".env").exists()

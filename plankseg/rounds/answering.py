@@ -1,5 +1,7 @@
 """How do the proposed images reach a person, and the person's answers the label store?"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,9 @@ class Collected:
     quarantined: tuple[str, ...]
 
 
-def connect(settings: Settings) -> LabelStudio:
-    """The Label Studio of the settings, checked: it answers and takes our token.
+@contextmanager
+def connect(settings: Settings) -> Iterator[LabelStudio]:
+    """The Label Studio of the settings, checked: it answers and takes our token. Closed at the end.
 
     Raises:
         LabelStudioAuthError: no token, or a refused one.
@@ -43,8 +46,9 @@ def connect(settings: Settings) -> LabelStudio:
             "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
         )
     client = LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
-    client.check()
-    return client
+    with client:
+        client.check()
+        yield client
 
 
 def project_of(label_studio: LabelStudio, settings: Settings) -> int:

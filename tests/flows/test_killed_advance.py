@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from live import LiveLabelStudio
 from small_world import World
 
 from plankseg import serving
@@ -68,14 +67,14 @@ class Bench:
         return sorted(task["data"]["image_id"] for task in self.client.list_tasks(self.project_id(), round_number))
 
 
-def bench_for(store: Store, project: str, surroundings: serving.Surroundings, label_studio: LiveLabelStudio) -> Bench:
+def bench_for(store: Store, project: str, surroundings: serving.Surroundings, client: LabelStudioClient) -> Bench:
     """Settings by environment, as a worker gets them."""
     environment = surroundings.environment() | {
         "PLANKSEG_STORE": str(store.root),
         "PLANKSEG_PROJECT": project,
         "PLANKSEG_DEVICE": "cpu",
     }
-    return Bench(store, project, environment, LabelStudioClient(label_studio.url, label_studio.token))
+    return Bench(store, project, environment, client)
 
 
 def what_is_in(store: Store) -> dict[str, object]:
@@ -98,13 +97,13 @@ def what_is_in(store: Store) -> dict[str, object]:
 def undisturbed(
     world: World,
     surroundings: serving.Surroundings,
-    label_studio: LiveLabelStudio,
+    client: LabelStudioClient,
     prefect_server: serving.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Bench, Path]:
     """A round without a kill, and a copy of its store from before the answers were collected."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    bench = bench_for(world.copy(folder / "store"), "undisturbed", surroundings, label_studio)
+    bench = bench_for(world.copy(folder / "store"), "undisturbed", surroundings, client)
     first = bench.advance()
     assert first.returncode == 0, first.stdout + first.stderr
     SimulatedAnnotator(lambda image_id: world.truth(bench.store, image_id), seed=1).answer_round(
@@ -134,11 +133,11 @@ def test_a_kill_while_proposing_leaves_twenty_tasks_and_no_double(
     undisturbed: tuple[Bench, Path],
     world: World,
     surroundings: serving.Surroundings,
-    label_studio: LiveLabelStudio,
+    client: LabelStudioClient,
     tmp_path: Path,
 ) -> None:
     expected = what_is_in(undisturbed[0].store)["proposals"][1]  # type: ignore[index]
-    bench = bench_for(world.copy(tmp_path / "store"), f"killed {point}"[:50], surroundings, label_studio)
+    bench = bench_for(world.copy(tmp_path / "store"), f"killed {point}"[:50], surroundings, client)
     killed = bench.advance(point)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.advance()
@@ -152,12 +151,12 @@ def test_a_kill_while_learning_ends_with_the_same_answers_and_the_same_model(
     point: str,
     undisturbed: tuple[Bench, Path],
     surroundings: serving.Surroundings,
-    label_studio: LiveLabelStudio,
+    client: LabelStudioClient,
     tmp_path: Path,
 ) -> None:
     bench, waiting = undisturbed
     shutil.copytree(waiting, tmp_path / "store")
-    same = bench_for(Store.open(tmp_path / "store"), bench.project, surroundings, label_studio)
+    same = bench_for(Store.open(tmp_path / "store"), bench.project, surroundings, client)
     killed = same.advance(point)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = same.advance()
@@ -168,10 +167,10 @@ def test_a_kill_while_learning_ends_with_the_same_answers_and_the_same_model(
 
 
 def test_of_two_advances_at_once_one_works_and_the_other_says_so(
-    world: World, surroundings: serving.Surroundings, label_studio: LiveLabelStudio, prefect_server: serving.Server,
+    world: World, surroundings: serving.Surroundings, client: LabelStudioClient, prefect_server: serving.Server,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    bench = bench_for(world.copy(tmp_path / "store"), "two at once", surroundings, label_studio)
+    bench = bench_for(world.copy(tmp_path / "store"), "two at once", surroundings, client)
     with bench.store.lock("advance"):
         second = bench.advance()
     assert second.returncode == 0, second.stderr
@@ -181,10 +180,10 @@ def test_of_two_advances_at_once_one_works_and_the_other_says_so(
 
 
 def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on(
-    world: World, surroundings: serving.Surroundings, label_studio: LiveLabelStudio, prefect_server: serving.Server,
+    world: World, surroundings: serving.Surroundings, client: LabelStudioClient, prefect_server: serving.Server,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    bench = bench_for(world.copy(tmp_path / "store"), "down and up", surroundings, label_studio)
+    bench = bench_for(world.copy(tmp_path / "store"), "down and up", surroundings, client)
     nobody = f"http://127.0.0.1:{serving.free_port()}"
     bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = nobody
     failed = bench.advance()
@@ -193,7 +192,7 @@ def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on
     assert "LabelStudioDownError" in said
     assert nobody in said
     assert "Retry" in said or "retry" in said
-    bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = label_studio.url
+    bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = surroundings.label_studio_url
     again = bench.advance()
     assert again.returncode == 0, again.stdout + again.stderr
     assert bench.tasks(1) == sorted(row.image_id for row in bench.store.proposals.chosen(1))

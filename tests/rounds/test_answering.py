@@ -254,4 +254,4 @@ def test_a_kill_between_masks_and_rows_is_healed_by_the_next_collect(
 
 def test_without_a_token_the_variable_to_set_is_named() -> None:
     with pytest.raises(LabelStudioAuthError, match="PLANKSEG_LABEL_STUDIO_TOKEN"):
-        connect(Settings(label_studio_token=None))
+        connect(Settings(label_studio_token=None)).__enter__()
