@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,6 +135,7 @@ def fit(
         work_dir=work_dir,
         device=settings.device,
         report=report,
+        progress=sys.stderr.isatty(),
     )
     promoted, reason = _judge(store, active, model, data, settings)
     row = _record(model, data, recipe, round_number=round_number, active=active, promoted=promoted, reason=reason)

@@ -5,10 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from live import LiveLabelStudio
 from small_world import World
 
 from plankseg import serving
@@ -65,6 +67,13 @@ class Bench:
     def tasks(self, round_number: int) -> list[str]:
         """The images that Label Studio has tasks for, sorted; a doubled task shows twice."""
         return sorted(task["data"]["image_id"] for task in self.client.list_tasks(self.project_id(), round_number))
+
+
+@pytest.fixture(scope="module")
+def client(label_studio: LiveLabelStudio) -> Iterator[LabelStudioClient]:
+    """Our own look at Label Studio."""
+    with LabelStudioClient(label_studio.url, label_studio.token) as client:
+        yield client
 
 
 def bench_for(store: Store, project: str, surroundings: serving.Surroundings, client: LabelStudioClient) -> Bench:
