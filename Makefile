@@ -64,7 +64,7 @@ check: setup
 test: setup
 	@bash tests/install-chromium.sh
 	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --quick -m $(QUICK)
-	@$(VENV)/bin/pytest -m "not "$(QUICK)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "not "$(QUICK)
 
 bench: setup
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
@@ -75,4 +75,4 @@ lock: $(VENV)/.uv
 	@mv requirements.lock.part requirements.lock
 
 clean:
-	rm -rf $(VENV) $(LS_VENV) .cache demo
+	rm -rf $(VENV) $(LS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache

@@ -16,10 +16,14 @@ from plankseg.rounds.progress import describe, due, look
 from plankseg.storage.store import Store
 
 
-def do_what_is_due(store: Store, recipe: Recipe | None) -> str:
+def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None) -> str:
     """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
+    if look(store).round:
+        collect()  # first what people changed in any round: the next training uses it
     while True:
         in_force = recipe_or_active(store, recipe)
+        if budget is not None:
+            in_force = in_force.model_copy(update={"rounds": in_force.rounds.model_copy(update={"budget": budget})})
         progress = look(store)
         match due(progress, budget=in_force.rounds.budget):
             case "propose":
@@ -37,15 +41,16 @@ def do_what_is_due(store: Store, recipe: Recipe | None) -> str:
 
 
 @flow(name="advance", flow_run_name=step_name, persist_result=False)
-def advance(recipe: Recipe | None = None) -> State[Any]:
+def advance(recipe: Recipe | None = None, budget: int | None = None) -> State[Any]:
     """Bring the loop forward as far as it goes without a person.
 
     Args:
         recipe: Left empty: the recipe of the active model.
+        budget: Rounds to be asked for in all. Left empty: the recipe's.
     """
     store = open_store()
     try:
         with at_work(store):
-            return Completed(message=do_what_is_due(store, recipe))
+            return Completed(message=do_what_is_due(store, recipe, budget))
     except StoreBusyError as busy:
         return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

@@ -106,13 +106,18 @@ def main(
     from plankseg.rounds.reporting import write_report
 
     started = time.monotonic()
+    if (source is None) != (pool is None):
+        raise typer.BadParameter("give both --source and --pool, or neither")
     if source and pool:
         folders = DemoFolders(source=str(source), pool=str(pool), pool_masks=str(pool_masks) if pool_masks else None)
     else:
-        assert synthetic is not None, "the synthetic domains need a folder"
+        if synthetic is None:
+            raise typer.BadParameter("give --synthetic, or --source and --pool")
         made = write_domains(synthetic)
         folders = DemoFolders(**{name: str(path) for name, path in vars(made).items() if path})
-    demo(folders, LAPTOP.model_copy(update={"rounds": RoundsConfig(budget=rounds)}))
+    # Without masks for the simulated person it is a real project: the budget is the published one, not the demo's.
+    budget = RoundsConfig(budget=rounds) if folders.pool_masks else RoundsConfig()
+    demo(folders, LAPTOP.model_copy(update={"rounds": budget}))
     if report:
         write_report(open_store(), report)
     print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from prefect import runtime
@@ -15,6 +17,9 @@ from plankseg.rounds.progress import look, recipe_in_force
 from plankseg.rounds.status import read_status
 from plankseg.storage.store import Store
 
+# Which stores the flow that is running here holds, subflows included; another thread or process has its own.
+_at_work: ContextVar[frozenset[Path]] = ContextVar("_at_work", default=frozenset())
+
 
 def open_store() -> Store:
     """The store of PLANKSEG_STORE."""
@@ -23,16 +28,20 @@ def open_store() -> Store:
 
 @contextmanager
 def at_work(store: Store) -> Iterator[None]:
-    """Hold the store's lock during a run that a person or a schedule started; a subflow works under its parent's.
+    """Hold the store's lock during a run; a flow that is called by another works under the caller's.
 
     Raises:
         StoreBusyError: another run is at work on this store; it names the process.
     """
-    if runtime.flow_run.parent_flow_run_id:
+    if store.root in _at_work.get():
         yield
-    else:
-        with store.lock("advance"):
+        return
+    with store.lock("advance"):
+        token = _at_work.set(_at_work.get() | {store.root})
+        try:
             yield
+        finally:
+            _at_work.reset(token)
 
 
 def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:

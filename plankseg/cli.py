@@ -27,6 +27,7 @@ console = Console()
 
 RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that are shown only where there is one
 
+PROJECT = "plankseg"  # of the servers that we start ourselves
 Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
 
 
@@ -50,10 +51,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
         show(found)
 
 
-def _status(surroundings: Settings) -> Status:
+def _existing_store(surroundings: Settings) -> Store:
     if not (surroundings.store_path / MARKER).exists():  # looking must not make one
         raise SettingsError(f"There is no store at {surroundings.store_path}; set PLANKSEG_STORE or run `make demo`.")
-    store = Store.open(surroundings.store_path)
+    return Store.open(surroundings.store_path)
+
+
+def _status(surroundings: Settings) -> Status:
+    store = _existing_store(surroundings)
     rounds = recipe_in_force(store).rounds
     return read_status(store, budget=rounds.budget, redrawn_below=rounds.redrawn_below)
 
@@ -88,13 +93,33 @@ def show(found: Status) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:
+    """Write models, rounds and a gallery of every round into one page that needs nothing else."""
+    from plankseg.rounds.reporting import write_report
+
+    write_report(_existing_store(settings()), path)
+    console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    directory: Annotated[
+        Path | None, typer.Option(help="Look at what `plankseg up` serves from this working directory.")
+    ] = None,
+) -> None:
     """Check every part, and name the cure for what is not in order."""
     from plankseg.doctor import examine
 
     table = Table()
     for heading in ("part", "state", "what was seen", "cure"):
         table.add_column(heading)
+    if directory is not None:
+        at = serving.Surroundings(
+            directory.resolve(),
+            int(os.environ.get("PREFECT_PORT", 4200)),
+            int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
+        )
+        os.environ.update(at.environment())
     findings = list(examine(settings()))
     for finding in findings:
         table.add_row(finding.part, finding.state, finding.seen, finding.cure)
@@ -119,36 +144,42 @@ def demo(
     for name, path in given.items():
         if not path.is_dir():
             raise SettingsError(f"{name.upper().replace('-', '_')}={path} is not a folder.")
-    directory = directory.resolve()
-    _set_aside_other_run(directory, {name: str(path) for name, path in given.items()})
+    directory = _directory_for(directory.resolve(), {name: str(path) for name, path in given.items()})
     surroundings = serving.Surroundings(directory, serving.free_port(), serving.free_port())
     options = [part for name, path in given.items() for part in (f"--{name}", str(path))]
     options += ["--synthetic", str(directory / "images"), "--report", str(directory / "report.html")]
-    with serving.start_prefect(surroundings) as prefect, serving.start_label_studio(surroundings) as label_studio:
+    with (
+        serving.holding(directory),
+        serving.start_prefect(surroundings) as prefect,
+        serving.start_label_studio(surroundings) as label_studio,
+    ):
         console.print(f"Prefect UI {surroundings.prefect_url}   Label Studio {surroundings.label_studio_url}")
         prefect.wait()
         command = [sys.executable, "-m", "flows.demo", "--rounds", str(rounds), *options]
-        flow = subprocess.Popen(command, env=surroundings.environment(), cwd=serving.ROOT)
-        try:
-            _watch(flow, [prefect, label_studio])
-        finally:
-            if flow.poll() is None:
-                flow.terminate()
-                flow.wait(30)
+        environment = surroundings.environment() | {"PLANKSEG_PROJECT": PROJECT}
+        with subprocess.Popen(command, env=environment, cwd=serving.ROOT, preexec_fn=serving.die_with_parent) as flow:
+            try:
+                _watch(flow, [prefect, label_studio])
+            finally:
+                serving.end(flow)
     if flow.returncode:
         raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
     _conclude(surroundings)
 
 
-def _set_aside_other_run(directory: Path, folders: dict[str, str]) -> None:
+def _directory_for(directory: Path, folders: dict[str, str]) -> Path:
     """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in."""
     note = directory / "demo.json"
-    if note.exists() and json.loads(note.read_text()) != folders:
+    if (directory / "store").exists() and (not note.exists() or json.loads(note.read_text()) != folders):
         aside = directory.with_name(f"{directory.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-        directory.rename(aside)
+        with serving.holding(directory):
+            directory.rename(aside)
         console.print(f"{directory} held a run on other folders: moved to {aside}.", highlight=False, soft_wrap=True)
     directory.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(folders))
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps(folders))
+    part.replace(note)
+    return directory
 
 
 def _watch(flow: "subprocess.Popen[bytes]", servers: list[serving.Server]) -> None:
@@ -174,7 +205,7 @@ def _conclude(surroundings: serving.Surroundings) -> None:
     if found.rounds and found.rounds[-1].answered < found.rounds[-1].proposed:
         console.print(
             f"Round {found.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
-            f"open Label Studio there, project 'plankseg', tab 'Round {found.rounds[-1].round}'."
+            f"open Label Studio there, project '{PROJECT}', tab 'Round {found.rounds[-1].round}'."
         )
 
 
@@ -188,7 +219,17 @@ def up(
     surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port)
     serving.require_free(prefect_port, setting="PREFECT_PORT")
     serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
-    credentials = serving.ensure_credentials(surroundings.directory)
+    with serving.holding(surroundings.directory):
+        credentials = serving.ensure_credentials(surroundings.directory)
+        _greet(surroundings, credentials)
+        honcho = str(Path(sys.executable).parent / "honcho")
+        os.chdir(serving.ROOT)
+        command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
+        os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": PROJECT})  # noqa: S606
+
+
+def _greet(surroundings: serving.Surroundings, credentials: serving.Credentials) -> None:
+    """Print where everything is, and the log-in."""
     console.print(
         f"Prefect UI    {surroundings.prefect_url}\n"
         f"Label Studio  {surroundings.label_studio_url}   {credentials.email}   {credentials.password}\n"
@@ -198,10 +239,6 @@ def up(
         soft_wrap=True,
     )
     sys.stdout.flush()
-    honcho = str(Path(sys.executable).parent / "honcho")
-    os.chdir(serving.ROOT)
-    command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
-    os.execve(honcho, command, surroundings.environment())  # noqa: S606
 
 
 if __name__ == "__main__":

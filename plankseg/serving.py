@@ -5,6 +5,7 @@ Everything a run leaves behind lies in one working directory: `store`, `prefect`
 """
 
 import ctypes
+import fcntl
 import os
 import secrets
 import signal
@@ -12,8 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,34 @@ def ensure_credentials(directory: Path) -> Credentials:
         raise ServerError(f"{path} has no {error}; remove the file and Label Studio's folder beside it.") from error
 
 
+@contextmanager
+def holding(directory: Path) -> Iterator[None]:
+    """Keep a working directory for this process and the servers it starts; nothing in it is ever offered to git.
+
+    The lock is a file's, inherited by children, and ends with the last of them.
+
+    Raises:
+        ServerError: servers of another `plankseg demo` or `plankseg up` run on this directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    ignore = directory / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# log-in, images of others, masks: never in a repository\n*\n")
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(descriptor, True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ServerError(
+            f"Another `plankseg demo` or `plankseg up` is at work on {directory}; end it, or choose another directory."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def free_port() -> int:
     """A port of the loopback address that nobody listens on now."""
     with socket.socket() as probe:
@@ -107,8 +136,11 @@ class Surroundings:
     def environment(self) -> dict[str, str]:
         """The variables that servers, flows and the command line need, on top of this process's own."""
         credentials = ensure_credentials(self.directory)
+        # Prefect variables of another server (its database, its key) must not leak into this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return {
-            **os.environ,
+            **inherited,
+            **{name: _without_proxy(os.environ.get(name)) for name in ("NO_PROXY", "no_proxy")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "PYTHONUNBUFFERED": "1",
             "PLANKSEG_DIR": str(self.directory),
@@ -134,6 +166,21 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _without_proxy(named: str | None) -> str:
+    """The list of addresses that no proxy stands in front of, with this machine on it."""
+    return ",".join(filter(None, [named, HOST, "localhost"]))
+
+
+def end(process: "subprocess.Popen[bytes]", *, patience_s: float = 30.0) -> None:
+    """End a child that still runs: politely, then by force."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 class Server:
