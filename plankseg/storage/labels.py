@@ -1,10 +1,15 @@
-"""Which mask counts for each image now, and which answers were given before?"""
+"""Which mask counts for each image now, and which answers were given before?
 
-from collections.abc import Iterable, Sequence
+Of each annotation only the newest version speaks, so a person can take an answer back. Of an image's annotations the
+best counts: what can be learnt from before what is malformed before what was skipped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +22,8 @@ Status = Literal["usable", "skipped", "unusable", "quarantined"]
 MACHINE_ORIGINS = ("threshold", "given")
 # From weakest to strongest: a hand's answer counts more than a mask that came with the image, that more than ours.
 STRENGTH = {"threshold": 0, "given": 1, "accepted": 2, "corrected": 2, "empty": 2, "drawn": 2}
+# From weakest to strongest: a second person's malformed or skipped answer must not hide the first one's good answer.
+SAYS = {"skipped": 0, "quarantined": 1, "unusable": 2, "usable": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,7 @@ class LabelRow:
 
 
 class Labels:
-    """The `labels` table: every version of every answer; the newest one that says something counts."""
+    """The `labels` table: every version of every answer; for each image the best of its newest versions counts."""
 
     def __init__(self, tables: DeltaTables) -> None:
         self._tables = tables
@@ -86,15 +93,23 @@ class Labels:
     def current(self, *, version: int | None = None) -> list[LabelRow]:
         """The label that counts for each image, by ascending image_id, now or at a past version of the table.
 
-        An answer beats a skip, a hand beats a machine, then the newest counts, then the highest annotation.
+        Of each annotation its newest version only: usable and then skipped is skipped. Among an image's annotations
+        usable or unusable beat quarantined, which beats skipped; then a hand beats a machine, then the newest counts,
+        then the highest annotation.
         """
         return from_table(LabelRow, _counting(self._tables.read("labels", version=version)))
 
     def answered(self, round_number: int) -> list[LabelRow]:
-        """The answer that counts for each image a person answered in a round, skips included."""
+        """The answer that counts, as in `current`, for each image a person answered in a round, skips included."""
         by_hand = ~pc.field("origin").isin(MACHINE_ORIGINS)
         rows = self._tables.read("labels", where=(pc.field("round") == round_number) & by_hand)
         return from_table(LabelRow, _counting(rows))
+
+    def versions(self) -> set[tuple[int, datetime]]:
+        """Annotation and time (UTC) of every version of a person's answer that is recorded."""
+        by_hand = ~pc.field("origin").isin(MACHINE_ORIGINS)
+        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at"], where=by_hand)
+        return set(zip(rows["ls_annotation"].to_pylist(), map(_utc, rows["answered_at"].to_pylist()), strict=True))
 
     def hand_labelled_ids(self) -> set[str]:
         """Every image that a person ever answered, in whatever way."""
@@ -142,20 +157,30 @@ def _recorded(snapshot: Snapshot, rows: Sequence[LabelRow]) -> set[tuple[object,
 
 def _counting(rows: pa.Table) -> pa.Table:
     """Of each image's rows the one that counts, by ascending image_id."""
-    strengths = pa.array(list(STRENGTH.values())).take(pc.index_in(rows["origin"], pa.array(list(STRENGTH))))
-    ranked = rows.append_column("says", pc.not_equal(rows["status"], "skipped").cast(pa.int8()))
-    ranked = ranked.append_column("strength", strengths).sort_by(
-        [
-            ("image_id", "ascending"),
-            ("says", "descending"),
-            ("strength", "descending"),
-            ("answered_at", "descending"),
-            ("ls_annotation", "descending"),
-            ("mask_sha", "ascending"),  # only so that the order never depends on the files
-        ]
-    )
-    ids = ranked["image_id"].combine_chunks()
-    if len(ids) == 0:
+    by_hand = pc.invert(pc.is_in(rows["origin"], pa.array(MACHINE_ORIGINS)))
+    # One voice is one annotation, or for a mask from ingest its origin.
+    ranked = rows.append_column("voice", pc.if_else(by_hand, "hand", rows["origin"]))
+    ranked = ranked.append_column("annotation", pc.fill_null(rows["ls_annotation"], -1))
+    ranked = ranked.append_column("says", _ranks(rows["status"], SAYS))
+    ranked = ranked.append_column("strength", _ranks(rows["origin"], STRENGTH))
+    newest = {"answered_at": "descending", "mask_sha": "ascending"}  # the sha only so that files' order never matters
+    spoken = _first_of_each(ranked, ("image_id", "voice", "annotation"), newest)
+    best = {"says": "descending", "strength": "descending", "answered_at": "descending", "annotation": "descending"}
+    return _first_of_each(spoken, ("image_id",), best | newest).select(rows.schema.names)
+
+
+def _ranks(column: pa.ChunkedArray, order: Mapping[str, int]) -> pa.ChunkedArray:
+    return pa.array(list(order.values()), pa.int8()).take(pc.index_in(column, pa.array(list(order))))
+
+
+def _first_of_each(rows: pa.Table, keys: Sequence[str], order: Mapping[str, str]) -> pa.Table:
+    """Of the rows that share all keys (none of them null) the first in the order; ascending keys."""
+    if rows.num_rows == 0:
         return rows
-    is_first = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    return ranked.filter(pa.concat_arrays([pa.array([True]), is_first])).select(rows.schema.names)
+    ordered = rows.sort_by([*((key, "ascending") for key in keys), *order.items()])
+    begins = np.zeros(ordered.num_rows, dtype=bool)
+    begins[0] = True
+    for key in keys:
+        column = ordered[key].combine_chunks()
+        begins[1:] |= pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
+    return ordered.filter(pa.array(begins))
