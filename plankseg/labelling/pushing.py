@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plankseg.errors import LabelStudioError
+from plankseg.errors import LabelStudioDownError, LabelStudioError
 from plankseg.labelling.keeping import RoundTasks, sort_tasks
 from plankseg.labelling.protocol import LabelStudio
 from plankseg.labelling.tasks import PushItem, build_task
@@ -31,7 +31,8 @@ class PushReport:
 def push_round(ls: LabelStudio, project: int, items: Sequence[PushItem], *, round: int) -> PushReport:
     """Make sure that the project holds one task per item, and say which.
 
-    Raises LabelStudioError where an image is listed twice or, after the import, still has no task.
+    Raises LabelStudioError where an image is listed twice or, after the import, still has no task; where the server
+    went away during the import that is the LabelStudioDownError itself, which waiting can cure.
     """
     names = [item.image_id for item in items]
     if len(set(names)) < len(names):
@@ -44,6 +45,8 @@ def push_round(ls: LabelStudio, project: int, items: Sequence[PushItem], *, roun
         failure = _import_missing(ls, project, missing, round=round)
         after = sort_tasks(ls.list_tasks(project, round), round=round)
     lost = [name for name in names if name not in after.kept]
+    if lost and isinstance(failure, LabelStudioDownError):
+        raise failure
     if lost:
         raise LabelStudioError(
             f"{len(lost)} of {len(names)} images of round {round} have no task in Label Studio, the first is "

@@ -1,5 +1,7 @@
 """Whatever fails in the middle of a push, the next one completes it without a double."""
 
+from collections.abc import Sequence
+
 import pytest
 from bench import CONFIG, item
 
@@ -49,13 +51,29 @@ def test_an_import_whose_answer_is_lost_is_not_repeated(fake: FakeLabelStudio) -
     assert len(report.tasks) == len(fake.list_tasks(project)) == len(ITEMS)
 
 
-def test_an_import_that_failed_says_what_is_missing_and_why(fake: FakeLabelStudio) -> None:
+def test_an_import_during_which_the_server_went_down_says_that_it_is_down(fake: FakeLabelStudio) -> None:
     project = fake.ensure_project("push", CONFIG)
     push_round(fake, project, ITEMS[:2], round=1)
     fake.break_before = "import_tasks"
-    with pytest.raises(LabelStudioError, match=r"3 of 5 images of round 1 .* img2; push") as caught:
+    with pytest.raises(LabelStudioDownError, match="fail before import_tasks"):
         push_round(fake, project, ITEMS, round=1)
-    assert isinstance(caught.value.__cause__, LabelStudioDownError)
+    assert len(push_round(fake, project, ITEMS, round=1).imported) == 3
+
+
+class RefusingLabelStudio(FakeLabelStudio):
+    """It is there, and does not take the tasks."""
+
+    def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
+        raise LabelStudioError(f"project {project}: status 400 for {len(tasks)} tasks")
+
+
+def test_an_import_that_was_refused_says_what_is_missing_and_why() -> None:
+    refusing = RefusingLabelStudio()
+    project = refusing.ensure_project("push", CONFIG)
+    with pytest.raises(LabelStudioError, match=r"5 of 5 images of round 1 .* img0; push") as caught:
+        push_round(refusing, project, ITEMS, round=1)
+    assert not isinstance(caught.value, LabelStudioDownError)
+    assert "status 400" in str(caught.value.__cause__)
 
 
 class SlowLabelStudio(FakeLabelStudio):
