@@ -1,10 +1,11 @@
 """Which images are there, what is each of them for, and where are its bytes?"""
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -52,7 +53,10 @@ class ImageRow:
 
 
 class Catalogue:
-    """The `images` table. An image with several roles counts once: validation wins, then source, then pool."""
+    """The `images` table. An image with several roles counts once: validation wins, then source, then pool.
+
+    Of one image's rows in one role the newest counts, and of all its rows the newest says where its file is.
+    """
 
     def __init__(self, tables: DeltaTables, *, max_pixels: int = 64_000_000) -> None:
         self._tables = tables
@@ -68,6 +72,16 @@ class Catalogue:
         while chunk := list(itertools.islice(pending, CHUNK_ROWS)):
             unique = {(row.image_id, row.role): row for row in reversed(chunk)}  # so that the first of twins stays
             added += self._tables.commit("images", partial(_what_is_new, unique))
+        return added
+
+    def move(self, places: Mapping[str, str]) -> int:
+        """Record where known images lie now, image_id to uri, and return how many lay elsewhere before.
+
+        A row is added for each, in the role that counts. Raises ObjectMissingError for an unknown image.
+        """
+        self.rows_by_id(places)  # raises for an unknown one
+        added = self._tables.commit("images", partial(_what_moved, places))
+        self._places = None
         return added
 
     def roles(self) -> dict[str, Role]:
@@ -89,19 +103,28 @@ class Catalogue:
 
     def row(self, image_id: str) -> ImageRow:
         """The row that counts for an image. Raises ObjectMissingError for an unknown one."""
-        rows = self.rows([image_id])
-        if not rows:
-            raise _unknown(image_id)
-        return rows[0]
+        return self.rows_by_id([image_id])[image_id]
+
+    def rows_by_id(self, image_ids: Iterable[str]) -> dict[str, ImageRow]:
+        """The rows that count for these images, in one reading. Raises ObjectMissingError for an unknown one."""
+        wanted = set(image_ids)
+        found = {row.image_id: row for row in self.rows(wanted)}
+        if missing := wanted - found.keys():
+            raise _unknown(min(missing))
+        return found
 
     def rows(self, image_ids: Iterable[str]) -> list[ImageRow]:
         """The rows that count for these images, by ascending image_id; unknown ones are left out."""
         wanted = pa.array(list(image_ids), pa.string())
-        found = from_table(ImageRow, self._tables.read("images", where=pc.field("image_id").isin(wanted)))
-        best: dict[str, ImageRow] = {}
-        for row in sorted(found, key=lambda row: (row.image_id, PRECEDENCE.index(row.role), row.added_at)):
-            best.setdefault(row.image_id, row)
-        return list(best.values())
+        return _counting(self._tables.read("images", where=pc.field("image_id").isin(wanted)))
+
+    def path(self, image_id: str) -> Path:
+        """Where the image's file lies, or lay. Raises ObjectMissingError, or StoreError for another machine's uri."""
+        return _path_of(self._uri(image_id))
+
+    def is_lost(self, image_id: str) -> bool:
+        """True when no file is at the image's recorded path any more. Raises as `path`."""
+        return not os.path.exists(self.path(image_id))  # noqa: PTH110  Path.exists raises where we may not look
 
     def read_bytes(self, image_id: str) -> bytes:
         """The file's bytes, verified against image_id. Raises ObjectMissingError, ObjectCorruptError, StoreError."""
@@ -118,7 +141,7 @@ class Catalogue:
     def _uri(self, image_id: str) -> str:
         uri = self._places.uri(image_id) if self._places else None
         if uri is None:  # never read, or added since
-            self._places = _Places(self._tables.read("images", columns=["image_id", "uri"]))
+            self._places = _Places(self._tables.read("images", columns=["image_id", "uri", "added_at"]))
             uri = self._places.uri(image_id)
         if uri is None:
             raise _unknown(image_id)
@@ -147,11 +170,12 @@ class ImageLoader:
 
 
 class _Places:
-    """Where each image lies: 1.4 million of them in 0.2 GB, found by bisection."""
+    """Where each image lies by its newest row: 1.4 million of them in 0.2 GB, found by bisection."""
 
     def __init__(self, rows: pa.Table) -> None:
         ids = rows["image_id"].to_numpy().astype("S64")
-        order = np.argsort(ids, kind="stable")
+        newest_first = np.argsort(-rows["added_at"].cast(pa.int64()).to_numpy(), kind="stable")
+        order = newest_first[np.argsort(ids[newest_first], kind="stable")]
         self._ids = ids[order]
         self._uris = rows["uri"].combine_chunks().take(pa.array(order))
 
@@ -203,6 +227,23 @@ def _what_is_new(unique: Mapping[tuple[str, Role], ImageRow], snapshot: Snapshot
     there = set(zip(known["image_id"].to_pylist(), known["role"].to_pylist(), strict=True))
     rows = [row for key, row in unique.items() if key not in there]
     return Commit(rows=as_mappings(rows), serial="ingest") if rows else None
+
+
+def _what_moved(places: Mapping[str, str], snapshot: Snapshot) -> Commit | None:
+    wanted = pa.array(list(places), pa.string())
+    moved = [
+        # Newer than the row it follows, whatever the clocks of two machines say.
+        replace(row, uri=places[row.image_id], added_at=max(utc_now(), row.added_at + timedelta(microseconds=1)))
+        for row in _counting(snapshot.read(where=pc.field("image_id").isin(wanted)))
+        if row.uri != places[row.image_id]
+    ]
+    return Commit(rows=as_mappings(moved), serial="ingest") if moved else None
+
+
+def _counting(rows: pa.Table) -> list[ImageRow]:
+    """Of each image's rows the one that counts: the newest of the role that wins; by ascending image_id."""
+    found = sorted(from_table(ImageRow, rows), key=lambda row: (-PRECEDENCE.index(row.role), row.added_at))
+    return [row for _, row in sorted({row.image_id: row for row in found}.items())]
 
 
 def _unknown(image_id: str) -> ObjectMissingError:

@@ -47,6 +47,57 @@ def test_twins_in_one_call_are_one_image_and_the_first_one_counts(catalogue: Cat
     assert catalogue.row(sha("a")).uri == "/first"
 
 
+def test_adding_a_known_image_again_changes_neither_its_place_nor_the_table(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    catalogue.add([image("a", uri="/first")])
+    version = DeltaTables(tmp_path / "store").version("images")
+    assert catalogue.add([image("a", uri="/second"), image("a", uri="/first")]) == 0
+    assert DeltaTables(tmp_path / "store").version("images") == version
+    assert catalogue.row(sha("a")).uri == "/first"
+
+
+def test_the_newest_place_of_an_image_counts_and_the_counts_stay(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = on_disk(tmp_path / "a.png", b"first")
+    catalogue.add([row, image("b", uri="/b")])
+    assert not catalogue.is_lost(row.image_id)
+    (tmp_path / "a.png").rename(tmp_path / "c.png")
+    assert catalogue.is_lost(row.image_id)
+    places = {row.image_id: str(tmp_path / "c.png"), sha("b"): "/b"}
+    assert catalogue.move(places) == 1
+    assert catalogue.move(places) == 0
+    for seen in (catalogue, Catalogue(DeltaTables(tmp_path / "store"))):
+        assert seen.read_bytes(row.image_id) == b"first"
+        assert seen.path(row.image_id) == tmp_path / "c.png"
+        assert not seen.is_lost(row.image_id)
+        assert seen.row(row.image_id).uri == str(tmp_path / "c.png")
+        assert seen.counts() == {"source": 0, "pool": 2, "validation": 0}
+        assert seen.ids("pool") == sorted([row.image_id, sha("b")])
+        assert len(seen.rows([row.image_id])) == 1
+    assert catalogue.add([row]) == 0
+    catalogue.move({row.image_id: row.uri})  # and back again
+    assert catalogue.path(row.image_id) == tmp_path / "a.png"
+
+
+def test_a_move_keeps_the_role_that_counts(catalogue: Catalogue) -> None:
+    catalogue.add([image("a", "pool", uri="/pool"), image("a", "validation", uri="/validation")])
+    assert catalogue.move({sha("a"): "/moved"}) == 1
+    assert (catalogue.row(sha("a")).role, catalogue.row(sha("a")).uri) == ("validation", "/moved")
+    assert catalogue.counts() == {"source": 0, "pool": 0, "validation": 1}
+    with pytest.raises(ObjectMissingError, match="run ingest"):
+        catalogue.move({sha("never seen"): "/x"})
+
+
+def test_the_rows_of_many_images_are_found_in_one_reading_or_the_unknown_one_is_named(catalogue: Catalogue) -> None:
+    catalogue.add(image(i) for i in range(4))
+    assert {name: row.image_id for name, row in catalogue.rows_by_id([sha(3), sha(1)]).items()} == {
+        sha(1): sha(1),
+        sha(3): sha(3),
+    }
+    with pytest.raises(ObjectMissingError, match=sha(9)):
+        catalogue.rows_by_id([sha(1), sha(9)])
+
+
 def test_chunks_make_no_difference(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue_module, "CHUNK_ROWS", 3)
     assert catalogue.add(image(i % 8) for i in range(16)) == 8
