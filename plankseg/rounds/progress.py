@@ -18,7 +18,7 @@ class Progress:
     """What the tables say.
 
     `round` is the last one that was proposed (0 before the first); `chosen` are its images in the order they were
-    proposed; `answered` those of them that a person dealt with in any way; `trained` is True once its model exists.
+    proposed; `answered` those of them that a person dealt with in any way; `models` are the rounds that have a model.
     """
 
     source: int
@@ -27,7 +27,12 @@ class Progress:
     round: int
     chosen: tuple[str, ...]
     answered: frozenset[str]
-    trained: bool
+    models: frozenset[int]
+
+    @property
+    def trained(self) -> bool:
+        """True once the current round's model exists."""
+        return self.round in self.models
 
     @property
     def unanswered(self) -> int:
@@ -51,7 +56,7 @@ def look(store: Store) -> Progress:
         round=current,
         chosen=chosen,
         answered=answered,
-        trained=store.models.of_round(current) is not None,
+        models=frozenset(model.round for model in store.models.all()),
     )
 
 
@@ -88,6 +93,48 @@ def due(progress: Progress, *, budget: int) -> Step:
     if progress.round >= budget or not progress.pool_left:
         return "finished"
     return "propose"
+
+
+def check_proposable(progress: Progress, round_number: int) -> None:
+    """Raise SettingsError unless this round may be proposed now: the current one again, or the one after it.
+
+    The one after it needs the current one's model; without it, what the current corrections teach would be left out.
+    """
+    n = progress.round
+    if (round_number == n and n) or (round_number == n + 1 and (progress.trained or not n)):
+        return
+    following = f"Round {n + 1} is next: leave the round empty, or give {n + 1}."
+    if n and not progress.trained:
+        following = f"Round {n} has no model yet: {_missing(progress)}."
+    raise SettingsError(f"Round {round_number} cannot be proposed: the last one proposed is {n}. {following}")
+
+
+def check_trainable(progress: Progress, round_number: int) -> None:
+    """Raise SettingsError unless this round's model may be trained now: all its images were dealt with, or it exists.
+
+    Training a round that has its model changes nothing, so that is allowed.
+    """
+    n = progress.round
+    if round_number in progress.models or (round_number == n and n and not progress.unanswered):
+        return
+    if not n:
+        following = "propose round 1 with the flow 'propose'" if progress.models else "run the flow 'pretrain'"
+        raise SettingsError(f"Round {round_number} cannot be trained: no round was proposed yet; {following}.")
+    following = f"round {n} is trained; propose round {n + 1}" if progress.trained else _missing(progress)
+    open_images = f"{progress.unanswered} of {len(progress.chosen)} images unanswered"
+    raise SettingsError(
+        f"Round {round_number} cannot be trained: the last one proposed is {n}, with {open_images}; {following}."
+    )
+
+
+def _missing(progress: Progress) -> str:
+    """What the current round lacks until it has its model."""
+    if progress.unanswered:
+        return (
+            f"correct {progress.unanswered} of its {len(progress.chosen)} images in Label Studio, "
+            "then run the flows 'collect' and 'retrain'"
+        )
+    return f"train round {progress.round} with the flow 'retrain'"
 
 
 def describe(progress: Progress, *, budget: int) -> str:

@@ -8,7 +8,17 @@ from little_store import TINY, add_answers, add_images, add_model, add_proposal,
 
 from plankseg.config import Recipe
 from plankseg.errors import SettingsError
-from plankseg.rounds.progress import Progress, choosable, describe, due, look, recipe_in_force, recipe_of
+from plankseg.rounds.progress import (
+    Progress,
+    check_proposable,
+    check_trainable,
+    choosable,
+    describe,
+    due,
+    look,
+    recipe_in_force,
+    recipe_of,
+)
 from plankseg.storage.store import Store
 
 MASK = square((34, 41), 9)
@@ -72,8 +82,9 @@ def test_look_says_what_the_tables_hold(tmp_path: Path) -> None:
         round=1,
         chosen=(ids[3], ids[0]),
         answered=frozenset([ids[3]]),
-        trained=False,
+        models=frozenset([0]),
     )
+    assert not look(store).trained
     assert look(store).unanswered == 1
 
 
@@ -144,3 +155,71 @@ def test_a_version_of_an_answer_does_not_count_twice(tmp_path: Path) -> None:
     add_answers(store, 1, chosen[:1], mask=MASK)
     add_answers(store, 1, chosen[:1], mask=np.logical_not(MASK))
     assert look(store).unanswered == 1
+
+
+def standing(round_number: int, models: range, *, answered: int = 2) -> Progress:
+    """A loop at a round of two images."""
+    return Progress(
+        source=1,
+        pool_left=9,
+        active_model="m" if models else None,
+        round=round_number,
+        chosen=("a", "b") if round_number else (),
+        answered=frozenset(("a", "b")[:answered] if round_number else ()),
+        models=frozenset(models),
+    )
+
+
+BEFORE, OPEN = standing(0, range(1)), standing(2, range(2), answered=1)
+ANSWERED, TRAINED = standing(2, range(2)), standing(2, range(3))
+
+
+@pytest.mark.parametrize(
+    ("progress", "allowed"),
+    [(standing(0, range(0)), 1), (BEFORE, 1), (OPEN, 2), (ANSWERED, 2), (TRAINED, 2), (TRAINED, 3)],
+)
+def test_the_current_round_may_be_proposed_again_and_the_next_once_it_is_trained(
+    progress: Progress, allowed: int
+) -> None:
+    check_proposable(progress, allowed)
+
+
+@pytest.mark.parametrize(
+    ("progress", "refused", "why"),
+    [
+        (BEFORE, 0, "Round 0 cannot be proposed: the last one proposed is 0. Round 1 is next"),
+        (BEFORE, 2, "Round 1 is next"),
+        (OPEN, 3, "Round 3 .* is 2. Round 2 has no model yet: correct 1 of its 2 images"),
+        (ANSWERED, 3, "Round 2 has no model yet: train round 2 with the flow 'retrain'"),
+        (TRAINED, 1, "the last one proposed is 2. Round 3 is next: leave the round empty, or give 3"),
+        (TRAINED, 7, "Round 7 cannot be proposed"),
+        (TRAINED, -1, "Round -1 cannot be proposed"),
+    ],
+)
+def test_a_round_out_of_turn_is_not_proposed_and_the_next_step_is_named(
+    progress: Progress, refused: int, why: str
+) -> None:
+    with pytest.raises(SettingsError, match=why):
+        check_proposable(progress, refused)
+
+
+@pytest.mark.parametrize(("progress", "allowed"), [(BEFORE, 0), (ANSWERED, 2), (TRAINED, 2), (OPEN, 1), (TRAINED, 0)])
+def test_a_round_is_trained_when_it_is_answered_or_has_its_model_already(progress: Progress, allowed: int) -> None:
+    check_trainable(progress, allowed)
+
+
+@pytest.mark.parametrize(
+    ("progress", "refused", "why"),
+    [
+        (standing(0, range(0)), 0, "Round 0 cannot be trained: no round was proposed yet; run the flow 'pretrain'"),
+        (BEFORE, 1, "propose round 1 with the flow 'propose'"),
+        (OPEN, 2, "Round 2 .* with 1 of 2 images unanswered; correct 1 of its 2 images in Label Studio"),
+        (ANSWERED, 3, "the last one proposed is 2, with 0 of 2 images unanswered; train round 2"),
+        (TRAINED, 3, "round 2 is trained; propose round 3"),
+    ],
+)
+def test_a_round_with_open_images_is_not_trained_and_the_next_step_is_named(
+    progress: Progress, refused: int, why: str
+) -> None:
+    with pytest.raises(SettingsError, match=why):
+        check_trainable(progress, refused)
