@@ -139,6 +139,11 @@ def read_answers(
     ]
 
 
+def version_of(annotation: Mapping[str, Any]) -> tuple[int, datetime]:
+    """Number of an annotation and when (UTC) it was last changed: what tells two versions of answers apart."""
+    return int(annotation["id"]), datetime.fromisoformat(annotation["updated_at"]).astimezone(UTC)
+
+
 def _read_answer(
     annotation: Mapping[str, Any],
     *,
@@ -148,6 +153,7 @@ def _read_answer(
     premask_of: Callable[[str], Mask | None],
 ) -> Answer:
     number, image_id = who
+    annotation_id, updated_at = version_of(annotation)
     status: Status = "usable"
     origin: Origin = "empty"
     mask, reason = None, None
@@ -168,8 +174,8 @@ def _read_answer(
         image_id=image_id,
         round=number,
         task_id=task_id,
-        annotation_id=int(annotation["id"]),
-        updated_at=datetime.fromisoformat(annotation["updated_at"]).astimezone(UTC),
+        annotation_id=annotation_id,
+        updated_at=updated_at,
         annotator=_annotator(annotation),
         seconds=_seconds(annotation.get("lead_time")),
         origin=origin,

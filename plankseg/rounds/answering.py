@@ -1,8 +1,11 @@
 """How do the proposed images reach a person, and the person's answers the label store?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from plankseg.config import Settings
@@ -11,9 +14,9 @@ from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
 from plankseg.labelling.protocol import LabelStudio
-from plankseg.labelling.pulling import pull_round
+from plankseg.labelling.pulling import read_round
 from plankseg.labelling.pushing import PushItem, PushReport, push_round
-from plankseg.labelling.tasks import Answer
+from plankseg.labelling.tasks import Answer, Task, identity
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
@@ -23,7 +26,10 @@ LABELING_CONFIG = Path(__file__).resolve().parents[2] / "label_studio" / "labeli
 
 @dataclass(frozen=True)
 class Collected:
-    """What one look at Label Studio brought: new versions of answers, and how many images are still open."""
+    """What one look at Label Studio brought a round: new versions of answers, and how many images are still open.
+
+    `quarantined` are the reasons of malformed answers: the new ones, and those for which nothing better came since.
+    """
 
     new: int
     answered: int
@@ -60,6 +66,7 @@ def push(store: Store, label_studio: LabelStudio, project: int, *, round_number:
     """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is."""
     answered = {row.image_id for row in store.labels.answered(round_number)}
     rows = [row for row in store.proposals.chosen(round_number) if row.image_id not in answered]
+    images = store.catalogue.rows_by_id(row.image_id for row in rows)
     items = [
         PushItem(
             image_id=row.image_id,
@@ -67,7 +74,7 @@ def push(store: Store, label_studio: LabelStudio, project: int, *, round_number:
             premask=_premask(store, row),
             model_id=row.model_id,
             score=row.uncertainty,
-            taxon=store.catalogue.row(row.image_id).taxon,
+            taxon=images[row.image_id].taxon,
         )
         for row in rows
     ]
@@ -81,22 +88,54 @@ def collect(store: Store, label_studio: LabelStudio, project: int, *, round_numb
 
     A malformed answer is quarantined alone, with its reason; the others go on.
     """
-    rows = {row.image_id: row for row in store.proposals.chosen(round_number)}
-    premasks = {image_id: _premask(store, row) for image_id, row in rows.items()}
-    images = {image_id: store.catalogue.row(image_id) for image_id in rows}
-    pulled = pull_round(
-        label_studio,
-        project,
+    return _take(store, label_studio.list_tasks(project, round_number), [round_number])[round_number]
+
+
+def collect_all(store: Store, label_studio: LabelStudio, project: int) -> dict[int, Collected]:
+    """Take the answers of every round that was proposed, from one listing; what each round brought.
+
+    An answer to an earlier round that was changed later arrives too, and counts from then on.
+    """
+    rounds = store.proposals.rounds()
+    return _take(store, label_studio.list_tasks(project), rounds) if rounds else {}
+
+
+def _take(store: Store, tasks: Sequence[Task], rounds: Sequence[int]) -> dict[int, Collected]:
+    """Record what is new among the listed tasks in one commit, and say for each round how it stands then."""
+    known = store.labels.versions()
+    asked = {n: {row.image_id: row for row in store.proposals.chosen(n)} for n in rounds}
+    fresh = {n: _new_labels(store, tasks, n, rows=asked[n], known=known) for n in rounds}
+    store.labels.add(label for labels in fresh.values() for label in labels)
+    return {n: _standing(store, n, asked=asked[n].keys(), fresh=fresh[n]) for n in rounds}
+
+
+def _new_labels(
+    store: Store,
+    tasks: Sequence[Task],
+    round_number: int,
+    *,
+    rows: Mapping[str, ProposalRow],
+    known: AbstractSet[tuple[int, datetime]],
+) -> list[LabelRow]:
+    """A row for each version of an answer to a proposed image that is not in the store yet."""
+    images = store.catalogue.rows_by_id(rows)
+    premask = cache(lambda image_id: _premask(store, rows[image_id]))
+    ours = [task for task in tasks if (who := identity(task)) and who[1] in rows]
+    pulled = read_round(
+        ours,
         round=round_number,
         shape_of=lambda image_id: (images[image_id].height, images[image_id].width),
-        premask_of=lambda image_id: premasks[image_id],
+        premask_of=premask,
+        is_known=known.__contains__,
     )
-    answers = [answer for answer in pulled.answers if answer.image_id in rows]
-    labels = [_label(store, answer, rows[answer.image_id], premasks[answer.image_id]) for answer in answers]
-    new = store.labels.add(labels)
-    answered = {row.image_id for row in store.labels.answered(round_number)} & rows.keys()
-    reasons = tuple(answer.reason or "" for answer in answers if answer.status == "quarantined")
-    return Collected(new=new, answered=len(answered), open=len(rows) - len(answered), quarantined=reasons)
+    return [_label(store, answer, rows[answer.image_id], premask(answer.image_id)) for answer in pulled.answers]
+
+
+def _standing(store: Store, round_number: int, *, asked: AbstractSet[str], fresh: Sequence[LabelRow]) -> Collected:
+    answers = [row for row in store.labels.answered(round_number) if row.image_id in asked]
+    # New ones and those that still stand, each once.
+    reasons = dict.fromkeys(row.reason or "" for row in (*answers, *fresh) if row.status == "quarantined")
+    return Collected(new=len(fresh), answered=len(answers), open=len(asked) - len(answers), quarantined=tuple(reasons))
 
 
 def _premask(store: Store, row: ProposalRow) -> Mask | None:

@@ -13,10 +13,11 @@ from plankseg.errors import LabelStudioAuthError, LabelStudioDownError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.reading import read_grey
+from plankseg.labelling import tasks
 from plankseg.labelling.annotator import SimulatedAnnotator
 from plankseg.labelling.fake import FakeLabelStudio
-from plankseg.labelling.tasks import premask_regions
-from plankseg.rounds.answering import Collected, collect, connect, project_of, push
+from plankseg.labelling.tasks import Task, premask_regions
+from plankseg.rounds.answering import Collected, collect, collect_all, connect, project_of, push
 from plankseg.rounds.progress import look
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.store import Store
@@ -151,11 +152,100 @@ def test_of_two_annotators_the_newer_answer_counts_and_both_are_kept(desk: Desk)
     np.testing.assert_array_equal(desk.mask(0), square(SHAPE, 15))
 
 
+def test_a_malformed_newer_answer_of_a_second_person_does_not_hide_the_first_ones(desk: Desk) -> None:
+    desk.answer(0, PREMASK)
+    desk.answer(0, result=[{"type": "polygon"}])
+    collected = desk.collect()
+    assert (collected.answered, len(collected.quarantined)) == (1, 1)
+    assert desk.row(0).status == "usable"
+    assert desk.collect().quarantined == ()
+
+
+def test_a_person_takes_an_answer_back_by_skipping(desk: Desk) -> None:
+    annotation = desk.answer(0, PREMASK)
+    desk.collect()
+    skip(desk.server, annotation)
+    assert desk.collect() == Collected(new=1, answered=1, open=3, quarantined=())
+    assert (desk.row(0).status, desk.row(0).ls_annotation) == ("skipped", annotation)
+
+
+def skip(server: FakeLabelStudio, annotation: int) -> None:
+    """What the interface does when an answer that was submitted is skipped afterwards."""
+    server.update_annotation(annotation, [], lead_time=1.0)
+    for _, task in server._tasks.values():
+        for one in task["annotations"]:
+            if one["id"] == annotation:
+                one["was_cancelled"] = True
+
+
 def test_a_skip_does_not_take_back_the_answer_of_another_person(desk: Desk) -> None:
     desk.answer(0, PREMASK)
     desk.answer(0, was_cancelled=True)
     desk.collect()
     assert desk.row(0).status == "usable"
+
+
+def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotation = desk.answer(0, PREMASK)
+    torn = desk.answer(1, result=[{"type": "polygon"}])
+    before = collect_all(desk.store, desk.server, desk.project)
+    assert {n: (one.new, one.open, len(one.quarantined)) for n, one in before.items()} == {1: (2, 2, 1)}
+    later = desk.store.catalogue.ids("pool")[4:]
+    add_proposal(desk.store, 2, later, premask=PREMASK)
+    push(desk.store, desk.server, desk.project, round_number=2)
+    better = square(SHAPE, 20)
+    for number in (annotation, torn):
+        desk.server.update_annotation(number, premask_regions(better, origin="manual"), lead_time=9.0)
+    task = desk.server.list_tasks(desk.project, 2)[0]["id"]
+    desk.server.create_annotation(task, premask_regions(PREMASK, origin="manual"), lead_time=1.0)
+    listings: list[tuple[int, ...]] = []
+    original = desk.server.list_tasks
+
+    def listed(*arguments: int) -> list[Task]:
+        listings.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(desk.server, "list_tasks", listed)
+    assert collect_all(desk.store, desk.server, desk.project) == {
+        1: Collected(new=2, answered=2, open=2, quarantined=()),
+        2: Collected(new=1, answered=1, open=0, quarantined=()),
+    }
+    assert listings == [(desk.project,)]
+    for place in (0, 1):
+        np.testing.assert_array_equal(desk.mask(place), better)
+    version = desk.store.labels.version()
+    assert [one.new for one in collect_all(desk.store, desk.server, desk.project).values()] == [0, 0]
+    assert desk.store.labels.version() == version
+
+
+def test_before_a_round_was_proposed_there_is_nothing_to_collect(tmp_path: Path) -> None:
+    server = FakeLabelStudio()
+    assert collect_all(store_with(tmp_path), server, project_of(server, Settings())) == {}
+
+
+def test_answers_that_are_in_the_store_are_not_decoded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.answer(0, PREMASK)
+    desk.collect()
+    decoded: list[object] = []
+    monkeypatch.setattr(tasks, "decode_brush", lambda rle, **_: decoded.append(rle))
+    assert desk.collect() == Collected(new=0, answered=1, open=3, quarantined=())
+    assert decoded == []
+
+
+def test_images_are_looked_up_in_one_reading(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = desk.store.tables.read
+
+    def counted(table: str, **options: object) -> object:
+        read.append(table)
+        return original(table, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(desk.store.tables, "read", counted)
+    desk.collect()
+    push(desk.store, desk.server, desk.project, round_number=1)
+    assert read.count("images") <= 2
 
 
 def test_a_round_can_be_collected_in_parts(desk: Desk) -> None:
