@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8, UInt16
 
 from plankseg.errors import ImageReadError, MaskShapeError
 from plankseg.imaging.arrays import Grey, Mask
-from plankseg.imaging.reading import read_grey, read_header
+from plankseg.imaging.reading import open_capped, read_grey, read_header
 
+Levels = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+TURN, PHOTOMETRIC = 0x0112, 262  # tags of a TIFF
 
 
 def given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
@@ -30,15 +33,48 @@ def given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
             raise MaskShapeError(
                 f"Mask {found[0]} is {header.width} x {header.height} but its image is {width} x {height}; left out."
             )
-        pixels = read_grey(data, max_pixels=grey.size)
+        return _two_valued(_levels(data, max_pixels=grey.size))
     except ImageReadError as error:
         raise ImageReadError(f"Mask {found[0]}: {error}") from error
-    values = np.unique(pixels)
+
+
+def given_mask_of(image: Path, *, images: Path, masks: Path, grey: Grey) -> Mask:
+    """The mask handed in for an image file: at the same place below `masks` as the image below `images`, any suffix.
+
+    Raises as `given_mask`, and ImageReadError for a file that does not lie below `images`.
+    """
+    inside, below = image.resolve(), images.expanduser().resolve()
+    if not inside.is_relative_to(below):
+        raise ImageReadError(f"Image {image} does not lie below {images}, so its mask cannot be found by name.")
+    return given_mask(masks.expanduser().resolve(), inside.relative_to(below), grey)
+
+
+def _two_valued(levels: Levels) -> Mask:
+    """True where the higher of two values is; of one value all False if it is 0, else all True."""
+    values = np.unique(levels)
     if len(values) > 2:
+        raise ImageReadError(f"It has {len(values)} grey values; a mask has two. Save it as a lossless PNG.")
+    mask: Mask = levels > (values[0] if len(values) == 2 else 0)
+    return mask
+
+
+def _levels(data: bytes, *, max_pixels: int) -> Levels:
+    """The grey values; those of 16 bits as they are stored, for `read_grey` would make a 1 of 65535 a 0."""
+    grey = read_grey(data, max_pixels=max_pixels)
+    bits = read_header(data).bits
+    if bits <= 8:
+        return grey
+    image = open_capped(data, max_pixels=max_pixels)
+    tags = image.getexif() if image.format == "TIFF" else {}
+    is_turned, is_negative = tags.get(TURN, 1) != 1, tags.get(PHOTOMETRIC) == 0
+    if image.mode.startswith("I;16") and not (is_turned or is_negative or "transparency" in image.info):
+        return np.asarray(image)
+    if grey.min() == grey.max():
         raise ImageReadError(
-            f"Mask {found[0]} has {len(values)} grey values; a mask has two. Save it as a lossless PNG."
+            f"All its pixels are {grey.min()} once its {bits} bits are scaled to 8, which may hide a mask of small "
+            "values. Save it as an 8-bit grey PNG."
         )
-    return pixels > (int(values[0]) + int(values[-1])) / 2 if len(values) == 2 else pixels > 0
+    return grey
 
 
 def _glob_escape(text: str) -> str:

@@ -15,32 +15,35 @@ from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.threshold import automatic_mask
 from plankseg.rounds.given_masks import SUFFIXES, given_mask
+from plankseg.rounds.known_images import KnownImages
 from plankseg.storage.catalogue import ImageRow
+from plankseg.storage.catalogue import Role as Role
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.store import Store
 
-Role = Literal["source", "pool", "validation"]
-# Roles that an image keeps when the same bytes are handed in for another one: what is measured on is never learnt
-# from, and what has an automatic mask is not asked for. The catalogue decides in the same order.
-STRONGER: dict[Role, tuple[Role, ...]] = {"validation": (), "source": ("validation",), "pool": ("validation", "source")}
 CHUNK = 500  # rows per commit: a kill loses at most the work on these
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that was left out, or an image without an automatic mask, and why."""
+    """A file that was left out, or an image without a mask, and why; `image_id` where the catalogue knows it."""
 
     path: str
     reason: str
+    image_id: str | None = None
 
 
 @dataclass
 class IngestReport:
-    """What an ingest did. `added` counts new images, `known` those that were there already."""
+    """What an ingest did. `added` counts new images, `known` those that were there already.
+
+    `moved` are known images whose recorded file was gone and that were found at a new place.
+    """
 
     role: Role
     added: int = 0
     known: int = 0
+    moved: int = 0
     masks: int = 0
     ignored: int = 0
     rejected: list[Problem] = field(default_factory=list)
@@ -48,8 +51,9 @@ class IngestReport:
 
     def summary(self) -> str:
         """One line for a log."""
+        moved = f" ({self.moved} at a new place)" if self.moved else ""
         return (
-            f"{self.role}: {self.added} new images, {self.known} known, {self.masks} masks, "
+            f"{self.role}: {self.added} new images, {self.known} known{moved}, {self.masks} masks, "
             f"{len(self.maskless)} without, {len(self.rejected)} files rejected, {self.ignored} ignored"
         )
 
@@ -76,7 +80,8 @@ def ingest_folder(
     """Put every image below a folder into the catalogue; doing it again adds only what is new.
 
     Source images get an automatic mask, or a recorded reason for having none. With `masks`, a folder of pictures of
-    the same relative names, these masks are taken as given. A file that cannot be read is reported, the rest goes on.
+    the same relative names, these masks are taken as given, later too for an image that has no usable label yet. A
+    file that cannot be read is reported, the rest goes on. A known image whose file is gone gets its new place.
 
     Bytes of the validation set are left out of source and pool, bytes of the source are left out of the pool.
 
@@ -94,14 +99,11 @@ def ingest_folder(
     files = _image_files(folder, report)
     if not files:
         raise SettingsError(f"{folder} has no image files ({', '.join(sorted(SUFFIXES))}); is it the right folder?")
-    known = set(store.catalogue.ids(role))
-    seen = {i: f"an image of the {other}" for other in STRONGER[role] for i in store.catalogue.ids(other)}
-    seen |= dict.fromkeys(known, f"an image of the {role}")
-    already = set(seen)
+    known = KnownImages(store, role, wants_masks=masks is not None)
 
     def read(path: Path) -> "_Read | Problem | str":
         return _read(path, folder=folder, role=role, dataset=dataset or folder.name, masks=masks,
-                     max_pixels=max_pixels, known=already)  # fmt: skip
+                     max_pixels=max_pixels, known=known)  # fmt: skip
 
     done = 0
     with ThreadPoolExecutor(max_workers=4) as threads:
@@ -109,26 +111,30 @@ def ingest_folder(
             fresh: list[_Read] = []
             for path, result in zip(chunk, threads.map(read, chunk), strict=True):
                 done += 1
-                image_id = result.image.image_id if isinstance(result, _Read) else result
-                if isinstance(result, Problem):
-                    report.rejected.append(result)
-                elif isinstance(image_id, str) and image_id in seen:
-                    _count_known(report, path, image_id, seen, known)
-                elif isinstance(result, _Read):
-                    seen[result.image.image_id] = str(path)
-                    fresh.append(result)
+                if (new := _sort(path, result, known=known, report=report)) is not None:
+                    fresh.append(new)
                 if on_progress is not None:
                     on_progress(done, len(files))
             _commit(store, fresh, report)
+            report.moved += store.catalogue.move(known.take_moved())
     return report
 
 
-def _count_known(report: IngestReport, path: Path, image_id: str, seen: dict[str, str], known: set[str]) -> None:
-    """Tell apart a file ingested before, the same bytes twice in this folder, and an image of a stronger role."""
-    if image_id in known:
+def _sort(path: Path, result: "_Read | Problem | str", *, known: KnownImages, report: IngestReport) -> "_Read | None":
+    """Count a file, and give it back where something of it is to be written."""
+    image_id = result.image.image_id if isinstance(result, _Read) else result
+    if isinstance(image_id, Problem):
+        if image_id.image_id is None:
+            report.rejected.append(image_id)
+            return None
+        report.maskless.append(image_id)
+        image_id = image_id.image_id
+    before = known.meet(image_id, path)
+    if image_id in known.ids:
         report.known += 1
-    else:
-        report.rejected.append(Problem(str(path), f"same bytes as {seen[image_id]}; left out"))
+    elif before is not None:
+        report.rejected.append(Problem(str(path), f"same bytes as {before}; left out"))
+    return result if isinstance(result, _Read) and before is None else None
 
 
 def _image_files(folder: Path, report: IngestReport) -> list[Path]:
@@ -145,19 +151,22 @@ def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 
 def _read(
-    path: Path, *, folder: Path, role: Role, dataset: str, masks: Path | None, max_pixels: int, known: set[str]
+    path: Path, *, folder: Path, role: Role, dataset: str, masks: Path | None, max_pixels: int, known: KnownImages
 ) -> _Read | Problem | str:
-    """Read one file: what it is worth, why it is rejected, or the id under which it is known already."""
+    """Read one file: what it is worth, why it is rejected, or the id of an image for which nothing is left to do."""
+    if not _is_utf8(path):
+        return Problem(_printable(path), "its name, or a folder's above it, is not valid UTF-8; rename it")
+    image_id = None
     try:
         data = path.read_bytes()
         image_id = hashlib.sha256(data).hexdigest()
-        if image_id in known:
+        if image_id in known.settled:
             return image_id
         grey = read_grey(data, max_pixels=max_pixels)
         now = datetime.now(UTC)
         label, mask = _label(path, image_id, grey, folder=folder, role=role, masks=masks, now=now)
     except (ImageReadError, MaskShapeError, OSError) as error:
-        return Problem(str(path), str(error))
+        return Problem(str(path), str(error), image_id if image_id in known.ids else None)
     image = ImageRow(
         image_id=image_id,
         uri=path.as_uri(),
@@ -170,6 +179,15 @@ def _read(
         added_at=now,
     )
     return _Read(image, label, mask)
+
+
+def _is_utf8(path: Path) -> bool:
+    """False where a name has bytes of another encoding: Python keeps them as surrogates, which no table takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _label(

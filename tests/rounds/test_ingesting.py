@@ -1,5 +1,7 @@
 """Files of all kinds go in; each is taken, or left out with a reason, and the rest goes on."""
 
+import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -7,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from little_store import clean_image, noisy_image, square, write_images
+from PIL import Image
 
-from plankseg.errors import SettingsError
+from plankseg.errors import ImageReadError, ObjectMissingError, SettingsError
+from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask, encode_mask
 from plankseg.imaging.reading import encode_grey
 from plankseg.rounds import ingesting
+from plankseg.rounds.given_masks import given_mask_of
 from plankseg.rounds.ingesting import IngestReport, ingest_folder
 from plankseg.rounds.progress import choosable
 from plankseg.storage.store import Store
@@ -176,6 +181,145 @@ def test_masks_are_found_by_the_whole_name_whatever_signs_are_in_it(store: Store
     assert "No mask" in reasons(ingest_folder(store, images, role="validation", masks=masks))[f"{name}.png"]
     (masks / f"{name}.png").write_bytes(encode_mask(square(noisy_image(1).shape, 9)))
     assert ingest_folder(store, images, role="validation", masks=masks).masks == 1
+
+
+def test_a_file_name_that_is_not_utf8_is_rejected_with_a_reason_and_the_rest_goes_on(
+    store: Store, tmp_path: Path
+) -> None:
+    pool = write_images(tmp_path / "pool", range(1))
+    for name in (b"caf\xe9.png", b"\xe9t\xe9/a.png"):
+        path = Path(os.fsdecode(os.fsencode(pool) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_grey(noisy_image(7)))
+    report = ingest_folder(store, pool, role="pool")
+    assert report.added == 1
+    assert [problem.reason for problem in report.rejected] == [
+        "its name, or a folder's above it, is not valid UTF-8; rename it"
+    ] * 2
+    assert r"caf\udce9.png" in report.rejected[0].path
+    for problem in report.rejected:
+        problem.path.encode()  # can be shown and logged
+
+
+def sixteen_bits(mask: Mask, low: int, high: int, suffix: str, **tags: object) -> bytes:
+    out = io.BytesIO()
+    pixels = np.where(mask, high, low).astype(np.uint16)
+    Image.fromarray(pixels).save(out, {"png": "PNG", "tif": "TIFF"}[suffix], **tags)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (0, 65535), (1, 2), (300, 400)])
+def test_a_16_bit_mask_is_read_by_its_own_values_however_small(
+    store: Store, tmp_path: Path, low: int, high: int, suffix: str
+) -> None:
+    images, mask = write_images(tmp_path / "images", range(1)), square(noisy_image(0).shape, 9)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / f"0000.{suffix}").write_bytes(sixteen_bits(mask, low, high, suffix))
+    assert ingest_folder(store, images, role="validation", masks=tmp_path / "masks").masks == 1
+    (row,) = store.labels.current()
+    np.testing.assert_array_equal(decode_mask(store.blobs.get(str(row.mask_sha), "png")), mask)
+
+
+def test_a_16_bit_mask_of_three_values_or_of_unreadable_small_ones_is_left_out(store: Store, tmp_path: Path) -> None:
+    images, mask = write_images(tmp_path / "images", range(2)), square(noisy_image(0).shape, 9)
+    (tmp_path / "masks").mkdir()
+    three = np.where(mask, 65535, 0).astype(np.uint16)
+    three[-1, -1] = 1
+    Image.fromarray(three).save(tmp_path / "masks" / "0000.png")
+    turned = sixteen_bits(mask, 0, 1, "tif", tiffinfo={0x0112: 3})
+    (tmp_path / "masks" / "0001.tif").write_bytes(turned)
+    said = reasons(ingest_folder(store, images, role="validation", masks=tmp_path / "masks"))
+    assert "3 grey values" in said["0000.png"]
+    assert "16 bits are scaled to 8, which may hide a mask" in said["0001.png"]
+
+
+def test_masks_handed_in_later_are_taken_where_there_is_no_usable_label_yet(store: Store, tmp_path: Path) -> None:
+    validation, shape = write_images(tmp_path / "validation", range(3)), noisy_image(0).shape
+    (validation / "twin.png").write_bytes((validation / "0000.png").read_bytes())
+    ingest_folder(store, validation, role="validation")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("0000.png", "twin.png"):
+        (masks / name).write_bytes(encode_mask(square(shape, 10)))
+    (masks / "0001.png").write_bytes(encode_mask(square((shape[0] + 1, shape[1]), 10)))
+    report = ingest_folder(store, validation, role="validation", masks=masks)
+    assert (report.added, report.known, report.masks, report.rejected) == (0, 4, 1, [])
+    said = {Path(problem.path).name: problem.reason for problem in report.maskless}
+    assert sorted(said) == ["0001.png", "0002.png"]
+    assert "but its image is" in said["0001.png"]
+    assert "No mask" in said["0002.png"]
+    (row,) = store.labels.current()
+    assert (row.origin, row.status) == ("given", "usable")
+    version = store.labels.version()
+    (masks / "0000.png").write_bytes(encode_mask(square(shape, 20)))
+    assert ingest_folder(store, validation, role="validation", masks=masks).masks == 0
+    assert store.labels.version() == version
+    assert store.catalogue.counts()["validation"] == 3
+
+
+def test_a_mask_handed_in_later_helps_a_source_image_whose_automatic_mask_failed(store: Store, tmp_path: Path) -> None:
+    source = write_images(tmp_path / "source", range(1), draw=clean_image)
+    blank = np.full((50, 60), 255, np.uint8)
+    (source / "blank.png").write_bytes(encode_grey(blank))
+    ingest_folder(store, source, role="source")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, shape in (("blank.png", blank.shape), ("0000.png", (60, 70))):
+        (masks / name).write_bytes(encode_mask(square(shape, 5)))
+    assert ingest_folder(store, source, role="source", masks=masks).masks == 1
+    assert sorted((row.origin, row.status) for row in store.labels.current()) == [
+        ("given", "usable"),
+        ("threshold", "usable"),
+    ]
+
+
+def test_a_moved_image_is_found_again_by_an_ingest_of_its_new_folder(store: Store, tmp_path: Path) -> None:
+    pool = write_images(tmp_path / "pool", range(3))
+    ingest_folder(store, pool, role="pool")
+    (image_id,) = (row.image_id for row in store.catalogue.rows(store.catalogue.ids("pool")) if "0001" in row.uri)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (pool / "0001.png").rename(elsewhere / "b.png")
+    (elsewhere / "copy.png").write_bytes((pool / "0000.png").read_bytes())
+    with pytest.raises(ObjectMissingError, match="run ingest on the folder it moved to"):
+        store.catalogue.load(image_id)
+
+    report = ingest_folder(store, elsewhere, role="pool")
+
+    assert (report.added, report.known, report.moved) == (0, 2, 1)
+    assert "2 known (1 at a new place)" in report.summary()
+    np.testing.assert_array_equal(store.catalogue.load(image_id), noisy_image(1))
+    np.testing.assert_array_equal(Store.open(store.root).catalogue.load(image_id), noisy_image(1))
+    assert store.catalogue.counts()["pool"] == 3
+    version = store.tables.version("images")
+    assert ingest_folder(store, elsewhere, role="pool").moved == 0
+    assert store.tables.version("images") == version
+
+
+def test_a_moved_validation_image_is_found_again_in_the_pool_and_stays_for_validation(
+    store: Store, tmp_path: Path
+) -> None:
+    validation = write_images(tmp_path / "validation", range(1))
+    ingest_folder(store, validation, role="validation")
+    validation.rename(tmp_path / "pool")
+    report = ingest_folder(store, tmp_path / "pool", role="pool")
+    assert (report.moved, len(report.rejected)) == (1, 1)
+    (image_id,) = store.catalogue.ids("validation")
+    np.testing.assert_array_equal(store.catalogue.load(image_id), noisy_image(0))
+
+
+def test_the_mask_of_an_image_is_found_at_any_depth_with_any_suffix(tmp_path: Path) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    shape = noisy_image(0).shape
+    write_images(images / "Copepoda" / "juvenile", range(1))
+    (masks / "Copepoda" / "juvenile").mkdir(parents=True)
+    mask = square(shape, 7)
+    (masks / "Copepoda" / "juvenile" / "0000.tiff").write_bytes(sixteen_bits(mask, 0, 255, "tif"))
+    image = images / "Copepoda" / "juvenile" / "0000.png"
+    np.testing.assert_array_equal(given_mask_of(image, images=images, masks=masks, grey=noisy_image(0)), mask)
+    with pytest.raises(ImageReadError, match="does not lie below"):
+        given_mask_of(image, images=images / "Appendicularia", masks=masks, grey=noisy_image(0))
 
 
 def test_a_folder_that_is_none_or_holds_no_image_is_refused(store: Store, tmp_path: Path) -> None:
