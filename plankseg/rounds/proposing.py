@@ -1,10 +1,11 @@
 """Which images does a person get next, and with which pre-masks?"""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from plankseg.config import Recipe, Settings
-from plankseg.errors import EmptyPoolError, TrainingError
+from plankseg.config import QueryConfig, Recipe, Settings
+from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.learning.network import build_network, choose_device
@@ -16,16 +17,30 @@ from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Proposal:
-    """A round's images in the order of falling uncertainty, with what the person is shown."""
+    """A round's images in the order of falling uncertainty, with what the person is shown.
+
+    `pool_size` is what was drawn from; `unreadable` were drawn first and left out of it, ascending.
+    """
 
     round: int
     model: ModelRow
     images: tuple[Looked, ...]
     pool_size: int
     scored: int
+    unreadable: tuple[str, ...] = ()
+
+
+class _UnreadableError(Exception):
+    """Some of the drawn images cannot be read: `reasons` by id."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(f"{len(reasons)} drawn images cannot be read")
+        self.reasons = reasons
 
 
 def propose(
@@ -40,10 +55,11 @@ def propose(
 
     Deterministic: the same store, recipe and round give the same proposal, so a kill before the commit costs time only.
     If the round was proposed already, the model that chose them looks at its images again and nothing is written.
+    An image that was drawn and cannot be read any more is left out with a warning, and the draw is made again.
 
     Raises:
         TrainingError: there is no model yet.
-        EmptyPoolError: nothing is left to propose.
+        EmptyPoolError: nothing is left to propose, or nothing that can be read.
     """
     there = store.proposals.chosen(round_number)
     model = _model_of(store, there)
@@ -52,6 +68,7 @@ def propose(
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
     precision = trained_as.training.precision
     pool = choosable(store)
+    unreadable: tuple[str, ...] = ()
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
         return score(network, image_ids, store.catalogue.load, query=recipe.query, side_px=model.side_px,
@@ -61,11 +78,9 @@ def propose(
         chosen = [row.image_id for row in there]
         selection = None
     else:
-        if not pool:
-            raise EmptyPoolError("No image of the pool is left to propose; ingest more, or finish the training.")
-        rng = draw_rng(recipe.query, round_number)
-        selection = select(recipe.query, PoolScores(pool, score_ids), rng)
+        selection, unreadable = _select(store, recipe.query, pool, score_ids, round_number=round_number)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
+    pool_size = len(pool) - len(unreadable)
     looked = tuple(
         look(
             network, chosen, store.catalogue.load,
@@ -73,8 +88,54 @@ def propose(
         )
     )  # fmt: skip
     if selection is not None:
-        _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=len(pool))
-    return Proposal(round_number, model, looked, len(pool), len(selection.scores) if selection else 0)
+        _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=pool_size)
+    return Proposal(
+        round_number, model, looked, pool_size, scored=len(selection.scores) if selection else 0, unreadable=unreadable
+    )
+
+
+def _select(
+    store: Store,
+    query: QueryConfig,
+    pool: Sequence[str],
+    score_ids: Callable[[Sequence[str]], Mapping[str, float]],
+    *,
+    round_number: int,
+) -> tuple[Selection, tuple[str, ...]]:
+    """Select from the images of the pool that can be read, and name those found unreadable on the way.
+
+    Only what is drawn is read, and scored once all of it can be; each new draw begins with the round's own seed.
+    """
+    left, unreadable, readable = list(pool), set[str](), set[str]()
+
+    def score_readable(image_ids: Sequence[str]) -> Mapping[str, float]:
+        if reasons := _unreadable(store, set(image_ids) - readable):
+            readable.update(set(image_ids) - reasons.keys())
+            raise _UnreadableError(reasons)
+        return score_ids(image_ids)
+
+    while left:
+        try:
+            selection = select(query, PoolScores(left, score_readable), draw_rng(query, round_number))
+            return selection, tuple(sorted(unreadable))
+        except _UnreadableError as error:
+            for image_id, reason in error.reasons.items():
+                log.warning("Image %s is left out of round %d: %s", image_id, round_number, reason)
+            unreadable.update(error.reasons)
+            left = [image_id for image_id in left if image_id not in unreadable]
+    cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
+    raise EmptyPoolError(f"No image of the pool is left to propose{cannot}; ingest more, or finish the training.")
+
+
+def _unreadable(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
+    """Those of the images that are gone, changed or broken, each with the reason."""
+    reasons = {}
+    for image_id in sorted(image_ids):
+        try:
+            store.catalogue.load(image_id)
+        except (ImageReadError, StoreError) as error:
+            reasons[image_id] = str(error)
+    return reasons
 
 
 def _model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:

@@ -56,9 +56,9 @@ def test_the_stored_manifest_replays_the_choice(store: Store) -> None:
     manifest = Manifest.from_json(store.blobs.get(sha, "json"))
     assert set(replay(manifest)) == {one.image_id for one in proposal.images}
     assert (manifest.round, manifest.model_id, manifest.pool_size) == (1, proposal.model.model_id, 12)
-    assert [(row.batch, row.image_id) for row in store.proposals.of_round(1)].sort() == [
+    assert sorted((row.batch, row.image_id) for row in store.proposals.of_round(1)) == sorted(
         (batch, image_id) for batch, ids in enumerate(manifest.batches) for image_id in ids
-    ].sort()
+    )
 
 
 def test_the_same_store_and_round_give_the_same_proposal(tmp_path: Path, weights: bytes) -> None:
@@ -69,6 +69,64 @@ def test_the_same_store_and_round_give_the_same_proposal(tmp_path: Path, weights
         proposed(store)
         chosen.append([(row.batch, row.image_id, row.uncertainty) for row in store.proposals.of_round(1)])
     assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize("selector", ["stochastic_batches", "random", "top_k"])
+def test_an_image_that_was_deleted_is_left_out_with_a_warning_and_the_draw_made_without_it(
+    tmp_path: Path, weights: bytes, caplog: pytest.LogCaptureFixture, selector: str
+) -> None:
+    store = store_with(tmp_path / "with", pool=9)
+    add_model(store, 0, weights=weights)
+    gone = dry_run(store, selector)
+    path = store.catalogue.path(gone)
+    path.unlink()
+    proposal = proposed(store, selector=selector)
+    assert (proposal.unreadable, proposal.pool_size, len(proposal.images)) == ((gone,), 8, 5)
+    (said,) = [record.getMessage() for record in caplog.records if gone in record.getMessage()]
+    assert f"{path} is not there any more" in said
+    rows = [(row.batch, row.image_id, row.uncertainty) for row in store.proposals.of_round(1)]
+    assert gone not in {image_id for _, image_id, _ in rows}
+    other = store_with(tmp_path / "without", pool=9)
+    without = [image_id for image_id in choosable(other) if image_id != gone]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plankseg.rounds.proposing.choosable", lambda _: without)
+        add_model(other, 0, weights=weights)
+        proposed(other, selector=selector)
+    assert [(row.batch, row.image_id, row.uncertainty) for row in other.proposals.of_round(1)] == rows
+
+
+def dry_run(store: Store, selector: str) -> str:
+    """An image that the first draw of round 1 takes, found without committing anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.proposals, "commit", lambda *_: False)
+        return proposed(store, selector=selector).images[0].image_id
+
+
+def test_every_unreadable_image_is_found_however_often_the_draw_is_made_again(
+    tmp_path: Path, weights: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = store_with(tmp_path, pool=9)
+    add_model(store, 0, weights=weights)
+    changed, *gone, one, other = choosable(store)
+    store.catalogue.path(changed).write_bytes(b"other bytes")
+    for image_id in gone:
+        store.catalogue.path(image_id).unlink()
+    proposal = proposed(store, batch_size=2, batches=1)
+    assert {looked.image_id for looked in proposal.images} <= {one, other}
+    assert 2 < len(proposal.unreadable) == len(set(proposal.unreadable) & {changed, *gone})
+    assert proposal.pool_size == 9 - len(proposal.unreadable)
+    assert len([record for record in caplog.records if "left out" in record.getMessage()]) == len(proposal.unreadable)
+    assert proposed(store).unreadable == ()  # proposed already: its images are only looked at again
+
+
+def test_a_pool_of_which_nothing_can_be_read_is_empty_and_says_so(tmp_path: Path, weights: bytes) -> None:
+    store = store_with(tmp_path, pool=2)
+    add_model(store, 0, weights=weights)
+    for image_id in choosable(store):
+        store.catalogue.path(image_id).unlink()
+    with pytest.raises(EmptyPoolError, match="that can be read: 2 cannot"):
+        proposed(store)
+    assert store.proposals.rounds() == []
 
 
 def test_a_second_call_looks_again_and_writes_nothing(store: Store, weights: bytes) -> None:
