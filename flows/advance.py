@@ -32,10 +32,7 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None) -> s
                 retrain(in_force, progress.round)
             case "annotate":
                 push(progress.round)
-                collect(progress.round)
-                progress = look(store)
-                if progress.unanswered:
-                    return describe(progress, budget=in_force.rounds.budget)
+                return describe(progress, budget=in_force.rounds.budget)
             case _:
                 return describe(progress, budget=in_force.rounds.budget)
 

@@ -23,7 +23,7 @@ from plankseg.rounds.progress import look
 LAPTOP = Recipe(
     network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
     training=TrainingConfig(
-        side_px=96, epochs=6, learning_rate=1e-3, plateau_patience=0, draws_per_epoch=256, loader_workers=0
+        side_px=96, epochs=5, learning_rate=1e-3, plateau_patience=0, draws_per_epoch=208, loader_workers=0
     ),
     query=QueryConfig(batches=12),
 )
@@ -54,16 +54,15 @@ def wait_for_label_studio(timeout_s: float = 300.0) -> None:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
-def correct(round_number: int, masks: Path) -> None:
+def correct(round_number: int, pool: Path, masks: Path) -> None:
     """Answer a round through Label Studio's own API, as a person with perfect eyes would."""
-    from plankseg.imaging.masks import decode_mask
     from plankseg.labelling.annotator import SimulatedAnnotator
+    from plankseg.rounds.given_masks import given_mask_of
 
     catalogue = open_store().catalogue
 
     def truth(image_id: str) -> Mask:
-        row = catalogue.row(image_id)
-        return decode_mask((masks / (row.taxon or "") / f"{row.external_id}.png").read_bytes())
+        return given_mask_of(catalogue.path(image_id), images=pool, masks=masks, grey=catalogue.load(image_id))
 
     person = SimulatedAnnotator(truth, seed=0)
     with connect(settings()) as label_studio:
@@ -89,7 +88,7 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
         wait_for_label_studio()
         advance(recipe)
         while folders.pool_masks and (progress := look(store)).unanswered:
-            correct(progress.round, Path(folders.pool_masks))
+            correct(progress.round, Path(folders.pool), Path(folders.pool_masks))
             advance(recipe)
 
 

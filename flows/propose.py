@@ -7,7 +7,7 @@ from flows.shared import ON_THE_NETWORK, at_work, open_store, recipe_or_active, 
 from plankseg.config import Recipe, settings
 from plankseg.rounds.answering import connect, project_of
 from plankseg.rounds.answering import push as push_images
-from plankseg.rounds.progress import look
+from plankseg.rounds.progress import check_proposable, look
 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
@@ -18,10 +18,13 @@ def choose(recipe: Recipe, round_number: int) -> None:
 
     store = open_store()
     proposal = propose_round(store, recipe, settings(), round_number=round_number)
-    get_run_logger().info(
+    log = get_run_logger()
+    log.info(
         "Round %d: %d images chosen of %d scored, pool %d",
         round_number, len(proposal.images), proposal.scored, proposal.pool_size,
     )  # fmt: skip
+    if proposal.unreadable:
+        log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
     show_picture(
         f"round-{round_number}-gallery",
         f"Round {round_number}: what teaches most",
@@ -54,7 +57,8 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     store = open_store()
     with at_work(store):
         progress = look(store)
-        n = round_number or progress.round + (progress.trained or not progress.round)
+        n = progress.round + (progress.trained or not progress.round) if round_number is None else round_number
+        check_proposable(progress, n)
         choose(recipe_or_active(store, recipe), n)
         push(n)
     return n

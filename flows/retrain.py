@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.shared import at_work, open_store, recipe_or_active, show_rounds, step_name
 from plankseg.config import Recipe, settings
-from plankseg.rounds.progress import look
+from plankseg.rounds.progress import check_trainable, look
 
 
 @task(cache_policy=NO_CACHE, task_run_name="train model {round_number}")
@@ -45,7 +45,9 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
     """
     store = open_store()
     with at_work(store):
-        n = round_number or look(store).round
+        progress = look(store)
+        n = progress.round if round_number is None else round_number
+        check_trainable(progress, n)
         result = fit_model(recipe_or_active(store, recipe), n)
         show_rounds(store)
     return result
