@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from plankseg.learning.augment import COMPOSITIONS, compose, declared_steps
 
+pytestmark = pytest.mark.slow
+
 SIDE = 48
 
 

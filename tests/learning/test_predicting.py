@@ -9,6 +9,8 @@ from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.precision import uses_bf16
 from plankseg.learning.predicting import predict, square_probabilities
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

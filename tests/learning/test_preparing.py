@@ -6,6 +6,8 @@ import torch
 
 from plankseg.learning.preparing import batch_tensor, to_tensor
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_by_one_and_as_a_batch_are_the_same():
     squares = np.random.default_rng(0).integers(256, size=(3, 32, 32)).astype(np.uint8)

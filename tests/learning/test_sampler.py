@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from plankseg.learning.sampler import WeightedDraws
 
+pytestmark = pytest.mark.slow
+
 
 def test_share_of_corrections_follows_the_weights():
     weights = [1.0] * 300 + [10.0] * 20

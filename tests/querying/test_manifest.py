@@ -10,6 +10,8 @@ from plankseg.errors import ManifestError, ScoreError
 from plankseg.querying.manifest import Manifest, replay
 from plankseg.querying.selectors import PoolScores, draw_batches, draw_rng, select
 
+pytestmark = pytest.mark.slow
+
 SCORES = st.dictionaries(st.text(min_size=1, max_size=6), st.floats(-1e300, 1e300), min_size=1, max_size=40)
 QUERIES = st.builds(
     QueryConfig,

@@ -13,6 +13,8 @@ from plankseg.querying.scoring import look, score
 from plankseg.querying.uncertainty import mean_inside
 from plankseg.querying.views import recipe_views
 
+pytestmark = pytest.mark.slow
+
 SIDE = 32
 SHAPES = [(20, 50), (32, 32), (61, 17), (5, 90), (33, 40), (12, 12), (70, 64)]
 

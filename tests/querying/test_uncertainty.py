@@ -13,6 +13,8 @@ from plankseg.config import QueryConfig
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.querying.uncertainty import entropy, jsd, mean_in_band, mean_inside, measure_of, variance
 
+pytestmark = pytest.mark.slow
+
 MEASURES = [variance, entropy, jsd]
 COINS = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=8)
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from plankseg.config import QueryConfig
 from plankseg.querying.views import View, dihedral_views, recipe_views, views_of
 
+pytestmark = pytest.mark.slow
+
 GEOMETRIC = [*dihedral_views(), *recipe_views(0.0)]
 IDS = ["a", "b"]
 
