@@ -15,7 +15,7 @@ UV := $(VENV)/bin/uv
 # TORCH=cpu (or cu126, ...) takes that build of torch; unset, a wheel found by PIP_FIND_LINKS or the registry's own.
 UV_FLAGS := --quiet $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: setup demo up test check bench clean
+.PHONY: help setup demo up test check types quick-tests bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -57,8 +57,13 @@ up: setup
 check: setup
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
-	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+	@$(MAKE) --no-print-directory -j2 --output-sync types quick-tests
+
+types:
+	@$(VENV)/bin/mypy
+
+quick-tests:
 	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n 2 --quick -m $(QUICK)
 
 test: setup

@@ -22,7 +22,7 @@ PAGES = sorted(
     path
     for pattern in ("README.md", "*/README.md", "docs/*.md")
     for path in ROOT.glob(pattern)
-    if path.name != "log.md" and not path.is_relative_to(ROOT / "demo")
+    if path.name != "log.md" and not path.is_relative_to(ROOT / "demo") and ".pytest_cache" not in path.parts
 )
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Made by a command or by the reader, so not in the tree.

@@ -49,7 +49,7 @@ class Source:
         return grey, mask
 
 
-class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc]
     """The training set: for a draw, a normalised image (3, side, side) and its mask (1, side, side), both float32.
 
     All pairs are read at the start, so that a bad one is found before the first step; the squares of as many as fit

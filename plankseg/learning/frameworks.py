@@ -23,7 +23,7 @@ def torchvision_brings_operators() -> bool:
     folder = Path(spec.submodule_search_locations[0])
     for compiled in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
         try:
-            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(compiled))
         except OSError:  # it needs libraries that this torch does not have
             return False
     return hasattr(torch.ops.torchvision, "nms")
@@ -33,10 +33,10 @@ def declare_missing_operators() -> bool:
     """Declare torchvision's operators if they cannot be had; tells whether that was needed."""
     if torchvision_brings_operators():
         return False
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library.define(schema)  # type: ignore[no-untyped-call]
+        library.define(schema)
     _declared.append(library)
     return True
 

@@ -15,7 +15,7 @@ class Draw:
     augmentation_seed: int
 
 
-class WeightedDraws(Sampler[Draw]):
+class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
     """Draws with replacement, in proportion to the weights; a function of (seed, epoch) and of nothing else.
 
     The augmentation seeds are drawn here, in the main process, so what is seen does not depend on the number of loader

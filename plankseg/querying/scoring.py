@@ -120,7 +120,7 @@ class _Looker:
         """As many images at a time as have all their views in one forward pass, at least one."""
         views = views_of(self.query)
         step = max(1, self.query.forward_batch // len(views))
-        self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device=self.device, memory_format=torch.channels_last)
         for start in range(0, len(image_ids), step):
             yield self._look_at(image_ids[start : start + step], views)
 
