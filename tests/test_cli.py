@@ -145,3 +145,15 @@ def test_a_demo_on_folders_that_cannot_work_starts_nothing(arguments: list[str],
     done = CliRunner().invoke(cli.app, ["demo", "--directory", str(tmp_path / "demo"), *arguments])
     assert isinstance(done.exception, SettingsError)
     assert not (tmp_path / "demo").exists()
+
+
+def test_what_a_demo_on_other_folders_left_is_moved_aside_whole(tmp_path: Path) -> None:
+    work = cli._directory_for(tmp_path / "demo", {"source": "a", "pool": "b"})
+    (work / "store").mkdir()
+    (work / "store" / "answer").write_text("a person's mask")
+    assert cli._directory_for(work, {"source": "a", "pool": "b"}) == work
+    assert (work / "store" / "answer").exists(), "the same folders go on where they were"
+    cli._directory_for(work, {})
+    assert not (work / "store").exists()
+    aside = [path for path in tmp_path.iterdir() if path != work]
+    assert [(path / "store" / "answer").read_text() for path in aside] == ["a person's mask"]

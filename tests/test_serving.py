@@ -316,3 +316,11 @@ def test_real_servers_listen_on_loopback_alone(
     tree += tree[0].children(recursive=True)
     addresses = {c.laddr.ip for p in tree for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert addresses == {"127.0.0.1"}
+
+
+def test_a_working_directory_in_use_is_refused_and_free_again_afterwards(tmp_path: Path) -> None:
+    with serving.holding(tmp_path):
+        with pytest.raises(ServerError, match="at work on"), serving.holding(tmp_path):
+            pass
+    with serving.holding(tmp_path):
+        assert (tmp_path / ".gitignore").read_text().endswith("*\n"), "nothing in it is offered to git"
