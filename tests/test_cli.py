@@ -84,8 +84,8 @@ def test_a_variable_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> Non
 
 def test_a_glance_at_the_status_loads_nothing_heavy(store: Store, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom plankseg.cli import main\nsys.argv = ['plankseg', 'status', '--json']\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "import sys\nfrom plankseg.cli import app\nsys.argv = ['plankseg', 'status', '--json']\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run(
