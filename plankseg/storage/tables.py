@@ -64,7 +64,8 @@ class Snapshot:
         if self._delta is None:
             return wanted.empty_table()
         try:
-            return self._delta.to_pyarrow_dataset().to_table(columns=names, filter=where).cast(wanted)
+            # With today's columns: one that came after this version was written reads as nulls, in filters too.
+            return self._delta.to_pyarrow_dataset(schema=self.schema).to_table(columns=names, filter=where).cast(wanted)
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise StoreError(f"Cannot read table {self.table!r}: {error}; check the store's tables folder.") from error
 
@@ -195,6 +196,7 @@ class DeltaTables:
                 snapshot._delta,
                 to_table(snapshot.table, planned.rows),
                 mode="append",
+                schema_mode="merge",  # a table of an older plankseg gains the columns that came since
                 writer_properties=WriterProperties(compression="ZSTD"),
                 commit_properties=CommitProperties(app_transactions=records),
             )

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from racing import in_forked_child, race
 from storage_rows import image, model, proposed, sha
 
@@ -16,7 +17,7 @@ from plankseg.storage.catalogue import ImageRow
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
-from plankseg.storage.schemas import SCHEMAS, as_mappings, from_table
+from plankseg.storage.schemas import SCHEMAS, as_mappings, from_table, to_table
 from plankseg.storage.tables import Commit, DeltaTables, Snapshot
 
 
@@ -217,3 +218,19 @@ def test_any_parquet_reader_finds_the_rows_under_the_uri(tmp_path: Path) -> None
     tables.append("images", as_mappings([image("a")]), ["one"])
     [data_file] = Path(tables.uri("images")).glob("*.parquet")
     assert pq.read_table(data_file).to_pylist() == tables.read("images").to_pylist()
+
+
+def test_a_table_of_an_older_plankseg_is_read_and_gains_the_columns_that_came_since(tmp_path: Path) -> None:
+    """A store is opened by newer versions for years: a missing column reads as nulls, in filters and in the past."""
+    tables = DeltaTables(tmp_path)
+    older = to_table("images", as_mappings([image("old")])).drop_columns(["instrument_area_px"])
+    write_deltalake(tables.uri("images"), older)
+
+    assert tables.read("images", columns=["instrument_area_px"])["instrument_area_px"].to_pylist() == [None]
+    assert tables.read("images", where=pc.field("instrument_area_px").is_null()).num_rows == 1
+
+    tables.append("images", as_mappings([image("new", instrument_area_px=7.0)]), ["second"])
+
+    both = from_table(ImageRow, tables.read("images").sort_by("instrument_area_px"))
+    assert [(row.image_id, row.instrument_area_px) for row in both] == [(sha("new"), 7.0), (sha("old"), None)]
+    assert tables.read("images", version=0).num_rows == 1
