@@ -14,7 +14,7 @@ from prefect.tasks import exponential_backoff
 from plankseg.config import Recipe, settings
 from plankseg.errors import LabelStudioDownError
 from plankseg.rounds.progress import look, recipe_in_force
-from plankseg.rounds.status import read_status
+from plankseg.rounds.status import last_decision, read_status
 from plankseg.storage.store import Store
 
 # Which stores the flow that is running here holds, subflows included; another thread or process has its own.
@@ -79,7 +79,9 @@ def show_rounds(store: Store) -> None:
     status = read_status(store, budget=recipe.rounds.budget, redrawn_below=recipe.rounds.redrawn_below)
     if status.rounds:
         create_table_artifact(
-            key="rounds", table=[row.model_dump() for row in status.rounds], description=f"Next: {status.next}"
+            key="rounds",
+            table=[row.model_dump() for row in status.rounds],
+            description=f"{last_decision(status)}\n\nNext: {status.next}",
         )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `plankseg status | doctor | demo | up`. Flows are started from the Prefect UI."""
+"""The command line: `plankseg status | promote | rollback | doctor | demo | up`; flows start from the Prefect UI."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from plankseg import serving
 from plankseg.config import Settings, settings
 from plankseg.errors import PlanksegError, ServerError, SettingsError
 from plankseg.rounds.progress import recipe_in_force
-from plankseg.rounds.status import Status, read_status
+from plankseg.rounds.status import Status, last_decision, read_status
 from plankseg.storage.store import MARKER, Store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -97,7 +97,43 @@ def show(found: Status) -> None:
     for table in (models, rounds):
         if table.row_count:
             console.print(table)
+    if at_work := last_decision(found):
+        console.print(at_work, markup=False, highlight=False)
     console.print(f"Next: {found.next}")
+
+
+@app.command()
+def promote(
+    model: Annotated[list[str], typer.Argument(help="A round ('3' or 'model 3'), or the beginning of a model's id.")],
+    reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
+) -> None:
+    """Put a model to work, also one that was refused; later rounds go on from it."""
+    from plankseg.rounds.promoting import find_model
+    from plankseg.rounds.promoting import promote as decide
+
+    store = _existing_store(settings())
+    chosen = find_model(store, " ".join(model))
+    decided = decide(store, chosen.model_id, by="person", reason=reason)
+    said = "is at work" if decided else "is at work already, nothing was done"
+    console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {said}.", highlight=False)
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
+) -> None:
+    """Take the model at work away and go back to the one before it."""
+    from plankseg.rounds.promoting import find_model
+    from plankseg.rounds.promoting import rollback as decide
+
+    store = _existing_store(settings())
+    decided = decide(store, by="person", reason=reason)
+    taken, back = (find_model(store, str(model_id)) for model_id in (decided.previous, decided.model_id))
+    console.print(
+        f"Model {taken.round} ({taken.model_id[:8]}) is taken back, "
+        f"model {back.round} ({back.model_id[:8]}) is at work again.",
+        highlight=False,
+    )
 
 
 @app.command()

@@ -36,6 +36,10 @@ class TrainingError(PlanksegError, RuntimeError):
     """A training cannot start or cannot go on."""
 
 
+class ModelError(PlanksegError, LookupError):
+    """No model is the one that is meant, or there is none to go back to."""
+
+
 class EmptyPoolError(PlanksegError, ValueError):
     """No image is left to choose from."""
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from plankseg import cli
 from plankseg.config import Recipe, settings
-from plankseg.errors import SettingsError
+from plankseg.errors import ModelError, SettingsError
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -45,17 +45,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     settings.cache_clear()
 
 
-def add_model(store: Store, reason: str) -> None:
+def add_model(store: Store, reason: str, *, round_number: int = 0, promoted: bool = True) -> None:
     store.models.commit(
         ModelRow(
             model_id=store.models.put_weights(reason.encode()),
-            round=0,
+            round=round_number,
             recipe=Recipe().model_dump_json(),
             data_version=0,
             side_px=256,
             epochs=20,
             metrics="{}",
-            promoted=True,
+            promoted=promoted,
             reason=reason,
             validation_dice=0.8125,
             validation_set="validation set (3 images)",
@@ -102,7 +102,7 @@ def test_status_as_json_is_one_object(store: Store) -> None:
     done = CliRunner().invoke(cli.app, ["status", "--json"])
     assert done.exit_code == 0
     found = json.loads(done.stdout)
-    assert set(found) == {"store", "images", "models", "rounds", "next"}
+    assert set(found) == {"store", "images", "models", "decisions", "rounds", "next"}
     assert found["models"][0]["validation_dice"] == 0.8125
 
 
@@ -117,6 +117,21 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     assert "0.812" in said
     assert "Images: 0 source, 0 pool, 0 validation" in said
     assert f"Store {store.root}" in said
+
+
+def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(store: Store) -> None:
+    add_model(store, "the first model")
+    add_model(store, "worse than model 0", round_number=1, promoted=False)
+    runner = CliRunner()
+    done = runner.invoke(cli.app, ["promote", "model", "1", "--reason", "I like it"])
+    assert re.fullmatch(r"Model 1 \(\w{8}\) is at work\.\n", done.stdout)
+    assert "already" in runner.invoke(cli.app, ["promote", "1"]).stdout
+    done = runner.invoke(cli.app, ["rollback", "--reason", "it drew ghosts"])
+    said = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is at work again\.\n"
+    assert re.fullmatch(said, done.stdout)
+    shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
+    assert "is at work. Last decision: model 0 gone back to by the person, it drew ghosts." in shown
+    assert isinstance(runner.invoke(cli.app, ["rollback"]).exception, ModelError)
 
 
 def test_an_error_of_ours_is_printed_as_it_is(
@@ -136,7 +151,7 @@ def test_an_error_of_ours_is_printed_as_it_is(
 def test_help_names_every_command() -> None:
     done = CliRunner().invoke(cli.app, ["--help"])
     assert done.exit_code == 0
-    for name in ("status", "doctor", "demo", "up"):
+    for name in ("status", "promote", "rollback", "doctor", "demo", "up"):
         assert re.search(rf"\b{name}\b", done.stdout)
 
 

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,6 +19,7 @@ from plankseg.learning.network import build_network, choose_device
 from plankseg.learning.predicting import predict
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
 from plankseg.rounds.progress import recipe_of
+from plankseg.rounds.promoting import Comparison
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -137,8 +138,8 @@ def fit(
         report=report,
         progress=sys.stderr.isatty(),
     )
-    promoted, reason = _judge(store, active, model, data, settings)
-    row = _record(model, data, recipe, round_number=round_number, active=active, promoted=promoted, reason=reason)
+    verdict = _judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
+    row = _record(model, data, recipe, round_number=round_number, active=active, verdict=verdict)
     store.models.put_weights(model.weights)
     store.models.commit(row)
     _forget_checkpoints(store, round_number)  # the model is safe
@@ -151,12 +152,21 @@ def _forget_checkpoints(store: Store, round_number: int) -> None:
         shutil.rmtree(folder)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new model is promoted, why, and the comparison behind it where there was a model to compare with."""
+
+    promoted: bool
+    reason: str
+    comparison: Comparison | None = None
+
+
 def _judge(
     store: Store, active: ModelRow | None, model: TrainedModel, data: TrainingSet, settings: Settings
-) -> tuple[bool, str]:
+) -> Verdict:
     """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %)."""
     if active is None:
-        return True, "the first model"
+        return Verdict(True, "the first model")
     before = evaluate(store, active, data, settings)
     ids = sorted(before.dice)
     difference = paired_bootstrap(
@@ -170,7 +180,7 @@ def _judge(
         f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
         f"{verdict} model {active.round}"
     )
-    return not worse, reason
+    return Verdict(not worse, reason, Comparison(difference.mean, difference.low, difference.high))
 
 
 def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
@@ -193,8 +203,7 @@ def _record(
     *,
     round_number: int,
     active: ModelRow | None,
-    promoted: bool,
-    reason: str,
+    verdict: Verdict,
 ) -> ModelRow:
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
@@ -209,6 +218,7 @@ def _record(
         "loss": [epoch.loss for epoch in model.history],
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
+        "compared": asdict(verdict.comparison) if verdict.comparison else None,
     }
     return ModelRow(
         model_id=hashlib.sha256(model.weights).hexdigest(),
@@ -221,7 +231,7 @@ def _record(
         validation_dice=float(dice.mean()),
         validation_set=data.validation_set,
         metrics=json.dumps(metrics, sort_keys=True),
-        promoted=promoted,
-        reason=reason,
+        promoted=verdict.promoted,
+        reason=verdict.reason,
         created_at=datetime.now(UTC),
     )

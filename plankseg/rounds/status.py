@@ -1,11 +1,13 @@
 """What does a person want to know about a store at a glance? The object behind `plankseg status --json`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from statistics import median
 
 from pydantic import BaseModel
 
 from plankseg.rounds.progress import describe, look
+from plankseg.rounds.promoting import Decision, decisions_of
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -30,6 +32,22 @@ class ModelStatus(BaseModel):
     validation_set: str | None
     promoted: bool
     reason: str
+    active: bool
+
+
+class DecisionStatus(BaseModel):
+    """One decision on which model is at work; `low` and `high` bound the difference of Dice to the one before."""
+
+    round: int
+    model: str
+    kind: str
+    by: str
+    reason: str
+    previous: str | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    decided_at: datetime
 
 
 class RoundStatus(BaseModel):
@@ -51,11 +69,12 @@ class RoundStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """Images, models, rounds, and what is due next."""
+    """Images, models, decisions on them, rounds, and what is due next."""
 
     store: str
     images: ImageCounts
     models: list[ModelStatus]
+    decisions: list[DecisionStatus]
     rounds: list[RoundStatus]
     next: str
 
@@ -65,10 +84,12 @@ def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
     models = store.models.all()
     by_round = {model.round: model for model in models}
     counts = store.catalogue.counts()
+    active = store.models.active()
     return Status(
         store=str(store.root),
         images=ImageCounts.model_validate(counts),
-        models=[_model(model) for model in models],
+        models=[_model(model, active=active) for model in models],
+        decisions=[_decision(decision) for decision in decisions_of(store)],
         rounds=[
             _round(store, n, model=by_round.get(n), redrawn_below=redrawn_below)
             for n in sorted(store.proposals.rounds())
@@ -77,7 +98,7 @@ def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
     )
 
 
-def _model(row: ModelRow) -> ModelStatus:
+def _model(row: ModelRow, *, active: ModelRow | None) -> ModelStatus:
     return ModelStatus(
         id=row.model_id,
         round=row.round,
@@ -87,6 +108,36 @@ def _model(row: ModelRow) -> ModelStatus:
         validation_set=row.validation_set,
         promoted=row.promoted,
         reason=row.reason,
+        active=active is not None and row.model_id == active.model_id,
+    )
+
+
+def _decision(decision: Decision) -> DecisionStatus:
+    compared = decision.comparison
+    return DecisionStatus(
+        round=decision.model.round,
+        model=decision.model.model_id,
+        kind=decision.kind,
+        by=decision.by,
+        reason=decision.reason,
+        previous=decision.previous,
+        difference=compared.difference if compared else None,
+        low=compared.low if compared else None,
+        high=compared.high if compared else None,
+        decided_at=decision.decided_at,
+    )
+
+
+def last_decision(found: Status) -> str:
+    """Which model is at work and why, in words for a person; empty before the first."""
+    active = next((model for model in found.models if model.active), None)
+    if active is None:
+        return ""
+    last = found.decisions[-1]
+    done = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[last.kind]
+    return (
+        f"Model {active.round} ({active.id[:8]}) is at work. "
+        f"Last decision: model {last.round} {done} by the {last.by}, {last.reason}."
     )
 
 

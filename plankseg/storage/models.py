@@ -1,6 +1,7 @@
 """Which model is at work, from what was it trained, and why was it promoted or not?"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -8,6 +9,7 @@ import pyarrow.compute as pc
 
 from plankseg.errors import ObjectMissingError, StoreError
 from plankseg.storage.blobs import SHA_PATTERN, Blobs
+from plankseg.storage.promotions import PromotionRow, Promotions
 from plankseg.storage.schemas import as_mappings, from_table, utc_now
 from plankseg.storage.tables import DeltaTables
 
@@ -49,9 +51,10 @@ class ModelRow:
 class Models:
     """The `models` table, one commit per round, and the weights beside it."""
 
-    def __init__(self, tables: DeltaTables, blobs: Blobs) -> None:
+    def __init__(self, tables: DeltaTables, blobs: Blobs, promotions: Promotions) -> None:
         self._tables = tables
         self._blobs = blobs
+        self._promotions = promotions
 
     def commit(self, row: ModelRow) -> bool:
         """Record a round's model; False and nothing done when the round already has one.
@@ -65,9 +68,9 @@ class Models:
         return self._tables.append("models", as_mappings([row]), [f"model-{row.round}"])
 
     def active(self) -> ModelRow | None:
-        """The newest promoted model, None before the first."""
-        promoted = [row for row in self.all() if row.promoted]
-        return promoted[-1] if promoted else None
+        """The model at work: the newest one that was promoted and not taken back, None before the first."""
+        line = line_of(self.all(), self._promotions.all())
+        return line[-1] if line else None
 
     def of_round(self, round_number: int) -> ModelRow | None:
         """The model of a round, None when it has not been trained."""
@@ -85,3 +88,21 @@ class Models:
     def weights(self, model_id: str) -> bytes:
         """The safetensors bytes, verified. Raises ObjectMissingError or ObjectCorruptError."""
         return self._blobs.get(model_id, WEIGHTS_SUFFIX)
+
+
+def line_of(models: Sequence[ModelRow], decisions: Sequence[PromotionRow]) -> list[ModelRow]:
+    """The models that were put to work and not taken back since, the one at work last.
+
+    A model that was promoted when it was trained, and one that is promoted later, come to the end; a rollback takes
+    the end away.
+    """
+    by_id = {row.model_id: row for row in models}
+    born = [((row.round, 0), "promote", row.model_id) for row in models if row.promoted]
+    later = [((row.after_round, row.number), str(row.kind), row.model_id) for row in decisions]
+    line: list[ModelRow] = []
+    for _, kind, model_id in sorted(born + later):
+        if kind == "promote":
+            line.append(by_id[model_id])
+        else:
+            line.pop()
+    return line

@@ -78,6 +78,18 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         },
         {"parent": TEXT, "validation_dice": REAL, "validation_set": TEXT},
     ),
+    "promotions": _schema(
+        {
+            "model_id": TEXT,
+            "kind": TEXT,
+            "by": TEXT,
+            "reason": TEXT,
+            "number": INTEGER,
+            "after_round": INTEGER,
+            "decided_at": TIMESTAMP,
+        },
+        {"previous": TEXT, "difference": REAL, "low": REAL, "high": REAL},
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from plankseg.storage.blobs import Blobs, FolderBlobs, write_whole
 from plankseg.storage.catalogue import Catalogue
 from plankseg.storage.labels import Labels
 from plankseg.storage.models import Models
+from plankseg.storage.promotions import Promotions
 from plankseg.storage.proposals import Proposals
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.tables import DeltaTables
@@ -38,7 +39,8 @@ class Store:
         self.catalogue = Catalogue(tables, max_pixels=max_image_pixels)
         self.labels = Labels(tables)
         self.proposals = Proposals(tables)
-        self.models = Models(tables, self.blobs)
+        self.promotions = Promotions(tables)
+        self.models = Models(tables, self.blobs, self.promotions)
 
     @classmethod
     def open(cls, location: str | Path, *, max_image_pixels: int = 64_000_000) -> "Store":

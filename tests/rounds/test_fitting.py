@@ -15,6 +15,7 @@ from plankseg.learning.metrics import ImageScores
 from plankseg.learning.training import TrainedModel
 from plankseg.rounds import fitting
 from plankseg.rounds.fitting import TrainingSet, fit, mask_loader, training_set
+from plankseg.rounds.promoting import decisions_of
 from plankseg.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,10 @@ def test_a_model_is_promoted_unless_it_is_significantly_worse(
     assert active is not None
     assert active.model_id == (row.model_id if promoted else first.model_id)
     assert row.parent == first.model_id
+    compared = decisions_of(store)[-1].comparison
+    assert compared is not None
+    assert compared.difference == pytest.approx(np.mean(after) - np.mean(before))
+    assert compared.low <= compared.difference <= compared.high
     assert row.validation_dice == pytest.approx(np.mean(after))
 
 

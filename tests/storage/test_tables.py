@@ -16,6 +16,7 @@ from plankseg.errors import StoreError
 from plankseg.storage.catalogue import ImageRow
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
+from plankseg.storage.promotions import PromotionRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.schemas import SCHEMAS, as_mappings, from_table, to_table
 from plankseg.storage.tables import Commit, DeltaTables, Snapshot
@@ -41,7 +42,13 @@ def append_serially(root: str, name: str) -> int:
 
 @pytest.mark.parametrize(
     ("table", "kind"),
-    [("images", ImageRow), ("labels", LabelRow), ("proposals", ProposalRow), ("models", ModelRow)],
+    [
+        ("images", ImageRow),
+        ("labels", LabelRow),
+        ("proposals", ProposalRow),
+        ("models", ModelRow),
+        ("promotions", PromotionRow),
+    ],
 )
 def test_row_classes_and_columns_are_the_same(table: str, kind: Any) -> None:
     assert set(kind.__dataclass_fields__) == set(SCHEMAS[table].names)

@@ -1,0 +1,148 @@
+"""Which model is at work, who decided it, and how does a person decide otherwise?"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from plankseg.errors import ModelError
+from plankseg.storage.models import ModelRow, line_of
+from plankseg.storage.promotions import By, PromotionRow
+from plankseg.storage.store import Store
+
+ROUND = re.compile(r"(?:model |round )?(\d{1,4})")
+PREFIX = re.compile(r"[0-9a-f]{6,64}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better a model is than the one that was at work: mean difference of Dice with its 95 % bounds."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A model was promoted, refused, or gone back to; `previous` was at work before."""
+
+    model: ModelRow
+    kind: Literal["promote", "refuse", "rollback"]
+    by: By
+    reason: str
+    decided_at: datetime
+    previous: str | None = None
+    comparison: Comparison | None = None
+
+
+def promote(
+    store: Store, model_id: str, *, by: By, reason: str, comparison: Comparison | None = None
+) -> PromotionRow | None:
+    """Put a model to work, whether it was refused, compared or taken back; None and nothing done if it is at work.
+
+    Raises ModelError for a model that the store does not have.
+    """
+    model = find_model(store, model_id)
+
+    def plan(decisions: Sequence[PromotionRow]) -> PromotionRow | None:
+        models = store.models.all()
+        line = line_of(models, decisions)
+        active = line[-1].model_id if line else None
+        if active == model.model_id:
+            return None
+        return PromotionRow(
+            model_id=model.model_id,
+            kind="promote",
+            by=by,
+            reason=reason,
+            number=len(decisions) + 1,
+            after_round=_newest_round(models),
+            previous=active,
+            difference=comparison.difference if comparison else None,
+            low=comparison.low if comparison else None,
+            high=comparison.high if comparison else None,
+        )
+
+    return store.promotions.decide(plan)
+
+
+def rollback(store: Store, *, by: By, reason: str) -> PromotionRow:
+    """Take the model at work away; the one before it is at work again, and models trained later start from that one.
+
+    Raises ModelError when there is none before it.
+    """
+
+    def plan(decisions: Sequence[PromotionRow]) -> PromotionRow:
+        models = store.models.all()
+        line = line_of(models, decisions)
+        if len(line) < 2:
+            there = f"model {line[0].round} is the only one that was ever promoted" if line else "no model is at work"
+            raise ModelError(f"Nothing to go back to: {there}. `plankseg promote` puts another model to work.")
+        return PromotionRow(
+            model_id=line[-2].model_id,
+            kind="rollback",
+            by=by,
+            reason=reason,
+            number=len(decisions) + 1,
+            after_round=_newest_round(models),
+            previous=line[-1].model_id,
+        )
+
+    decided = store.promotions.decide(plan)
+    assert decided is not None, "a rollback decides or raises"
+    return decided
+
+
+def find_model(store: Store, words: str) -> ModelRow:
+    """The model that a person means: '3', 'model 3', 'round 3', or the beginning of its id.
+
+    Raises ModelError when it is none or not clear; the message lists what there is.
+    """
+    said = " ".join(words.lower().split())
+    models = store.models.all()
+    if numbered := ROUND.fullmatch(said):
+        found = store.models.of_round(int(numbered[1]))
+        matches = [found] if found else []
+    else:
+        matches = [row for row in models if PREFIX.fullmatch(said) and row.model_id.startswith(said)]
+    if len(matches) == 1:
+        return matches[0]
+    listed = ", ".join(f"{row.round} ({row.model_id[:8]})" for row in models) or "none: run the flow 'pretrain'"
+    wrong = f"{len(matches)} models begin with" if matches else "No model is called"
+    raise ModelError(f"{wrong} {words!r}; give a round or six or more letters of an id. There are {listed}.")
+
+
+def decisions_of(store: Store) -> list[Decision]:
+    """Every decision, oldest first: the flow's own when a model was trained, and those that were made later."""
+    models = store.models.all()
+    by_id = {row.model_id: row for row in models}
+    first: list[tuple[tuple[int, int], Decision]] = [((row.round, 0), _at_birth(row)) for row in models]
+    later = [((row.after_round, row.number), _later(row, by_id[row.model_id])) for row in store.promotions.all()]
+    return [decision for _, decision in sorted(first + later, key=lambda one: one[0])]
+
+
+def _newest_round(models: Sequence[ModelRow]) -> int:
+    return max((row.round for row in models), default=0)
+
+
+def _at_birth(row: ModelRow) -> Decision:
+    compared = json.loads(row.metrics).get("compared")
+    return Decision(
+        model=row,
+        kind="promote" if row.promoted else "refuse",
+        by="flow",
+        reason=row.reason,
+        decided_at=row.created_at,
+        previous=row.parent,
+        comparison=Comparison(**compared) if compared else None,
+    )
+
+
+def _later(row: PromotionRow, model: ModelRow) -> Decision:
+    comparison = None
+    if row.difference is not None and row.low is not None and row.high is not None:
+        comparison = Comparison(row.difference, row.low, row.high)
+    return Decision(model, row.kind, row.by, row.reason, row.decided_at, row.previous, comparison)

@@ -1,0 +1,77 @@
+"""Decisions are kept in the order they were made in, whatever the clock says, and none is lost between two writers."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from racing import race
+from storage_rows import START, model, sha
+
+from plankseg.errors import StoreError
+from plankseg.storage.models import line_of
+from plankseg.storage.promotions import PromotionRow, Promotions
+from plankseg.storage.store import Store
+from plankseg.storage.tables import DeltaTables
+
+
+def decision(number: int, name: object, *, kind: str = "promote", after_round: int = 2) -> PromotionRow:
+    return PromotionRow(
+        model_id=sha(name),
+        kind=kind,  # type: ignore[arg-type]
+        by="person",
+        reason="because",
+        number=number,
+        after_round=after_round,
+        decided_at=START - timedelta(days=number),  # a clock that goes backwards
+    )
+
+
+def decide_next(root: str, name: str) -> int:
+    def plan(there: Sequence[PromotionRow]) -> PromotionRow:
+        return decision(len(there) + 1, name)
+
+    row = Promotions(DeltaTables(root)).decide(plan)
+    assert row is not None
+    return row.number
+
+
+def test_decisions_come_back_in_their_order_though_the_clock_went_backwards(tmp_path: Path) -> None:
+    promotions = Store.open(tmp_path).promotions
+    assert promotions.all() == []
+    for number, name in enumerate("abc", start=1):
+        assert promotions.decide(lambda there, n=number, name=name: decision(n, name)) is not None
+    assert [row.model_id for row in promotions.all()] == [sha(name) for name in "abc"]
+    assert promotions.decide(lambda _: None) is None
+    assert len(promotions.all()) == 3
+
+
+@pytest.mark.slow
+def test_of_two_writers_the_second_knows_of_the_first(tmp_path: Path) -> None:
+    numbers = race(decide_next, [(str(tmp_path), "a"), (str(tmp_path), "b"), (str(tmp_path), "c")])
+    assert sorted(numbers) == [1, 2, 3]
+    assert [row.number for row in Promotions(DeltaTables(tmp_path)).all()] == [1, 2, 3]
+
+
+def test_the_line_of_models_is_a_stack_of_what_was_promoted() -> None:
+    models = [model(sha(n), n, promoted=n != 2) for n in range(4)]
+    names = {row.model_id: row.round for row in models}
+
+    def line(*decisions: PromotionRow, of: int = 4) -> list[int]:
+        return [names[row.model_id] for row in line_of(models[:of], decisions)]
+
+    assert line(of=0) == []
+    assert line(of=3) == [0, 1]
+    assert line() == [0, 1, 3]
+    back = decision(1, 0, kind="rollback", after_round=2)
+    assert line(back, of=3) == [0]
+    assert line(back) == [0, 3], "the model of round 3 was trained after the rollback"
+    assert line(decision(1, 2, after_round=2), of=3) == [0, 1, 2], "a refused model can be put to work"
+    assert line(decision(1, 0, after_round=3), decision(2, 3, kind="rollback", after_round=3)) == [0, 1, 3]
+
+
+def test_a_decision_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(StoreError, match="kind is 'demote'"):
+        decision(1, "a", kind="demote")
+    with pytest.raises(StoreError, match="no sha256"):
+        PromotionRow(model_id="3", kind="promote", by="flow", reason="", number=1, after_round=0)
