@@ -14,7 +14,7 @@ import pytest
 from bench import CONFIG, Bench, disc, item
 
 from plankseg.errors import LabelStudioAuthError, LabelStudioDownError, LabelStudioError, SettingsError
-from plankseg.labelling import client as client_module
+from plankseg.labelling import wire
 from plankseg.labelling.client import LabelStudioClient
 from plankseg.labelling.pushing import push_round
 
@@ -92,7 +92,7 @@ def test_a_read_gives_up_in_the_end(scripted: Scripted, client: LabelStudioClien
     scripted.script = [(503, "busy")]
     with pytest.raises(LabelStudioError, match="503: busy"):
         client.list_tasks(1)
-    assert len(scripted.asked) == client_module.READ_ATTEMPTS
+    assert len(scripted.asked) == wire.READ_ATTEMPTS
 
 
 @pytest.mark.parametrize("fault", [(500, "oops"), (503, "busy"), (409, "conflict"), DROP])
@@ -128,7 +128,7 @@ def test_a_server_that_is_not_there_is_named_with_the_next_step(scripted: Script
 def test_a_server_that_stays_silent_counts_as_down(
     scripted: Scripted, client: LabelStudioClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "WRITE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(wire, "WRITE_TIMEOUT_S", 0.1)
     scripted.script = [HANG]
     with pytest.raises(LabelStudioDownError, match="ReadTimeout"):
         client.import_tasks(1, [{"data": {}}])
