@@ -5,7 +5,7 @@ import time
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import at_work, open_store, recipe_or_active, show_rounds, step_name
+from flows.shared import at_work, log_epochs, open_store, recipe_or_active, show_rounds, step_name
 from plankseg.config import Recipe, settings
 from plankseg.rounds.progress import check_trainable, look
 
@@ -21,11 +21,8 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         recipe,
         settings(),
         round_number=round_number,
-        report=lambda epoch: log.info(
-            "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
-            epoch.epoch, epoch.loss, epoch.validation_dice, epoch.seconds,
-        ),
-    )  # fmt: skip
+        report=log_epochs(log),
+    )
     verdict = "promoted" if model.promoted else "not promoted"
     log.info(
         "Model %d (%d px, %d epochs): Dice %.4f on the %s, %s: %s. %.0f s.",

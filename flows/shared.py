@@ -1,8 +1,9 @@
 """What the flows share: the store and its lock, names of runs, retries, pictures under the UI's size bound."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from logging import LoggerAdapter
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ def show_rounds(store: Store) -> None:
             table=[row.model_dump() for row in status.rounds],
             description=f"{last_decision(status)}\n\nNext: {status.next}",
         )
+
+
+def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
+    """What a training reports at each epoch's end, as a line of the run's log."""
+
+    def report(epoch: Any) -> None:
+        log.info(
+            "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
+            epoch.epoch, epoch.loss, epoch.validation_dice, epoch.seconds,
+        )  # fmt: skip
+
+    return report
 
 
 def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:

@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from plankseg.errors import SettingsError
@@ -101,6 +101,36 @@ class Recipe(FrozenModel):
     training: TrainingConfig = TrainingConfig()
     query: QueryConfig = QueryConfig()
     rounds: RoundsConfig = RoundsConfig()
+
+
+class Grid(FrozenModel):
+    """What is compared: every combination of these values, each on top of a recipe. An empty list: the recipe's own."""
+
+    name: str = Field(
+        "grid",
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        max_length=40,
+        description="Name of the experiment in records and reports: small letters, digits, dashes.",
+    )
+    architectures: tuple[Literal["Unet", "DeepLabV3Plus"], ...] = Field(
+        ("Unet", "DeepLabV3Plus"), max_length=8, description="Shapes of the network."
+    )
+    encoders: tuple[str, ...] = Field((), max_length=8, description="Encoders that segmentation-models-pytorch knows.")
+    freeze_encoder: tuple[bool, ...] = Field((True, False), description="Train the decoder only: yes, no, or both.")
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1e-4, 3e-4, 1e-3), max_length=12, description="AdamW's learning rates at the start."
+    )
+    augmentations: tuple[str, ...] = Field((), max_length=12, description="Compositions of augmentations.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), max_length=20, description="Seeds: the same run several times, to see how much is chance."
+    )
+
+    @field_validator("architectures", "encoders", "freeze_encoder", "learning_rates", "augmentations", "seeds")
+    @classmethod
+    def _each_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{list(values)} names a value twice: give each once")
+        return values
 
 
 class Settings(BaseSettings):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -205,10 +206,31 @@ def _record(
     active: ModelRow | None,
     verdict: Verdict,
 ) -> ModelRow:
+    metrics = recorded_metrics(model, data)
+    metrics["compared"] = asdict(verdict.comparison) if verdict.comparison else None
+    return ModelRow(
+        model_id=hashlib.sha256(model.weights).hexdigest(),
+        parent=active.model_id if active else None,
+        round=round_number,
+        recipe=recipe.model_dump_json(),
+        data_version=data.data_version,
+        side_px=model.side_px,
+        epochs=model.epochs,
+        validation_dice=metrics["dice"],
+        validation_set=data.validation_set,
+        metrics=json.dumps(metrics, sort_keys=True),
+        promoted=verdict.promoted,
+        reason=verdict.reason,
+        created_at=datetime.now(UTC),
+    )
+
+
+def recorded_metrics(model: TrainedModel, data: TrainingSet) -> dict[str, Any]:
+    """What is kept of a training beside its weights: the scores with their interval, and the way there."""
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
     low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
-    metrics = {
+    return {
         "dice": float(dice.mean()),
         "dice_interval": [low, high],
         "iou": float(iou.mean()),
@@ -218,20 +240,4 @@ def _record(
         "loss": [epoch.loss for epoch in model.history],
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
-        "compared": asdict(verdict.comparison) if verdict.comparison else None,
     }
-    return ModelRow(
-        model_id=hashlib.sha256(model.weights).hexdigest(),
-        parent=active.model_id if active else None,
-        round=round_number,
-        recipe=recipe.model_dump_json(),
-        data_version=data.data_version,
-        side_px=model.side_px,
-        epochs=model.epochs,
-        validation_dice=float(dice.mean()),
-        validation_set=data.validation_set,
-        metrics=json.dumps(metrics, sort_keys=True),
-        promoted=verdict.promoted,
-        reason=verdict.reason,
-        created_at=datetime.now(UTC),
-    )

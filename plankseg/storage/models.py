@@ -14,14 +14,16 @@ from plankseg.storage.schemas import as_mappings, from_table, utc_now
 from plankseg.storage.tables import DeltaTables
 
 WEIGHTS_SUFFIX = "safetensors"
+_OF_ROUNDS = pc.field("candidate").is_null()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """The model of one round. `model_id` is the sha256 of its weights, `recipe` and `metrics` are JSON.
+    """The model of one round, or a candidate. `model_id` is the sha256 of its weights, `recipe`, `metrics` are JSON.
 
     `data_version` is the version of the `labels` table it was trained on; `validation_set` says in words which images
-    `validation_dice` was measured on.
+    `validation_dice` was measured on. A candidate is one run of a comparison: it has the `experiment` and its own name
+    in it, `candidate`, and the `fingerprint` of recipe and data, and it belongs to no round (`round` is 0).
     """
 
     model_id: str
@@ -36,6 +38,9 @@ class ModelRow:
     parent: str | None = None
     validation_dice: float | None = None
     validation_set: str | None = None
+    experiment: str | None = None
+    candidate: str | None = None
+    fingerprint: str | None = None
     created_at: datetime = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
@@ -46,10 +51,15 @@ class ModelRow:
                 json.loads(getattr(self, name))
             except ValueError as error:
                 raise StoreError(f"{name} of model {self.model_id[:12]} is no JSON: {error}.") from error
+        if self.candidate is not None and (self.experiment is None or self.fingerprint is None):
+            raise StoreError(f"Candidate {self.candidate!r} lacks its experiment or its fingerprint; give both.")
 
 
 class Models:
-    """The `models` table, one commit per round, and the weights beside it."""
+    """The `models` table, one commit per round or candidate, and the weights beside it.
+
+    Only `candidates` and `candidate` see candidates: to all else there are the models of the rounds.
+    """
 
     def __init__(self, tables: DeltaTables, blobs: Blobs, promotions: Promotions) -> None:
         self._tables = tables
@@ -57,7 +67,7 @@ class Models:
         self._promotions = promotions
 
     def commit(self, row: ModelRow) -> bool:
-        """Record a round's model; False and nothing done when the round already has one.
+        """Record a model; False and nothing done when the round already has one, or the candidate was trained before.
 
         Raises ObjectMissingError when its weights were not put first.
         """
@@ -65,7 +75,8 @@ class Models:
             raise ObjectMissingError(
                 f"Weights {self._blobs.location(row.model_id, WEIGHTS_SUFFIX)} are missing; put_weights first."
             )
-        return self._tables.append("models", as_mappings([row]), [f"model-{row.round}"])
+        name = f"model-{row.round}" if row.candidate is None else f"candidate-{row.fingerprint}"
+        return self._tables.append("models", as_mappings([row]), [name])
 
     def active(self) -> ModelRow | None:
         """The model at work: the newest one that was promoted and not taken back, None before the first."""
@@ -74,12 +85,25 @@ class Models:
 
     def of_round(self, round_number: int) -> ModelRow | None:
         """The model of a round, None when it has not been trained."""
-        rows = from_table(ModelRow, self._tables.read("models", where=pc.field("round") == round_number))
+        rows = self._read(_OF_ROUNDS & (pc.field("round") == round_number))
         return rows[0] if rows else None
 
     def all(self) -> list[ModelRow]:
-        """Every model, promoted or not, by round."""
-        return from_table(ModelRow, self._tables.read("models").sort_by("round"))
+        """The model of every round, promoted or not, by round."""
+        return sorted(self._read(_OF_ROUNDS), key=lambda row: row.round)
+
+    def candidate(self, fingerprint: str) -> ModelRow | None:
+        """The candidate of this recipe on these data, of whatever experiment; None when it was not trained yet."""
+        rows = self._read(~_OF_ROUNDS & (pc.field("fingerprint") == fingerprint))
+        return rows[0] if rows else None
+
+    def candidates(self, experiment: str | None = None) -> list[ModelRow]:
+        """The candidates of one experiment or of all, oldest first."""
+        wanted = ~_OF_ROUNDS if experiment is None else ~_OF_ROUNDS & (pc.field("experiment") == experiment)
+        return sorted(self._read(wanted), key=lambda row: (row.created_at, str(row.candidate)))
+
+    def _read(self, where: pc.Expression) -> list[ModelRow]:
+        return from_table(ModelRow, self._tables.read("models", where=where))
 
     def put_weights(self, weights: bytes) -> str:
         """Keep safetensors bytes and return the model_id."""

@@ -76,7 +76,14 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "reason": TEXT,
             "created_at": TIMESTAMP,
         },
-        {"parent": TEXT, "validation_dice": REAL, "validation_set": TEXT},
+        {
+            "parent": TEXT,
+            "validation_dice": REAL,
+            "validation_set": TEXT,
+            "experiment": TEXT,
+            "candidate": TEXT,
+            "fingerprint": TEXT,
+        },
     ),
     "promotions": _schema(
         {

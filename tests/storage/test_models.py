@@ -43,3 +43,27 @@ def test_metrics_and_recipe_must_be_json() -> None:
         model(sha("m"), metrics="dice=.9")
     with pytest.raises(StoreError, match="no sha256"):
         model("resnet34")
+
+
+def test_candidates_are_no_rounds_and_come_once(tmp_path: Path) -> None:
+    models = Store.open(tmp_path).models
+    ids = [models.put_weights(f"weights {n}".encode()) for n in range(4)]
+    named = [
+        model(ids[n], promoted=False, experiment=name, candidate=f"run {n}", fingerprint=sha(n))
+        for n, name in enumerate(("grid", "grid", "seeds"))
+    ]
+    assert all(models.commit(row) for row in named)
+    assert not models.commit(named[0])
+    assert (models.all(), models.active(), models.of_round(0)) == ([], None, None)
+    zero = model(ids[3])
+    assert models.commit(zero)
+    assert (models.all(), models.active(), models.of_round(0)) == ([zero], zero, zero)
+    assert models.candidates() == named
+    assert models.candidates("seeds") == named[2:]
+    assert models.candidate(sha(1)) == named[1]
+    assert models.candidate(sha("another recipe")) is None
+
+
+def test_a_candidate_needs_its_experiment_and_its_fingerprint() -> None:
+    with pytest.raises(StoreError, match="lacks its experiment"):
+        model(sha("m"), candidate="run 1", fingerprint=sha(1))

@@ -1,0 +1,86 @@
+"""Which recipe makes the best first model?"""
+
+from collections.abc import Sequence
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import State
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows.pretrain import PUBLISHED
+from flows.shared import at_work, log_epochs, open_store
+from plankseg.config import Grid, Recipe, settings
+from plankseg.rounds.comparison import Comparison, comparison_of, table_of
+from plankseg.rounds.grid import Run, planned_runs
+from plankseg.serving import die_with_parent
+from plankseg.storage.store import Store
+
+PHASE_2 = Grid()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{run.key}")
+def fit_run(run: Run, experiment: str, devices: tuple[str, ...]) -> str:
+    """Train one run on a free device, or look it up; return its fingerprint."""
+    from plankseg.rounds.comparing import fit_candidate, free_device
+
+    log, store = get_run_logger(), open_store()
+    with free_device(store, devices) as device:
+        where = settings().model_copy(update={"device": device})
+        row = fit_candidate(store, run, where, experiment=experiment, report=log_epochs(log))
+    log.info("%s: validation Dice %.4f on the %s", run.key, row.validation_dice, row.validation_set)
+    return str(row.fingerprint)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="find devices")
+def find_devices(side_by_side: int | None) -> tuple[str, ...]:
+    """Where runs are trained at the same time."""
+    from plankseg.rounds.comparing import devices_for
+
+    return devices_for(settings().device, side_by_side)
+
+
+def train_all(runs: Sequence[Run], experiment: str, devices: tuple[str, ...]) -> list[State[str]]:
+    """Train every run, one that fails stops no other; with several devices each run has a process of its own."""
+    if len(devices) == 1:
+        return [fit_run(run, experiment, devices, return_state=True) for run in runs]
+    with ProcessPoolTaskRunner(max_workers=len(devices), initializer=die_with_parent) as processes:
+        futures = [
+            processes.submit(fit_run, {"run": run, "experiment": experiment, "devices": devices}) for run in runs
+        ]
+        for future in futures:
+            future.wait()
+        return [future.state for future in futures]
+
+
+def gather(store: Store, experiment: str, runs: Sequence[Run], states: Sequence[State[str]]) -> Comparison:
+    """What finished, and why the rest did not."""
+    results = {run.key: state.result(raise_on_failure=False) for run, state in zip(runs, states, strict=True)}
+    return comparison_of(
+        store,
+        experiment,
+        runs,
+        finished={key: result for key, result in results.items() if isinstance(result, str)},
+        failures={key: str(result) for key, result in results.items() if not isinstance(result, str)},
+    )
+
+
+@flow(name="compare", flow_run_name="compare · {grid.name}", persist_result=False)
+def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int | None = None) -> str:
+    """Train every combination of a grid on the source, and show which does best; finished runs are not repeated.
+
+    Args:
+        recipe: What all runs share.
+        grid: The values that are combined; an empty list keeps the recipe's own.
+        side_by_side: Runs at the same time. Left empty: one on each GPU, else one.
+    """
+    store = open_store()
+    with at_work(store):
+        runs = planned_runs(recipe, grid)
+        states = train_all(runs, grid.name, find_devices(side_by_side))
+        comparison = gather(store, grid.name, runs, states)
+        create_table_artifact(key=f"compare-{grid.name}", table=table_of(comparison))
+    best = comparison.best
+    return (
+        f"best of {len(runs)} runs: {best.run.key}, validation Dice {best.dice:.4f}, model {best.model.model_id[:12]}"
+    )

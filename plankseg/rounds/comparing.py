@@ -1,0 +1,122 @@
+"""Which recipe makes the best first model? Every run of a grid is trained once, and recorded as a candidate."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import torch
+
+from plankseg.config import Recipe, Settings
+from plankseg.errors import StoreBusyError
+from plankseg.learning.training import EpochReport, TrainedModel, train
+from plankseg.rounds.fitting import TrainingSet, mask_loader, recorded_metrics, training_set
+from plankseg.rounds.grid import Run
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+
+def fit_candidate(
+    store: Store,
+    run: Run,
+    settings: Settings,
+    *,
+    experiment: str,
+    report: Callable[[EpochReport], None] = lambda _: None,
+) -> ModelRow:
+    """Train one run on the source alone, as model 0 would be, and record it; a finished run is only looked up.
+
+    A training that was killed goes on where its last epoch ended. What counts as finished is the fingerprint of
+    recipe and data, so that another experiment's run with the same is taken as it is.
+
+    Raises:
+        TrainingError: nothing to train on, or the loss is no longer finite.
+        WeightsError: the encoder's weights cannot be had.
+    """
+    data = training_set(store, run.recipe, 0)
+    name = fingerprint(run.recipe, data)
+    work_dir = store.work_dir(f"candidate-{name[:32]}")
+    row = store.models.candidate(name)
+    if row is None:
+        examples = (*data.examples, *data.validation)
+        model = train(
+            data.examples,
+            data.validation,
+            load=store.catalogue.loader(example.image_id for example in examples),
+            load_mask=mask_loader(store, data.labels),
+            recipe=run.recipe,
+            round_number=0,
+            start=None,
+            work_dir=work_dir,
+            device=settings.device,
+            report=report,
+        )
+        row = _record(model, data, run, experiment=experiment, name=name)
+        store.models.put_weights(model.weights)
+        store.models.commit(row)
+    shutil.rmtree(work_dir)  # the model is safe
+    return row
+
+
+def fingerprint(recipe: Recipe, data: TrainingSet) -> str:
+    """Names a run by all that its weights depend on: network, training, and every image with its mask and weight."""
+    facts = {
+        "network": recipe.network.model_dump(),
+        "training": recipe.training.model_dump(exclude={"loader_workers"}),
+        "examples": [[e.image_id, e.weight, data.labels[e.image_id].pixel_sha] for e in data.examples],
+        "validation": [[e.image_id, data.labels[e.image_id].pixel_sha] for e in data.validation],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _record(model: TrainedModel, data: TrainingSet, run: Run, *, experiment: str, name: str) -> ModelRow:
+    metrics = recorded_metrics(model, data) | {"seconds": sum(epoch.seconds for epoch in model.history)}
+    return ModelRow(
+        model_id=hashlib.sha256(model.weights).hexdigest(),
+        round=0,
+        recipe=run.recipe.model_dump_json(),
+        data_version=data.data_version,
+        side_px=model.side_px,
+        epochs=model.epochs,
+        validation_dice=metrics["dice"],
+        validation_set=data.validation_set,
+        metrics=json.dumps(metrics, sort_keys=True),
+        promoted=False,
+        reason=f"a candidate of experiment {experiment!r}",
+        experiment=experiment,
+        candidate=run.key,
+        fingerprint=name,
+        created_at=datetime.now(UTC),
+    )
+
+
+def devices_for(device: str, side_by_side: int | None) -> tuple[str, ...]:
+    """The device of each place at which a run can be trained at the same time as others.
+
+    'auto' with several GPUs has one place on each; every other device has one, unless `side_by_side` asks for more.
+    """
+    cards = torch.cuda.device_count() if device == "auto" and torch.cuda.is_available() else 0
+    devices = [f"cuda:{number}" for number in range(cards)] or [device]
+    return tuple(devices[place % len(devices)] for place in range(side_by_side or len(devices)))
+
+
+@contextmanager
+def free_device(store: Store, devices: Sequence[str]) -> Iterator[str]:
+    """Hold one of the places for a run, whichever process asks; it is free again when the block or the process ends.
+
+    Raises StoreBusyError when all of them are taken.
+    """
+    with ExitStack() as held:
+        for place, device in enumerate(devices):
+            try:
+                held.enter_context(store.lock(f"device-{place}"))
+            except StoreBusyError:
+                continue
+            yield device
+            return
+        raise StoreBusyError(
+            f"All {len(devices)} places for trainings on {store.root} are taken; wait for one to end, or raise"
+            " side_by_side."
+        )

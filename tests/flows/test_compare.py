@@ -1,0 +1,83 @@
+"""A grid through the real Prefect: killed in the middle it ends with the same table; a failing run stops no other."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from small_world import World
+
+from plankseg import serving
+from plankseg.storage.store import Store
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
+
+DRIVER = Path(__file__).with_name("killed_compare.py")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A store of its own and the shared Prefect server."""
+
+    store: Store
+    surroundings: serving.Surroundings
+
+    def compare(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = self.surroundings.environment() | {
+            "PLANKSEG_STORE": str(self.store.root),
+            "PLANKSEG_DEVICE": "cpu",
+        }
+        return subprocess.run(
+            [sys.executable, str(DRIVER), *arguments],
+            env=environment,
+            cwd=serving.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def table(self) -> list[dict[str, object]]:
+        """The newest table artifact, without what depends on the clock."""
+        found = httpx.post(
+            f"{self.surroundings.prefect_url}/api/artifacts/latest/filter",
+            json={"artifacts": {"key": {"any_": ["compare-tiny"]}}},
+        ).raise_for_status()
+        (artifact,) = found.json()
+        return [
+            {name: value for name, value in row.items() if name != "minutes"} for row in json.loads(artifact["data"])
+        ]
+
+    def candidates(self) -> list[tuple[str | None, str]]:
+        return sorted((row.candidate, row.model_id) for row in self.store.models.candidates("tiny"))
+
+
+@pytest.fixture
+def bench(world: World, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path) -> Bench:
+    return Bench(world.copy(tmp_path / "store"), surroundings)
+
+
+def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
+    bench: Bench, world: World, tmp_path: Path
+) -> None:
+    killed = bench.compare("4")
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    assert len(bench.candidates()) == 1
+    again = bench.compare("0")
+    said = again.stdout + again.stderr
+    assert again.returncode == 0, said
+    assert said.count("epoch 1:") == 0, "the first run is not repeated, the third goes on"
+    assert said.count("epoch 2:") == said.count("epoch 3:") == 1
+    table, candidates = bench.table(), bench.candidates()
+    assert [row["place"] for row in table] == [1, 2, ""]
+    assert "diverged" in str(table[-1]["model"])
+    assert bench.store.models.of_round(0) is not None, "model 0 is untouched"
+
+    calm = Bench(world.copy(tmp_path / "calm"), bench.surroundings)
+    side_by_side = calm.compare("0", "2")
+    assert side_by_side.returncode == 0, side_by_side.stdout + side_by_side.stderr
+    assert (calm.candidates(), calm.table()) == (candidates, table)
