@@ -65,25 +65,26 @@ def largest_component(mask: Mask) -> Mask:
 
 def dice(a: Mask, b: Bool[np.ndarray, "rows columns"]) -> float:
     """2 |A and B| / (|A| + |B|), 0 to 1; two empty masks agree: 1. Raises MaskShapeError on different sizes."""
-    _same_shape(a, b)
+    require_same_shape(a, b)
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     return 2 * int(np.count_nonzero(a & b)) / total if total else 1.0
 
 
 def iou(a: Mask, b: Bool[np.ndarray, "rows columns"]) -> float:
     """|A and B| / |A or B|, 0 to 1; two empty masks agree: 1. Raises MaskShapeError on different sizes."""
-    _same_shape(a, b)
+    require_same_shape(a, b)
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 1.0
 
 
 def changed_pixels(a: Mask, b: Bool[np.ndarray, "rows columns"]) -> int:
     """How many pixels differ. Raises MaskShapeError on different sizes."""
-    _same_shape(a, b)
+    require_same_shape(a, b)
     return int(np.count_nonzero(a ^ b))
 
 
-def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
+def require_same_shape(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise MaskShapeError unless two masks are of one size."""
     if a.shape != b.shape:
         raise MaskShapeError(
             f"Masks of {a.shape[0]} x {a.shape[1]} and {b.shape[0]} x {b.shape[1]} (rows x columns) cannot be compared."

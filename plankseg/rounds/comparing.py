@@ -3,9 +3,10 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
@@ -53,7 +54,8 @@ def fit_candidate(
             device=settings.device,
             report=report,
         )
-        row = _record(model, data, run, experiment=experiment, name=name)
+        metrics = recorded_metrics(store, model, data, run.recipe, settings)
+        row = _record(model, data, run, metrics, experiment=experiment, name=name)
         store.models.put_weights(model.weights)
         store.models.commit(row)
     shutil.rmtree(work_dir)  # the model is safe
@@ -71,8 +73,9 @@ def fingerprint(recipe: Recipe, data: TrainingSet) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _record(model: TrainedModel, data: TrainingSet, run: Run, *, experiment: str, name: str) -> ModelRow:
-    metrics = recorded_metrics(model, data) | {"seconds": sum(epoch.seconds for epoch in model.history)}
+def _record(
+    model: TrainedModel, data: TrainingSet, run: Run, metrics: Mapping[str, Any], *, experiment: str, name: str
+) -> ModelRow:
     return ModelRow(
         model_id=hashlib.sha256(model.weights).hexdigest(),
         round=0,

@@ -16,9 +16,8 @@ from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bootstrap, score_images
-from plankseg.learning.network import build_network, choose_device
-from plankseg.learning.predicting import predict
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
+from plankseg.rounds.judging import full_scorecard, predicted_masks
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.promoting import Comparison
 from plankseg.storage.labels import LabelRow
@@ -140,7 +139,8 @@ def fit(
         progress=sys.stderr.isatty(),
     )
     verdict = _judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
-    row = _record(model, data, recipe, round_number=round_number, active=active, verdict=verdict)
+    metrics = recorded_metrics(store, model, data, recipe, settings)
+    row = _record(model, data, recipe, metrics, round_number=round_number, active=active, verdict=verdict)
     store.models.put_weights(model.weights)
     store.models.commit(row)
     _forget_checkpoints(store, round_number)  # the model is safe
@@ -186,28 +186,24 @@ def _judge(
 
 def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
     """Dice and IoU of a stored model per validation image, at native size."""
-    recipe = recipe_of(row)
-    device = choose_device(settings.device)
-    network = build_network(recipe.network, weights=store.models.weights(row.model_id)).to(device)
     ids = [example.image_id for example in data.validation]
-    greys = [store.catalogue.load(image_id) for image_id in ids]
+    weights, recipe = store.models.weights(row.model_id), recipe_of(row)
+    masks = predicted_masks(store, ids, settings, weights=weights, recipe=recipe, side_px=row.side_px)
     load_mask = mask_loader(store, data.labels)
-    precision = recipe.training.precision  # as in its own validation, so that its score is the recorded one
-    predictions = predict(network, greys, side_px=row.side_px, device=device, precision=precision)
-    return score_images(ids, [p >= 0.5 for p in predictions], [load_mask(image_id) for image_id in ids])
+    return score_images(ids, list(masks), [load_mask(image_id) for image_id in ids])
 
 
 def _record(
     model: TrainedModel,
     data: TrainingSet,
     recipe: Recipe,
+    metrics: Mapping[str, Any],
     *,
     round_number: int,
     active: ModelRow | None,
     verdict: Verdict,
 ) -> ModelRow:
-    metrics = recorded_metrics(model, data)
-    metrics["compared"] = asdict(verdict.comparison) if verdict.comparison else None
+    compared = {"compared": asdict(verdict.comparison) if verdict.comparison else None}
     return ModelRow(
         model_id=hashlib.sha256(model.weights).hexdigest(),
         parent=active.model_id if active else None,
@@ -218,15 +214,17 @@ def _record(
         epochs=model.epochs,
         validation_dice=metrics["dice"],
         validation_set=data.validation_set,
-        metrics=json.dumps(metrics, sort_keys=True),
+        metrics=json.dumps({**metrics, **compared}, sort_keys=True),
         promoted=verdict.promoted,
         reason=verdict.reason,
         created_at=datetime.now(UTC),
     )
 
 
-def recorded_metrics(model: TrainedModel, data: TrainingSet) -> dict[str, Any]:
-    """What is kept of a training beside its weights: the scores with their interval, and the way there."""
+def recorded_metrics(
+    store: Store, model: TrainedModel, data: TrainingSet, recipe: Recipe, settings: Settings
+) -> dict[str, Any]:
+    """What is kept of a training beside its weights: the scores, the way there, and all measures of the model."""
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
     low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
@@ -240,4 +238,14 @@ def recorded_metrics(model: TrainedModel, data: TrainingSet) -> dict[str, Any]:
         "loss": [epoch.loss for epoch in model.history],
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
+        "seconds": sum(epoch.seconds for epoch in model.history),
+        "measures": full_scorecard(
+            store,
+            [example.image_id for example in data.validation],
+            settings,
+            load_mask=mask_loader(store, data.labels),
+            weights=model.weights,
+            recipe=recipe,
+            side_px=model.side_px,
+        ),
     }
