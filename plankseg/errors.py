@@ -68,6 +68,14 @@ class StoreBusyError(StoreError, BlockingIOError):
     """Another process is at work on the same store."""
 
 
+class StoreRefusedError(StoreError, PermissionError):
+    """The store's server does not accept our credentials, or does not let them do this."""
+
+
+class StoreDownError(StoreError, ConnectionError):
+    """The store's server does not answer."""
+
+
 class LabelStudioError(PlanksegError, RuntimeError):
     """Label Studio answered with an error, or with something unexpected."""
 

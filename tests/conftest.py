@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from buckets import S3Server, moto
 from jaxtyping import install_import_hook
 from live import LiveLabelStudio
 
@@ -62,3 +63,24 @@ def prefect_server(surroundings: serving.Surroundings) -> Iterator[serving.Serve
     with serving.start_prefect(surroundings) as server:
         server.wait()
         yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server in memory, started for this test run and stopped after it."""
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_server(moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """That server, named by this process's environment for one test."""
+    from plankseg.storage.s3.client import forget_connection
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in moto_server.environment().items():
+        monkeypatch.setenv(name, value)
+    forget_connection()
+    yield moto_server
+    forget_connection()

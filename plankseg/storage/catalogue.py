@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.storage.blobs import SHA_PATTERN, sha256_of
+from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.schemas import as_mappings, check_choice, from_table, utc_now
 from plankseg.storage.tables import Commit, DeltaTables, Snapshot
 
@@ -123,7 +124,12 @@ class Catalogue:
         return _path_of(self._uri(image_id))
 
     def is_lost(self, image_id: str) -> bool:
-        """True when no file is at the image's recorded path any more. Raises as `path`."""
+        """True when no file, or no object in its bucket, is where the image was recorded. Raises as `path`."""
+        uri = self._uri(image_id)
+        if is_s3(uri):
+            from plankseg.storage.s3.objects import look_at  # loads boto3
+
+            return look_at(Address.parse(uri)) is None
         return not os.path.exists(self.path(image_id))  # noqa: PTH110  Path.exists raises where we may not look
 
     def read_bytes(self, image_id: str) -> bytes:
@@ -187,23 +193,41 @@ class _Places:
 
 
 def read_image_bytes(image_id: str, uri: str) -> bytes:
-    """The bytes at a path or file:// address, verified. Raises ObjectMissingError, ObjectCorruptError, StoreError."""
+    """The bytes at a path, a file:// or an s3:// address, verified.
+
+    Raises ObjectMissingError, ObjectCorruptError, StoreError. Works in worker processes, forked or not.
+    """
+    data = _object_at(uri) if is_s3(uri) else _file_at(uri)
+    found = sha256_of(data)
+    if found != image_id:
+        raise ObjectCorruptError(
+            f"Image {uri} has changed: its sha256 is {found}, it was catalogued as {image_id}. "
+            "Bring the old file back, or run ingest again to add the new one as another image."
+        )
+    return data
+
+
+def _file_at(uri: str) -> bytes:
     path = _path_of(uri)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ObjectMissingError(
             f"Image {path} is not there any more; bring it back, or run ingest on the folder it moved to."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise StoreError(f"Cannot read image {path}: {error}; check the path and its rights.") from error
-    found = sha256_of(data)
-    if found != image_id:
-        raise ObjectCorruptError(
-            f"Image {path} has changed: its sha256 is {found}, it was catalogued as {image_id}. "
-            "Bring the old file back, or run ingest again to add the new one as another image."
-        )
-    return data
+
+
+def _object_at(uri: str) -> bytes:
+    from plankseg.storage.s3.objects import read  # loads boto3, which a store of folders can do without
+
+    try:
+        return read(Address.parse(uri))
+    except ObjectMissingError as error:
+        raise ObjectMissingError(
+            f"Image {uri} is not there any more; bring it back, or run ingest on the bucket it moved to."
+        ) from error
 
 
 def _path_of(uri: str) -> Path:
@@ -211,7 +235,9 @@ def _path_of(uri: str) -> Path:
         return Path(uri)
     parts = urlsplit(uri)
     if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
-        raise StoreError(f"Cannot read images from {uri}; give a path or a file:// address of this machine.")
+        raise StoreError(
+            f"Image {uri} has no path here; give a path or a file:// address of this machine, or s3://bucket/key."
+        )
     return Path(url2pathname(parts.path))
 
 

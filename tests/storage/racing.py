@@ -12,7 +12,7 @@ from typing import Any
 def server() -> ForkServerContext:
     """Processes that start quickly: pyarrow imports pandas when first used, so it is loaded once, beforehand."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pandas", "pytest", "plankseg.storage.store"])
+    context.set_forkserver_preload(["pandas", "pytest", "plankseg.storage.store", "boto3"])
     return context
 
 
@@ -35,7 +35,9 @@ def race(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any
     """What each process returned, or its error as text; all of them start at once."""
     context = server()
     barrier, answers = context.Barrier(len(arguments)), context.Queue()
-    running = [context.Process(target=_run, args=(work, given, barrier, answers)) for given in arguments]
+    running = [
+        context.Process(target=_run, args=(work, given, barrier, answers, dict(os.environ))) for given in arguments
+    ]
     for process in running:
         process.start()
     collected = [answers.get(timeout=60) for _ in running]
@@ -44,7 +46,14 @@ def race(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any
     return collected
 
 
-def _run(work: Callable[..., Any], given: tuple[Any, ...], barrier: Barrier, answers: "Queue[Any]") -> None:
+def _run(
+    work: Callable[..., Any],
+    given: tuple[Any, ...],
+    barrier: Barrier,
+    answers: "Queue[Any]",
+    environment: dict[str, str],
+) -> None:
+    os.environ.update(environment)  # the server of processes has that of its own start
     barrier.wait(60)
     try:
         answers.put(work(*given))

@@ -191,10 +191,10 @@ def test_a_changed_file_is_never_taken_for_the_catalogued_one(catalogue: Catalog
         catalogue.read_bytes(row.image_id)
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/a.png", "http://127.0.0.1/a.png", "file://elsewhere/a.png"])
+@pytest.mark.parametrize("uri", ["http://127.0.0.1/a.png", "file://elsewhere/a.png"])
 def test_other_addresses_are_refused_with_a_reason(catalogue: Catalogue, uri: str) -> None:
     catalogue.add([image("a", uri=uri)])
-    with pytest.raises(StoreError, match="give a path or a file://"):
+    with pytest.raises(StoreError, match=r"give a path or a file://.* or s3://"):
         catalogue.read_bytes(sha("a"))
 
 

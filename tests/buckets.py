@@ -1,0 +1,60 @@
+"""The kind of object that the S3 fixtures give to a test, and an S3 server in memory."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from plankseg import serving
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 server of this test run's own, with a user's credentials."""
+
+    url: str
+    key: str = "plankton"
+    secret: str = "no-secret-of-anybodys"
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which boto3, and so plankseg, finds the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self) -> Any:
+        """A look at the server that is not plankseg's."""
+        import boto3  # a second that only those tests pay who need it
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+        )
+
+    def new_bucket(self) -> str:
+        """The name of a new, empty bucket."""
+        name = f"test-{uuid4().hex[:16]}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+
+@contextmanager
+def moto(folder: Path) -> Iterator[S3Server]:
+    """An S3 server in memory on loopback. It accepts any credentials: not for tests of who may do what."""
+    port = serving.free_port()
+    url = f"http://{serving.HOST}:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", serving.HOST, "-p", str(port)]
+    log = folder / "moto.log"
+    with serving.Server("moto", command, health=f"{url}/moto-api/", log=log, environment={}) as server:
+        server.wait(120)
+        yield S3Server(url)
