@@ -9,7 +9,7 @@ reads past the end without a word, and costs four seconds of imports.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int, UInt8, UInt64
 
 from plankseg.errors import BrushError
 from plankseg.imaging.arrays import Mask
@@ -20,28 +20,43 @@ PAINTED = 255  # a 0/1 mask would show as an invisible region
 LENGTH_SIZES = (3, 4, 8, 16)
 LONGEST_RUN = 1 << LENGTH_SIZES[-1]
 WORD_BITS = 8
-HEADER_BITS = 32 + 5 + 4 * 4
+HEADER_FIELDS = (32, 5, 4, 4, 4, 4)  # bits of: number of values, word size - 1, the four length sizes - 1
+HEADER_BITS = sum(HEADER_FIELDS)
 LONGEST_TOKEN_BITS = 1 + 2 + 16 + WORD_BITS
+_LONGEST = tuple(1 << size for size in LENGTH_SIZES)
+_ALL_BITS = (1 << 64) - 1
 
 
 def encode_brush(mask: Mask) -> list[int]:
     """The brush code of a mask at its own size, 0/255 in all four channels; byte for byte the SDK's `mask2rle`."""
-    flat = mask.ravel()
+    lengths, painted = _runs(mask.ravel())
+    sizes = np.searchsorted(_LONGEST, lengths)  # which of the four length fields a run needs
+    length_bits = np.asarray(LENGTH_SIZES)[sizes]
+    # One token: is it a run (1), which length field (2 bits), length - 1, the word.
+    tokens = (((4 | sizes) << length_bits) | (lengths - 1)) << WORD_BITS | np.where(painted, PAINTED, 0)
+    header = [mask.size * CHANNELS, WORD_BITS - 1, *(size - 1 for size in LENGTH_SIZES)]
+    bits = _bits(np.concatenate((header, tokens)), np.concatenate((HEADER_FIELDS, 3 + length_bits + WORD_BITS)))
+    padding = np.zeros(8 - bits.size % 8, dtype=np.uint8)  # the SDK pads with one to eight bits
+    code: list[int] = np.packbits(np.concatenate((bits, padding))).tolist()
+    return code
+
+
+def _runs(flat: Bool[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "runs"], Bool[np.ndarray, "runs"]]:
+    """Lengths of the runs in values, four per pixel, and which are painted; too long ones in pieces, the rest last."""
     starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
     lengths = np.diff(starts, append=flat.size) * CHANNELS
-    bits = [f"{flat.size * CHANNELS:032b}{WORD_BITS - 1:05b}", *(f"{size - 1:04b}" for size in LENGTH_SIZES)]
-    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        bits.append(_run_token(length, PAINTED if flat[start] else 0))
-    text = "".join(bits)
-    text += "0" * (8 - len(text) % 8)  # the SDK pads with one to eight bits
-    return list(int(text, 2).to_bytes(len(text) // 8, "big"))
+    pieces = 1 + (lengths - 1) // LONGEST_RUN
+    cut = np.full(pieces.sum(), LONGEST_RUN)
+    cut[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * LONGEST_RUN
+    return cut, np.repeat(flat[starts], pieces)
 
 
-def _run_token(length: int, value: int) -> str:
-    full, rest = divmod(length - 1, LONGEST_RUN)
-    longest = f"111{LONGEST_RUN - 1:016b}{value:08b}" * full
-    index = next(i for i, size in enumerate(LENGTH_SIZES) if rest < 1 << size)
-    return f"{longest}1{index:02b}{rest:0{LENGTH_SIZES[index]}b}{value:08b}"
+def _bits(fields: Int[np.ndarray, "fields"], widths: Int[np.ndarray, "fields"]) -> UInt8[np.ndarray, "bits"]:
+    """The fields one after the other, each with its own width, most significant bit first."""
+    ends = np.cumsum(widths)
+    shifts = np.repeat(ends, widths) - 1 - np.arange(ends[-1])
+    bits: np.ndarray = (np.repeat(fields, widths) >> shifts) & 1
+    return bits.astype(np.uint8)
 
 
 def decode_brush(rle: object, *, shape: tuple[int, int]) -> Mask:
@@ -76,29 +91,56 @@ def _packed(rle: object, *, longest: int) -> bytes:
 
 def _unpack(packed: bytes, values: int) -> UInt8[np.ndarray, "values"]:
     """Walk the tokens: a run repeats one word, a literal lists its words."""
-    bits = f"{int.from_bytes(packed, 'big'):0{len(packed) * 8}b}"
-    if int(bits[32:37], 2) + 1 != WORD_BITS:
-        raise BrushError(f"The brush code has words of {int(bits[32:37], 2) + 1} bits; Label Studio writes 8.")
-    sizes = [int(bits[start : start + 4], 2) + 1 for start in range(37, HEADER_BITS, 4)]
-    out = np.zeros(values, dtype=np.uint8)
+    windows = _windows(packed)
+    starts = windows.tolist()  # Python's own numbers: the walk goes token by token
+    end = len(packed) * 8
+
+    def read(at: int, bits: int) -> int:
+        found: int = ((starts[at >> 3] << (at & 7)) & _ALL_BITS) >> (64 - bits)
+        return found
+
+    if (word_bits := read(32, 5) + 1) != WORD_BITS:
+        raise BrushError(f"The brush code has words of {word_bits} bits; Label Studio writes 8.")
+    sizes = [read(at, 4) + 1 for at in range(37, HEADER_BITS, 4)]
+    words: list[int] = []
+    counts: list[int] = []
     at, done = HEADER_BITS, 0
     while done < values:
-        if at + 3 > len(bits):
+        token = read(at, 3) if at + 3 <= end else 0
+        words_at = at + 3 + sizes[token & 3]
+        if words_at > end:
             raise _cut_off(done, values)
-        is_run = bits[at] == "1"
-        words_at = at + 3 + sizes[int(bits[at + 1 : at + 3], 2)]
-        if words_at > len(bits):
-            raise _cut_off(done, values)
-        count = int(bits[at + 3 : words_at], 2) + 1
+        count = read(at + 3, sizes[token & 3]) + 1
+        is_run = token & 4
         at = words_at + WORD_BITS * (1 if is_run else count)
-        if at > len(bits):
+        if at > end:
             raise _cut_off(done, values)
         if done + count > values:
             raise BrushError(f"The brush code has a run of {count} values at value {done}, past the end at {values}.")
-        words = int(bits[words_at:at], 2)
-        out[done : done + count] = words if is_run else np.frombuffer(words.to_bytes(count, "big"), dtype=np.uint8)
+        if is_run:
+            words.append(read(words_at, WORD_BITS))
+            counts.append(count)
+        else:
+            words += _literal(windows, words_at, count)
+            counts += [1] * count
         done += count
-    return out
+    return np.repeat(np.array(words, dtype=np.uint8), counts)
+
+
+def _windows(packed: bytes) -> UInt64[np.ndarray, "n"]:
+    """From each byte on, the next 64 bits as one number; past the end there are zeros."""
+    padded = np.frombuffer(packed + bytes(8), dtype=np.uint8)
+    windows = np.zeros(len(packed), dtype=np.uint64)
+    for place in range(8):
+        windows |= padded[place : place + len(packed)].astype(np.uint64) << np.uint64(8 * (7 - place))
+    return windows
+
+
+def _literal(windows: UInt64[np.ndarray, "n"], at: int, count: int) -> list[int]:
+    """`count` words that stand one after the other from bit `at` on."""
+    first = at >> 3
+    found: list[int] = ((windows[first : first + count] >> np.uint64(56 - (at & 7))) & np.uint64(255)).tolist()
+    return found
 
 
 def _cut_off(done: int, values: int) -> BrushError:
