@@ -133,6 +133,38 @@ class Grid(FrozenModel):
         return values
 
 
+class Part(FrozenModel):
+    """A part of the catalogue; what is left empty does not narrow it."""
+
+    role: Literal["all", "source", "pool", "validation"] = Field("all", description="Images of one role, or of all.")
+    dataset: str | None = Field(None, description="Images of one data set.")
+    taxon: str | None = Field(None, description="Images of one taxon, as it is written in the catalogue.")
+
+
+class SegmentConfig(FrozenModel):
+    """How a model looks at an archive."""
+
+    views: Literal["none", "recipe", "dihedral"] = Field(
+        "recipe", description="Test-time views: the five published ones, the eight of the square, or none: faster."
+    )
+    largest_part: bool = Field(False, description="Keep only the largest connected part of each mask.")
+    shard_size: int = Field(2000, ge=1, le=100_000, description="Images per shard; a killed run loses at most one.")
+    forward_batch: int = Field(32, ge=1, le=4096, description="Views per forward pass of the network.")
+
+
+class ExportConfig(FrozenModel):
+    """What is made of the masks: a table of measures, and zips that EcoTaxa imports."""
+
+    pixel_size_mm: float | None = Field(
+        None, gt=0, le=1, description="Side of a pixel in mm, for measures in mm too (ZooScan at 2400 dpi: 0.0106)."
+    )
+    ecotaxa: bool = Field(True, description="Write zips for EcoTaxa: images without background, and their measures.")
+    image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
+    folder: str | None = Field(
+        None, description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's."
+    )
+
+
 class Settings(BaseSettings):
     """The surroundings, from `PLANKSEG_*` variables or a `.env` file; Prefect and AWS have their own variables."""
 

@@ -22,6 +22,7 @@ from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.precision import Precision, autocast
 from plankseg.learning.preparing import batch_tensor
 from plankseg.querying.uncertainty import SquareMap, mean_in_band, mean_inside, measure_of
+from plankseg.querying.uncertainty import Views as ViewMaps
 from plankseg.querying.views import Maps, Squares, View, views_of
 
 Load = Callable[[str], Grey]
@@ -72,7 +73,7 @@ def score(
     """
     wanted = sorted(set(image_ids))
     scores: dict[str, float] = {}
-    for chunk in _Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted):
+    for chunk in Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted):
         scores |= {seen.image_id: seen.uncertainty for seen in chunk}
         if on_progress is not None:
             on_progress(len(scores), len(wanted))
@@ -95,7 +96,7 @@ def look(
     """
     wanted = list(dict.fromkeys(image_ids))
     for seen in chain.from_iterable(
-        _Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted)
+        Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted)
     ):
         yield Looked(
             image_id=seen.image_id,
@@ -106,7 +107,7 @@ def look(
 
 
 @dataclass(frozen=True)
-class _Looker:
+class Looker:
     """One model with everything it needs to look at any image."""
 
     network: torch.nn.Module
@@ -124,13 +125,21 @@ class _Looker:
         for start in range(0, len(image_ids), step):
             yield self._look_at(image_ids[start : start + step], views)
 
-    def _look_at(self, image_ids: Sequence[str], views: Sequence[View]) -> list[_Seen]:
-        letterboxes, squares = self._squares(image_ids)
+    def in_views(self, squares: Squares, image_ids: Sequence[str], views: Sequence[View]) -> ViewMaps:
+        """Probabilities of the object in each view of each square, undone: (views, n, side, side), on the device.
+
+        Raises ScoreError naming the images for which the model's answer is not finite.
+        """
         with torch.inference_mode():
             logits = self._logits(torch.cat([view.do(squares, image_ids) for view in views]))
             per_view = logits.reshape(len(views), len(image_ids), self.side_px, self.side_px)
             _check_finite(per_view, image_ids)
-            undone = torch.stack([view.undo(seen) for view, seen in zip(views, per_view.sigmoid(), strict=True)])
+            return torch.stack([view.undo(seen) for view, seen in zip(views, per_view.sigmoid(), strict=True)])
+
+    def _look_at(self, image_ids: Sequence[str], views: Sequence[View]) -> list[_Seen]:
+        letterboxes, squares = self._squares(image_ids)
+        with torch.inference_mode():
+            undone = self.in_views(squares, image_ids, views)
             maps = measure_of(self.query)(undone).cpu().numpy()
             means = undone.mean(0).cpu().numpy()
         return [

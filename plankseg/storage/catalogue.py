@@ -97,6 +97,21 @@ class Catalogue:
         ids: list[str] = effective.filter(pc.equal(effective["role"], role))["image_id"].to_pylist()
         return ids
 
+    def matching(self, *, role: Role | None = None, dataset: str | None = None, taxon: str | None = None) -> list[str]:
+        """The images of a role, a data set and a taxon, ascending; None does not narrow. Their counting row decides."""
+        rows = self._tables.read("images", columns=["image_id", "role", "dataset", "taxon", "added_at"])
+        rows = rows.append_column("rank", pc.index_in(rows["role"], pa.array(PRECEDENCE)))
+        rows = rows.sort_by([("image_id", "ascending"), ("rank", "ascending"), ("added_at", "descending")])
+        ids = rows["image_id"].combine_chunks()
+        wanted = np.ones(len(ids), dtype=bool)
+        wanted[1:] = pc.not_equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1))).to_numpy(zero_copy_only=False)
+        for name, value in (("role", role), ("dataset", dataset), ("taxon", taxon)):
+            if value is not None:
+                same = pc.fill_null(pc.equal(rows[name], value), False)
+                wanted &= same.to_numpy()
+        found: list[str] = ids.filter(pa.array(wanted)).to_pylist()
+        return found
+
     def counts(self) -> dict[Role, int]:
         """How many images count in each role."""
         found = {entry["values"]: entry["counts"] for entry in pc.value_counts(self._effective()["role"]).to_pylist()}

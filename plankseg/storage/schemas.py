@@ -97,6 +97,19 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         },
         {"previous": TEXT, "difference": REAL, "low": REAL, "high": REAL},
     ),
+    "segments": _schema(
+        {
+            "shard_id": TEXT,
+            "job": TEXT,
+            "model_id": TEXT,
+            "settings": TEXT,
+            "images": INTEGER,
+            "unreadable": INTEGER,
+            "measures_sha": TEXT,
+            "created_at": TIMESTAMP,
+        },
+        {"seconds": REAL},
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from plankseg.storage.models import Models
 from plankseg.storage.promotions import Promotions
 from plankseg.storage.proposals import Proposals
 from plankseg.storage.schemas import utc_now
+from plankseg.storage.segments import Segments
 from plankseg.storage.tables import DeltaTables
 
 LAYOUT = 1
@@ -41,6 +42,7 @@ class Store:
         self.proposals = Proposals(tables)
         self.promotions = Promotions(tables)
         self.models = Models(tables, self.blobs, self.promotions)
+        self.segments = Segments(tables, self.blobs)
 
     @classmethod
     def open(cls, location: str | Path, *, max_image_pixels: int = 64_000_000) -> "Store":

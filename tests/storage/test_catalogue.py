@@ -235,3 +235,17 @@ def test_places_are_found_for_every_image_and_no_other(catalogue: Catalogue) -> 
     for i in range(1, 200, 40):
         with pytest.raises(ObjectMissingError):
             catalogue.loader([sha(i)])
+
+
+def test_a_part_of_the_catalogue_is_told_by_the_row_that_counts(catalogue: Catalogue) -> None:
+    assert catalogue.matching() == []
+    catalogue.add([image("a", taxon="egg"), image("b", dataset="other"), image("c", "source", taxon="egg")])
+    catalogue.add([image("a", "validation", dataset="kept")])  # wins over the pool: neither taxon nor set of before
+    every = [sha(name) for name in "abc"]
+    assert catalogue.matching() == sorted(every)
+    assert catalogue.matching(role="validation") == [sha("a")]
+    assert catalogue.matching(role="pool") == [sha("b")]
+    assert catalogue.matching(taxon="egg") == [sha("c")]
+    assert catalogue.matching(dataset="kept") == [sha("a")]
+    assert catalogue.matching(role="source", dataset="test", taxon="egg") == [sha("c")]
+    assert catalogue.matching(role="pool", taxon="egg") == []
