@@ -9,12 +9,10 @@ from prefect.states import State
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.pretrain import PUBLISHED
-from flows.shared import at_work, log_epochs, open_store
+from flows.shared import at_work, log_epochs, open_store, show_picture
 from plankseg.config import Grid, Recipe, settings
-from plankseg.rounds.comparison import Comparison, comparison_of, table_of
 from plankseg.rounds.grid import Run, planned_runs
 from plankseg.serving import die_with_parent
-from plankseg.storage.store import Store
 
 PHASE_2 = Grid()
 
@@ -53,16 +51,39 @@ def train_all(runs: Sequence[Run], experiment: str, devices: tuple[str, ...]) ->
         return [future.state for future in futures]
 
 
-def gather(store: Store, experiment: str, runs: Sequence[Run], states: Sequence[State[str]]) -> Comparison:
-    """What finished, and why the rest did not."""
-    results = {run.key: state.result(raise_on_failure=False) for run, state in zip(runs, states, strict=True)}
-    return comparison_of(
-        store,
-        experiment,
-        runs,
-        finished={key: result for key, result in results.items() if isinstance(result, str)},
-        failures={key: str(result) for key, result in results.items() if not isinstance(result, str)},
+def told_apart(runs: Sequence[Run], trained: Sequence[State[str]]) -> tuple[dict[str, str], dict[str, str]]:
+    """The fingerprints of the runs that finished and the reasons of those that failed, by the run's name."""
+    results = [(run.key, state.result(raise_on_failure=False)) for run, state in zip(runs, trained, strict=True)]
+    return (
+        {key: result for key, result in results if isinstance(result, str)},
+        {key: str(result) for key, result in results if not isinstance(result, str)},
     )
+
+
+@task(cache_policy=NO_CACHE, task_run_name="show experiment {experiment}")
+def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failures: dict[str, str]) -> str:
+    """Table, learning curves and the best three side by side: as artifacts, and on one page; return a summary."""
+    from plankseg.rounds import comparison_report as report
+    from plankseg.rounds.comparison import comparison_of
+    from plankseg.rounds.comparison_tables import seeds_table, table_of
+    from plankseg.rounds.side_by_side import see_side_by_side, side_by_side_sheet
+
+    store = open_store()
+    comparison = comparison_of(store, experiment, runs, finished=finished, failures=failures)
+    seen = see_side_by_side(store, comparison.results, settings())
+    page = store.work_dir("reports") / f"compare-{experiment}.html"
+    report.write_comparison(page, comparison, seen)
+    said = report.summary(comparison)
+    create_table_artifact(key=f"compare-{experiment}", table=table_of(comparison), description=f"{said} Page: {page}")
+    if seeds := seeds_table(comparison):
+        create_table_artifact(key=f"compare-{experiment}-seeds", table=seeds, description="Over the seeds")
+    show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))
+    if seen:
+        titles = report.titles_of(comparison)
+        sheet = side_by_side_sheet(seen, titles)
+        show_picture(f"compare-{experiment}-gallery", f"{experiment}: side by side", sheet, ", ".join(titles))
+    get_run_logger().info("%s%s Page: %s", said, "" if seen else f" {report.NO_POOL}", page)
+    return said
 
 
 @flow(name="compare", flow_run_name="compare · {grid.name}", persist_result=False)
@@ -77,10 +98,5 @@ def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int 
     store = open_store()
     with at_work(store):
         runs = planned_runs(recipe, grid)
-        states = train_all(runs, grid.name, find_devices(side_by_side))
-        comparison = gather(store, grid.name, runs, states)
-        create_table_artifact(key=f"compare-{grid.name}", table=table_of(comparison))
-    best = comparison.best
-    return (
-        f"best of {len(runs)} runs: {best.run.key}, validation Dice {best.dice:.4f}, model {best.model.model_id[:12]}"
-    )
+        trained = train_all(runs, grid.name, find_devices(side_by_side))
+        return show(grid.name, runs, *told_apart(runs, trained))

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from plankseg.errors import TrainingError
-from plankseg.rounds.grid import Run
+from plankseg.learning.metrics import PairedDifference, paired_bootstrap
+from plankseg.rounds.grid import Run, short_names
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -29,6 +32,15 @@ class Result:
         """Mean Dice over the images that choices are made on."""
         return float(self.metrics["dice"])
 
+    def mean(self, half: str, measure: str) -> Mapping[str, Any] | None:
+        """Mean, bounds and number of images of a measure on a half; None where there is no such half."""
+        measures = self.metrics["measures"].get(half)
+        return measures["means"][measure] if measures else None
+
+    def dice_by_image(self) -> Mapping[str, float]:
+        """Dice of each image that choices are made on."""
+        return {image_id: values[0] for image_id, values in self.metrics["measures"]["selection"]["images"].items()}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -42,6 +54,28 @@ class Comparison:
     def best(self) -> Result:
         """The finished run with the highest validation Dice."""
         return self.results[0]
+
+    @cached_property
+    def short(self) -> Mapping[str, str]:
+        """The runs' names without what they all share."""
+        return short_names(tuple(sorted([*(result.run.key for result in self.results), *self.failures])))
+
+    def behind_the_best(self, result: Result) -> PairedDifference | None:
+        """How far a run is behind the best on the same images; None for the best itself."""
+        if result is self.best:
+            return None
+        ours, theirs = result.dice_by_image(), self.best.dice_by_image()
+        ids = sorted(theirs)
+        return paired_bootstrap([ours[i] for i in ids], [theirs[i] for i in ids], rng=np.random.default_rng(0))
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """Runs that differ in their seed alone: Dice of each, on the images of choices and on those of the test."""
+
+    name: str
+    dice: tuple[float, ...]
+    test_dice: tuple[float, ...]
 
 
 def comparison_of(
@@ -64,22 +98,19 @@ def comparison_of(
     return Comparison(name, tuple(ranked), dict(failures))
 
 
-def table_of(comparison: Comparison) -> list[dict[str, object]]:
-    """The table of an experiment, one row a run: the finished ones by falling validation Dice, then the failed ones."""
-    rows = [_row(place, result) for place, result in enumerate(comparison.results, start=1)]
-    blank: dict[str, object] = dict.fromkeys(rows[0], "")
-    return rows + [blank | {"run": key, "model": f"failed: {why}"} for key, why in comparison.failures.items()]
-
-
-def _row(place: int, result: Result) -> dict[str, object]:
-    metrics = result.metrics
-    low, high = metrics["dice_interval"]
-    return {
-        "place": place,
-        "run": result.run.key,
-        "validation Dice": f"{result.dice:.3f}",
-        "95 %": f"{low:.3f} to {high:.3f}",
-        "best epoch": f"{metrics['best_epoch']} of {result.model.epochs}",
-        "minutes": f"{metrics['seconds'] / 60:.1f}",
-        "model": result.model.model_id[:12],
-    }
+def over_seeds(comparison: Comparison) -> list[OverSeeds]:
+    """Where runs were repeated with several seeds: what they have in common, the best mean first; else nothing."""
+    groups: dict[str, list[Result]] = {}
+    for result in comparison.results:
+        groups.setdefault(comparison.short[result.run.key].rpartition("seed ")[0].strip(), []).append(result)
+    if len(groups) == len(comparison.results) or len(comparison.results) < 2:
+        return []
+    found = [
+        OverSeeds(
+            name or comparison.results[0].run.key.rpartition(" seed ")[0],
+            tuple(result.dice for result in group),
+            tuple(test["mean"] for result in group if (test := result.mean("test", "dice"))),
+        )
+        for name, group in groups.items()
+    ]
+    return sorted(found, key=lambda one: -float(np.mean(one.dice)))

@@ -239,13 +239,15 @@ def recorded_metrics(
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
         "seconds": sum(epoch.seconds for epoch in model.history),
-        "measures": full_scorecard(
-            store,
-            [example.image_id for example in data.validation],
-            settings,
-            load_mask=mask_loader(store, data.labels),
-            weights=model.weights,
-            recipe=recipe,
-            side_px=model.side_px,
-        ),
+        "measures": {
+            "selection": full_scorecard(
+                store,
+                [example.image_id for example in data.validation],
+                settings,
+                load_mask=mask_loader(store, data.labels),
+                weights=model.weights,
+                recipe=recipe,
+                side_px=model.side_px,
+            )
+        },
     }

@@ -9,6 +9,7 @@ import numpy as np
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
+from plankseg.rounds.pages import page_head, table, write_page
 from plankseg.rounds.progress import recipe_in_force
 from plankseg.rounds.proposing import Proposal, premask
 from plankseg.rounds.status import Status, read_status
@@ -22,11 +23,6 @@ ROUND_COLUMNS = (
     "round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined",
     "redrawn", "seconds",
 )  # fmt: skip
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e1e1e; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ccc; }
-th { text-align: left; } td { text-align: right; } td.text { text-align: left; } img { max-width: 100%; }
-"""
 
 
 def proposal_gallery(store: Store, proposal: Proposal) -> str:
@@ -35,11 +31,11 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
     rows = []
     for one in proposal.images:
         grey = store.catalogue.load(one.image_id)
-        plain = _plain(grey)
+        plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
         pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one)))
-        rows.append(GalleryRow(pictures, f"{_name(store, one.image_id)}  {one.uncertainty:.2e}"))
+        rows.append(GalleryRow(pictures, f"{name_of(store, one.image_id)}  {one.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
 
@@ -53,12 +49,12 @@ def correction_gallery(store: Store, round_number: int) -> Rgb:
 
 def _corrected(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
     grey = store.catalogue.load(row.image_id)
-    pictures = [_plain(grey)]
+    pictures = [plain_picture(grey)]
     if row.premask_sha is not None:
         pictures.append(outline(grey, _mask(store, row.premask_sha)))
     if answer is not None and answer.mask_sha is not None:
         pictures.append(outline(grey, _mask(store, answer.mask_sha), colour=CORRECTION))
-    return GalleryRow(tuple(pictures), f"{_name(store, row.image_id)}  {_verdict(answer)}")
+    return GalleryRow(tuple(pictures), f"{name_of(store, row.image_id)}  {_verdict(answer)}")
 
 
 def _verdict(answer: LabelRow | None) -> str:
@@ -73,11 +69,13 @@ def _mask(store: Store, sha: str) -> Mask:
     return decode_mask(store.blobs.get(sha, "png"))
 
 
-def _plain(grey: Grey) -> Rgb:
+def plain_picture(grey: Grey) -> Rgb:
+    """The image as it is, enlarged as `outline` enlarges it."""
     return outline(grey, np.zeros(grey.shape, dtype=bool))
 
 
-def _name(store: Store, image_id: str) -> str:
+def name_of(store: Store, image_id: str) -> str:
+    """What an image is called in captions: its taxon and the beginning of its id."""
     row = store.catalogue.row(image_id)
     return f"{row.taxon or row.dataset}, {image_id[:8]}"
 
@@ -86,42 +84,26 @@ def write_report(store: Store, path: Path) -> None:
     """Write the models, the rounds and a gallery of each round into one HTML page that needs nothing else."""
     recipe = recipe_in_force(store)
     status = read_status(store, budget=recipe.rounds.budget, redrawn_below=recipe.rounds.redrawn_below)
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(_page(store, status)), encoding="utf-8")
-    part.replace(path)
+    write_page(path, _page(store, status))
 
 
 def _page(store: Store, status: Status) -> Iterator[str]:
     images = status.images
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>plankseg</title><style>{STYLE}</style>'
+    yield page_head("plankseg")
     yield "<h1>plankseg: what the rounds brought</h1>"
     yield f"<p>{images.source} source images, {images.pool} in the pool, {images.validation} for validation.</p>"
     yield f"<p>Next: {escape(status.next)}</p>"
-    yield "<h2>Models</h2>" + _table(
+    yield "<h2>Models</h2>" + table(
         ("round", "model", "side", "epochs", "validation Dice", "measured on", "promoted", "why"),
         [
             (m.round, m.id[:12], f"{m.side_px} px", m.epochs, m.validation_dice, m.validation_set, m.promoted, m.reason)
             for m in status.models
         ],
     )
-    yield "<h2>Rounds</h2>" + _table(
+    yield "<h2>Rounds</h2>" + table(
         ROUND_COLUMNS, [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds]
     )
     for row in status.rounds:
         picture = data_uri(fit_under(correction_gallery(store, row.round), REPORT_BYTES))
         yield f"<h2>Round {row.round}</h2><p>Red: the pre-mask. Blue: the answer.</p>"
         yield f'<img src="{picture}" alt="images, pre-masks and answers of round {row.round}">'
-
-
-def _table(headings: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "<td></td>"
-    if isinstance(value, bool):
-        return f"<td>{'yes' if value else 'no'}</td>"
-    return f'<td class="{"text" if isinstance(value, str) else "number"}">{escape(str(value))}</td>'

@@ -227,7 +227,7 @@ def test_a_model_really_is_trained_recorded_and_usable_for_the_next_round(store:
     assert metrics["dice"] == pytest.approx(row.validation_dice)
     low, high = metrics["dice_interval"]
     assert 0 <= low <= metrics["dice"] <= high <= 1
-    measured = metrics["measures"]["means"]["dice"]
+    measured = metrics["measures"]["selection"]["means"]["dice"]
     assert (measured["images"], measured["mean"]) == (2, pytest.approx(row.validation_dice))
     again = fitting.evaluate(store, row, training_set(store, TINY, 0), CPU)
     assert float(np.mean(list(again.dice.values()))) == pytest.approx(row.validation_dice)
