@@ -43,7 +43,10 @@ class TrainingConfig(FrozenModel):
     plateau_factor: float = Field(0.3, gt=0, lt=1, description="What the rate is multiplied by when it drops.")
     alpha_fp: float = Field(0.7, ge=0, le=1, description="Tversky weight of false positives.")
     beta_fn: float = Field(0.3, ge=0, le=1, description="Tversky weight of false negatives.")
-    augmentation: Literal["basic", "affine"] = Field("affine", description="Composition of augmentations.")
+    augmentation: Literal["basic", "occlusion", "affine", "domain", "specialized"] = Field(
+        "affine",
+        description="Composition of augmentations, each with the one before; specialized needs images in the pool.",
+    )
     correction_weight: float = Field(
         10.0, gt=0, description="Sampler weight of a corrected image; a source image has 1."
     )

@@ -13,12 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch.utils.data import DataLoader
 
 from plankseg.config import Recipe
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Grey, Mask
-from plankseg.learning.augment import compose
+from plankseg.learning.augment import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.frameworks import lightning
@@ -56,29 +57,34 @@ def train(
     work_dir: Path,
     device: str,
     report: Callable[[EpochReport], None],
+    references: UInt8[np.ndarray, "n side side"] | None = None,
     progress: bool = False,
 ) -> TrainedModel:
     """Train the network of a round and return its best epoch by validation Dice at native size.
 
-    `start` is a whole model to go on from, else the recipe's encoder weights are used. Checkpoints are written to
-    `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it goes on
-    there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is safe.
+    `start` is a whole model to go on from, else the recipe's encoder weights are used. `references` are images of the
+    target domain in squares of the round's side, for compositions that vary images towards them. Checkpoints are
+    written to `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it
+    goes on there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is safe.
 
     Raises:
-        TrainingError: nothing to train on or to validate with, an image in both, or a loss that is not finite.
+        TrainingError: nothing to train on or to validate with, an image in both, no references where the composition
+            needs some, or a loss that is not finite.
         MaskShapeError: a mask does not have its image's size.
         WeightsError: the starting weights cannot be had.
     """
     _check(examples, validation)
     where = choose_device(device)
     plan = plan_round(recipe.training, round_number)
+    references = _references_for(recipe, references)
     source = Source(load, load_mask)
-    squares = TrainingSquares(examples, source, composition=compose(recipe.training.augmentation, plan.side_px))
+    composition = compose(recipe.training.augmentation, plan.side_px, references)
+    squares = TrainingSquares(examples, source, composition=composition)
     judged = ValidationSet(validation, source, side_px=plan.side_px)
     shas = [*squares.mask_shas, *judged.mask_shas]
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_path(
-        work_dir, _fingerprint(recipe, plan, round_number, start, [*examples, *validation], shas)
+        work_dir, _fingerprint(recipe, plan, round_number, start, references, [*examples, *validation], shas)
     )
     state = read_checkpoint(checkpoint)
     with _own_randomness(recipe.training.seed, where):
@@ -115,6 +121,19 @@ def _check(examples: Sequence[Example], validation: Sequence[Example]) -> None:
             f"{len(both)} images are trained on and validated with (the first: {both[:1]}), and"
             f" {len(validation) - len(judged)} are validated with twice. Take them out of one of the two lists."
         )
+
+
+def _references_for(recipe: Recipe, references: np.ndarray | None) -> np.ndarray | None:
+    """The references where they play a part. Raises TrainingError when they are missing."""
+    name = recipe.training.augmentation
+    if not needs_references(name):
+        return None
+    if references is None or len(references) == 0:
+        raise TrainingError(
+            f"The composition {name!r} varies images towards some of the target domain, and there are none. Ingest a"
+            " pool, or set training.augmentation to domain."
+        )
+    return references
 
 
 def _draws(examples: Sequence[Example], recipe: Recipe, round_number: int, state: State) -> WeightedDraws:
@@ -184,7 +203,13 @@ def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _fingerprint(
-    recipe: Recipe, plan: RoundPlan, round_number: int, start: bytes | None, examples: list[Example], shas: list[str]
+    recipe: Recipe,
+    plan: RoundPlan,
+    round_number: int,
+    start: bytes | None,
+    references: np.ndarray | None,
+    examples: list[Example],
+    shas: list[str],
 ) -> str:
     """Names a training by all that its weights depend on; the number of loader processes is not part of it."""
     facts = {
@@ -193,6 +218,8 @@ def _fingerprint(
         "plan": asdict(plan),
         "round": round_number,
         "start": hashlib.sha256(start).hexdigest() if start is not None else None,
+        "steps": [asdict(step) for step in declared_steps(recipe.training.augmentation)],
+        "references": hashlib.sha256(references.tobytes()).hexdigest() if references is not None else None,
         "examples": [[*asdict(example).values(), sha] for example, sha in zip(examples, shas, strict=True)],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,7 @@ from plankseg.learning.training import EpochReport, Example, TrainedModel, train
 from plankseg.rounds.judging import full_scorecard, predicted_masks
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.promoting import Comparison
+from plankseg.rounds.references import reference_squares
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -136,6 +137,7 @@ def fit(
         work_dir=work_dir,
         device=settings.device,
         report=report,
+        references=reference_squares(store, recipe, round_number),
         progress=sys.stderr.isatty(),
     )
     verdict = _judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile

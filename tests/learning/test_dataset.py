@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from plankseg.errors import MaskShapeError
 from plankseg.imaging.masks import dice
-from plankseg.learning.augment import compose
+from plankseg.learning.augment import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.sampler import Draw, WeightedDraws
 from plankseg.learning.training import _stay_single_threaded
@@ -20,15 +20,17 @@ pytestmark = pytest.mark.slow
 SOURCE = Source(tiny.load, tiny.load_mask)
 
 
-def squares(*, source: Source = SOURCE, cache_bytes: int = 2**20) -> TrainingSquares:
-    return TrainingSquares(tiny.EXAMPLES, source, composition=compose("affine", 32), cache_bytes=cache_bytes)
+def squares(*, source: Source = SOURCE, cache_bytes: int = 2**20, augmentation: str = "affine") -> TrainingSquares:
+    references = np.random.default_rng(2).integers(100, 240, (5, 32, 32), dtype=np.uint8)
+    composition = compose(augmentation, 32, references)
+    return TrainingSquares(tiny.EXAMPLES, source, composition=composition, cache_bytes=cache_bytes)
 
 
-def epochs(workers: int, count: int = 2) -> list[torch.Tensor]:
+def epochs(workers: int, count: int = 2, augmentation: str = "affine") -> list[torch.Tensor]:
     """All squares of a few epochs, as the loader gives them."""
     draws = WeightedDraws([example.weight for example in tiny.EXAMPLES], draws=12, seed=5)
     loader = DataLoader(
-        squares(),
+        squares(augmentation=augmentation),
         batch_size=4,
         sampler=draws,
         num_workers=workers,
@@ -42,9 +44,13 @@ def epochs(workers: int, count: int = 2) -> list[torch.Tensor]:
     return found
 
 
-def test_streams_are_the_same_with_and_without_loader_processes():
-    for alone, shared in zip(epochs(0), epochs(2), strict=True):
-        torch.testing.assert_close(alone, shared, rtol=0, atol=0)
+@pytest.mark.parametrize("augmentation", COMPOSITIONS)
+def test_streams_are_the_same_with_any_number_of_loader_processes(augmentation):
+    alone = epochs(0, augmentation=augmentation)
+    assert not torch.equal(*alone)
+    for workers in (1, 2):
+        for one, shared in zip(alone, epochs(workers, augmentation=augmentation), strict=True):
+            torch.testing.assert_close(one, shared, rtol=0, atol=0)
 
 
 def test_an_image_drawn_again_is_varied_differently():

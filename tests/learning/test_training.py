@@ -129,6 +129,39 @@ def test_lightning_sets_the_epoch_of_our_sampler(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2]
 
 
+SPECIALIZED = {"augmentation": "specialized", "epochs": 2}
+
+
+def references(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(90, 200, (4, 32, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("changes", [{}, {"references": references()[:0]}])
+def test_a_composition_without_its_references_says_where_they_come_from(tmp_path, changes):
+    with pytest.raises(TrainingError, match=r"'specialized' varies images.*Ingest a pool"):
+        tiny.train_tiny(tmp_path, recipe=tiny.tiny_recipe(**SPECIALIZED), **changes)
+
+
+def test_a_training_goes_on_only_with_the_references_it_began_with(tmp_path):
+    recipe = tiny.tiny_recipe(**SPECIALIZED)
+    whole = tiny.train_tiny(tmp_path / "whole", recipe=recipe, references=references())
+    with pytest.raises(Cut):
+        tiny.train_tiny(tmp_path, recipe=recipe, references=references(), report=_cut_in_epoch(1))
+    seen: list[int] = []
+    others = tiny.train_tiny(
+        tmp_path, recipe=recipe, references=references(1), report=lambda epoch: seen.append(epoch.epoch)
+    )
+    resumed = tiny.train_tiny(
+        tmp_path, recipe=recipe, references=references(), report=lambda epoch: seen.append(epoch.epoch)
+    )
+    assert seen == [1, 2, 2]
+    assert resumed.weights == whole.weights != others.weights
+
+
+def test_references_that_play_no_part_are_no_part_of_the_training(tmp_path, undisturbed):
+    assert tiny.train_tiny(tmp_path, references=references()).weights == undisturbed[0].weights
+
+
 @pytest.mark.parametrize("changes", [{"examples": []}, {"validation": []}])
 def test_nothing_to_train_on_is_said(tmp_path, changes):
     with pytest.raises(TrainingError, match="at least one of each"):
