@@ -8,13 +8,16 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from plankseg.config import Recipe, Settings
 from plankseg.errors import StoreBusyError
 from plankseg.learning.training import EpochReport, TrainedModel, train
 from plankseg.rounds.fitting import TrainingSet, mask_loader, recorded_metrics, training_set
 from plankseg.rounds.grid import Run
+from plankseg.rounds.references import reference_squares
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -37,7 +40,8 @@ def fit_candidate(
         WeightsError: the encoder's weights cannot be had.
     """
     data = training_set(store, run.recipe, 0)
-    name = fingerprint(run.recipe, data)
+    references = reference_squares(store, run.recipe, 0)
+    name = fingerprint(run.recipe, data, references)
     work_dir = store.work_dir(f"candidate-{name[:32]}")
     row = store.models.candidate(name)
     if row is None:
@@ -53,6 +57,7 @@ def fit_candidate(
             work_dir=work_dir,
             device=settings.device,
             report=report,
+            references=references,
         )
         metrics = recorded_metrics(store, model, data, run.recipe, settings)
         row = _record(model, data, run, metrics, experiment=experiment, name=name)
@@ -62,14 +67,16 @@ def fit_candidate(
     return row
 
 
-def fingerprint(recipe: Recipe, data: TrainingSet) -> str:
-    """Names a run by all that its weights depend on: network, training, and every image with its mask and weight."""
+def fingerprint(recipe: Recipe, data: TrainingSet, references: UInt8[np.ndarray, "n side side"] | None = None) -> str:
+    """Names a run by all that its weights depend on: network, training, references, every image with its mask."""
     facts = {
         "network": recipe.network.model_dump(),
         "training": recipe.training.model_dump(exclude={"loader_workers"}),
         "examples": [[e.image_id, e.weight, data.labels[e.image_id].pixel_sha] for e in data.examples],
         "validation": [[e.image_id, data.labels[e.image_id].pixel_sha] for e in data.validation],
     }
+    if references is not None:
+        facts["references"] = hashlib.sha256(references.tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
