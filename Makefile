@@ -1,8 +1,9 @@
-# make setup | demo | up | test | check | bench      (each sets up what it needs)
+# make setup | demo | up | deploy | test | check | bench      (each sets up what it needs)
 #
 #   make demo [ROUNDS=2] [DIR=demo]                    two synthetic domains, simulated person
 #   make demo SOURCE=dir POOL=dir [POOL_MASKS=dir]     real folders; without masks it stops where a person must click
 #   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
+#   make deploy                                        the flows, onto the Prefect server of PREFECT_API_URL
 
 PYTHON ?= python3
 DIR ?= demo
@@ -15,11 +16,11 @@ UV := $(VENV)/bin/uv
 # TORCH=cpu (or cu126, ...) takes that build of torch; unset, a wheel found by PIP_FIND_LINKS or the registry's own.
 UV_FLAGS := --quiet $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: help setup demo up test check types quick-tests bench lock clean
+.PHONY: help setup demo up deploy test check types quick-tests bench lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 setup:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.ready $(TEMPLATE)
@@ -53,6 +54,9 @@ demo: setup
 
 up: setup
 	@$(VENV)/bin/plankseg up --directory "$(DIR)"
+
+deploy: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash deployments/deploy.sh
 
 check: setup
 	@$(VENV)/bin/ruff format --check --quiet .

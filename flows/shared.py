@@ -18,6 +18,10 @@ from plankseg.rounds.progress import look, recipe_in_force
 from plankseg.rounds.status import last_decision, read_status
 from plankseg.storage.store import Store
 
+# A tick of the clock with nothing to do holds the store for some seconds; what a person started waits that long for it,
+# and so does the nudge of a round's last answer, which a tick may have looked for a moment too early.
+PATIENCE_S = 60.0
+
 # Which stores the flow that is running here holds, subflows included; another thread or process has its own.
 _at_work: ContextVar[frozenset[Path]] = ContextVar("_at_work", default=frozenset())
 
@@ -32,12 +36,12 @@ def at_work(store: Store) -> Iterator[None]:
     """Hold the store's lock during a run; a flow that is called by another works under the caller's.
 
     Raises:
-        StoreBusyError: another run is at work on this store; it names the process.
+        StoreBusyError: another run is at work on this store, and longer than we wait; it names the process.
     """
     if store.root in _at_work.get():
         yield
         return
-    with store.lock("advance"):
+    with store.lock("advance", wait_s=PATIENCE_S):
         token = _at_work.set(_at_work.get() | {store.root})
         try:
             yield

@@ -19,6 +19,7 @@ fi
 
 # shellcheck source=/dev/null
 . "$PLANKSEG_DIR/credentials.env"
+# SSRF_PROTECTION_ENABLED=false lets the one person who can sign in here register a webhook to this machine: our relay.
 url="http://127.0.0.1:$LABEL_STUDIO_PORT"
 exec env -i PATH="$PATH" HOME="$data" LANG=C.UTF-8 \
     LABEL_STUDIO_BASE_DATA_DIR="$data" \
@@ -27,5 +28,6 @@ exec env -i PATH="$PATH" HOME="$data" LANG=C.UTF-8 \
     LABEL_STUDIO_USER_TOKEN="$PLANKSEG_LABEL_STUDIO_TOKEN" \
     LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=true \
     LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK=true \
+    SSRF_PROTECTION_ENABLED=false \
     SENTRY_DSN= FRONTEND_SENTRY_DSN= LATEST_VERSION_CHECK=false COLLECT_ANALYTICS=false LOG_LEVEL=WARNING \
     "$server" start --no-browser --internal-host 127.0.0.1 --port "$LABEL_STUDIO_PORT" --host "$url" --log-level WARNING

@@ -173,6 +173,19 @@ def doctor(
 
 
 @app.command()
+def webhook_relay(
+    port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port on this machine.")] = 8090,
+    prefect_api_url: Annotated[
+        str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
+    ] = "http://127.0.0.1:4200/api",
+) -> None:
+    """Tell Prefect when a round is answered, so that `advance` starts at once and not with the next schedule."""
+    from plankseg.labelling.relay import serve
+
+    serve(settings(), port=port, prefect_api_url=prefect_api_url)
+
+
+@app.command()
 def demo(
     directory: Directory = Path("demo"),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of annotation.")] = 2,
@@ -258,11 +271,13 @@ def up(
     directory: Directory = Path("demo"),
     prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect UI.")] = 4200,
     label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
+    relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
 ) -> None:
-    """Serve Prefect, a worker with the flows, and Label Studio, in the foreground; Ctrl-C ends all three."""
-    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port)
+    """Serve Prefect, a worker with the flows, Label Studio and its webhook relay, in the foreground, until Ctrl-C."""
+    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port, relay_port)
     serving.require_free(prefect_port, setting="PREFECT_PORT")
     serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
+    serving.require_free(relay_port, setting="RELAY_PORT")
     with serving.holding(surroundings.directory):
         credentials = serving.ensure_credentials(surroundings.directory)
         _greet(surroundings, credentials)

@@ -177,6 +177,8 @@ class Settings(BaseSettings):
     label_studio_url: str = Field("http://127.0.0.1:8080", description="Address of Label Studio.")
     label_studio_token: SecretStr | None = Field(None, description="A person's access token, of either kind.")
     project: str = Field("plankseg", min_length=3, max_length=50, description="Title of the Label Studio project.")
+    webhook_secret: SecretStr | None = Field(None, min_length=16, description="What Label Studio and the relay share.")
+    relay_url: str = Field("http://127.0.0.1:8090", description="Where Label Studio finds the webhook relay.")
     device: str = Field("auto", description="auto | cpu | cuda | cuda:1 | mps")
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
 

@@ -90,3 +90,7 @@ class LabelStudioAuthError(LabelStudioError, PermissionError):
 
 class ServerError(PlanksegError, RuntimeError):
     """A server that we started did not come up, or went away."""
+
+
+class HookError(PlanksegError, ValueError):
+    """The body of a webhook cannot be read."""

@@ -29,11 +29,12 @@ START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated templat
 
 @dataclass(frozen=True)
 class Credentials:
-    """A person's log-in and the token that plankseg itself uses."""
+    """A person's log-in, the token that plankseg itself uses, and the secret of Label Studio's webhook."""
 
     email: str
     password: str
     token: str
+    webhook_secret: str
 
 
 def ensure_credentials(directory: Path) -> Credentials:
@@ -41,26 +42,36 @@ def ensure_credentials(directory: Path) -> Credentials:
     path = directory / "credentials.env"
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        text = (
+        _write_private(
+            path,
             "LABEL_STUDIO_USERNAME=admin@plankseg.local\n"
             f"LABEL_STUDIO_PASSWORD={secrets.token_urlsafe(12)}\n"
-            f"PLANKSEG_LABEL_STUDIO_TOKEN={secrets.token_hex(20)}\n"
+            f"PLANKSEG_LABEL_STUDIO_TOKEN={secrets.token_hex(20)}\n",
         )
-        part = path.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        part.rename(path)
-    entries = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    text = path.read_text()
+    entries = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    if "PLANKSEG_WEBHOOK_SECRET" not in entries and "PLANKSEG_LABEL_STUDIO_TOKEN" in entries:
+        entries["PLANKSEG_WEBHOOK_SECRET"] = secrets.token_hex(20)  # drawn later than the rest: older files have none
+        _write_private(path, f"{text.rstrip()}\nPLANKSEG_WEBHOOK_SECRET={entries['PLANKSEG_WEBHOOK_SECRET']}\n")
     try:
         return Credentials(
             email=entries["LABEL_STUDIO_USERNAME"],
             password=entries["LABEL_STUDIO_PASSWORD"],
             token=entries["PLANKSEG_LABEL_STUDIO_TOKEN"],
+            webhook_secret=entries["PLANKSEG_WEBHOOK_SECRET"],
         )
     except KeyError as error:
         raise ServerError(f"{path} has no {error}; remove the file and Label Studio's folder beside it.") from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    part.replace(path)
 
 
 @contextmanager
@@ -117,6 +128,7 @@ class Surroundings:
     directory: Path
     prefect_port: int
     label_studio_port: int
+    relay_port: int = 8090
 
     @property
     def prefect_url(self) -> str:
@@ -148,11 +160,16 @@ class Surroundings:
             "PLANKSEG_STORE": str(self.store),
             "PLANKSEG_LABEL_STUDIO_URL": self.label_studio_url,
             "PLANKSEG_LABEL_STUDIO_TOKEN": credentials.token,
+            "PLANKSEG_WEBHOOK_SECRET": credentials.webhook_secret,
+            "PLANKSEG_RELAY_URL": f"http://{HOST}:{self.relay_port}",
             "LABEL_STUDIO_PORT": str(self.label_studio_port),
+            "RELAY_PORT": str(self.relay_port),
             "PREFECT_PORT": str(self.prefect_port),
             "PREFECT_HOME": str(self.directory / "prefect"),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a round that was answered should not wait for the worker's next look
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "DO_NOT_TRACK": "1",
             # Servers and training share these cores: a waiting thread must sleep, not spin (4 times faster when busy).

@@ -123,7 +123,8 @@ def test_every_make_target_of_the_house_is_there() -> None:
 def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
     deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
     entrypoints = [deployment["entrypoint"] for deployment in deployments]
-    assert len(set(entrypoints)) == len(entrypoints) > 0
+    names = [(deployment["entrypoint"], deployment["name"]) for deployment in deployments]
+    assert len(set(names)) == len(names) > 0
     assert all(deployment["description"] for deployment in deployments)
     code = (
         "import sys\nfrom prefect.flows import load_flow_from_entrypoint\n"

@@ -39,6 +39,18 @@ def test_the_log_in_is_drawn_once_and_readable_by_its_owner_alone(tmp_path: Path
     assert [entry.name for entry in path.parent.iterdir()] == ["credentials.env"]
 
 
+def test_a_log_in_of_an_older_plankseg_gains_the_webhooks_secret_and_keeps_the_rest(tmp_path: Path) -> None:
+    first = ensure_credentials(tmp_path)
+    path = tmp_path / "credentials.env"
+    path.write_text("\n".join(path.read_text().splitlines()[:3]))
+    second = ensure_credentials(tmp_path)
+    assert (second.email, second.password, second.token) == (first.email, first.password, first.token)
+    assert re.fullmatch(r"[0-9a-f]{40}", second.webhook_secret)
+    assert second.webhook_secret != first.webhook_secret
+    assert ensure_credentials(tmp_path) == second
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_two_working_directories_have_different_log_ins(tmp_path: Path) -> None:
     one, two = ensure_credentials(tmp_path / "one"), ensure_credentials(tmp_path / "two")
     assert one.password != two.password

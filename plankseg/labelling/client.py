@@ -9,8 +9,9 @@ from typing import Any
 from typing_extensions import override
 
 from plankseg.errors import LabelStudioError
+from plankseg.labelling.hooks import is_relay_webhook, relay_webhook
 from plankseg.labelling.protocol import LabelStudio
-from plankseg.labelling.tabs import round_filter, round_tab
+from plankseg.labelling.tabs import round_filter, round_tab, since_filter
 from plankseg.labelling.tasks import Task, config_gap
 from plankseg.labelling.wire import Wire
 
@@ -34,21 +35,30 @@ class LabelStudioClient(Wire, LabelStudio):
         gap = config_gap(labeling_config)
         if gap:
             raise LabelStudioError(f"The labelling configuration cannot be used: {gap}.")
+        found = self._project(title)
+        if found:
+            gap = config_gap(found["label_config"])
+            if gap:
+                raise LabelStudioError(
+                    f"Project {found['id']} ({title!r}) has another labelling configuration: {gap}. Paste "
+                    "label_studio/labeling_config.xml into its settings, or set PLANKSEG_PROJECT to another title."
+                )
+            return int(found["id"])
+        body = {"title": title, "label_config": labeling_config, "show_skip_button": True}
+        made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
+        return int(made["id"])
+
+    def find_project(self, title: str) -> int | None:
+        """Id of the project of that title, None while there is none; LabelStudioError if several have it."""
+        found = self._project(title)
+        return None if found is None else int(found["id"])
+
+    def _project(self, title: str) -> dict[str, Any] | None:
         found = [row for row in self._pages("api/projects/", "results", title=title) if row["title"] == title]
         if len(found) > 1:
             numbers = ", ".join(str(row["id"]) for row in found)
             raise LabelStudioError(f"Projects {numbers} are all named {title!r}; rename or delete all but one.")
-        if found:
-            gap = config_gap(found[0]["label_config"])
-            if gap:
-                raise LabelStudioError(
-                    f"Project {found[0]['id']} ({title!r}) has another labelling configuration: {gap}. Paste "
-                    "label_studio/labeling_config.xml into its settings, or set PLANKSEG_PROJECT to another title."
-                )
-            return int(found[0]["id"])
-        body = {"title": title, "label_config": labeling_config, "show_skip_button": True}
-        made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
-        return int(made["id"])
+        return found[0] if found else None
 
     @override
     def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
@@ -85,6 +95,12 @@ class LabelStudioClient(Wire, LabelStudio):
         tasks = self._pages("api/tasks/", "tasks", **asked)
         return sorted(tasks, key=lambda task: int(task["id"]))
 
+    def count_tasks(self, project: int, *, since_round: int, open_only: bool) -> int:
+        """How many tasks of that round and of later ones there are, or wait for an answer; reads no answers."""
+        query = json.dumps({"filters": since_filter(since_round, open_only=open_only)})
+        page = self._read("api/tasks/", project=project, page=1, page_size=1, fields="task_only", query=query)
+        return int(page["total"])
+
     @override
     def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
         self._write("POST", f"api/projects/{project}/import", list(tasks))
@@ -120,6 +136,25 @@ class LabelStudioClient(Wire, LabelStudio):
                 return int(tab["id"])
         body = {"project": project, "data": round_tab(title, round)}
         return int(self._write("POST", "api/dm/views/", body)["id"])
+
+    def ensure_webhook(self, project: int, url: str, secret: str) -> int:
+        """Id of the project's one webhook to our relay, made, or brought to this address and secret.
+
+        Raises LabelStudioError where the server refuses the address.
+        """
+        wanted = relay_webhook(project, url, secret)
+        ours, *spare = [
+            row for row in self._read("api/webhooks/", project=project) if is_relay_webhook(row, project)
+        ] or [None]
+        for row in spare:
+            self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
+        if ours is None:
+            return int(self._write("POST", "api/webhooks/", wanted)["id"])
+        if any(ours[name] != value for name, value in wanted.items() if name != "actions") or (
+            set(ours["actions"]) != set(wanted["actions"])  # the server gives them back in an order of its own
+        ):
+            self._write("PATCH", f"api/webhooks/{ours['id']}/", wanted)
+        return int(ours["id"])
 
     @override
     def task_url(self, project: int, task_id: int) -> str:

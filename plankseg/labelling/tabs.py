@@ -18,6 +18,18 @@ def round_filter(round: int) -> dict[str, Any]:
     return {"conjunction": "and", "items": [item]}
 
 
+def since_filter(round: int, *, open_only: bool) -> dict[str, Any]:
+    """Tasks of that round and of later ones; `open_only`: those that nobody answered or skipped."""
+    wanted = {"data.round": ("greater_or_equal", round)}
+    if open_only:
+        wanted |= {"total_annotations": ("equal", 0), "cancelled_annotations": ("equal", 0)}
+    items = [
+        {"filter": f"filter:tasks:{name}", "operator": operator, "type": "Number", "value": value}
+        for name, (operator, value) in wanted.items()
+    ]
+    return {"conjunction": "and", "items": items}
+
+
 def round_tab(title: str, round: int) -> dict[str, Any]:
     """A tab with one round, the most uncertain image first."""
     return {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import flows.shared as shared
 import plankseg.labelling.client as client
 import plankseg.learning.training as training
 import plankseg.rounds.answering as answering
@@ -43,6 +44,7 @@ def wrap(owner: Any, name: str, *, before: bool = False, on_call: int = 1) -> No
 
 POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
+    "nowhere, and in no mood to wait": lambda: setattr(shared, "PATIENCE_S", 0.0),
     "before the proposal's commit": lambda: wrap(proposals.Proposals, "commit", before=True),
     "after the proposal's commit": lambda: wrap(proposals.Proposals, "commit"),
     "in the middle of the push, images uploaded": lambda: wrap(client.LabelStudioClient, "upload_images"),

@@ -62,7 +62,7 @@ def test_of_two_advances_at_once_one_works_and_the_other_says_so(
 ) -> None:  # fmt: skip
     bench = bench_for(world.copy(tmp_path / "store"), "two at once", surroundings, client)
     with bench.store.lock("advance"):
-        second = bench.advance()
+        second = bench.advance("nowhere, and in no mood to wait")
     assert second.returncode == 0, second.stderr
     assert "Skipped Another run is at work" in second.stdout
     assert f"process {os.getpid()}" in second.stdout

@@ -239,6 +239,45 @@ def test_a_rounds_tab_holds_that_round_alone_with_the_most_uncertain_first(live:
 
 
 @pytest.mark.live
+def test_open_tasks_are_counted_from_a_round_on_and_a_skipped_one_is_not_open(live: Bench) -> None:
+    for round in (1, 2):
+        push_round(live.ls, live.project, [item(f"img{round}{n}") for n in range(3)], round=round)
+    first, second, *_ = live.ls.list_tasks(live.project, 2)
+    counts = lambda since: [  # noqa: E731
+        live.ls.count_tasks(live.project, since_round=since, open_only=only) for only in (False, True)
+    ]
+    assert [counts(since) for since in (1, 2, 3)] == [[6, 6], [3, 3], [0, 0]]
+    annotation = live.ls.create_annotation(first["id"], [], lead_time=1)
+    live.ls.create_annotation(second["id"], [], lead_time=1, was_cancelled=True)
+    live.ls.update_annotation(annotation, [], lead_time=2)
+    assert [counts(since) for since in (1, 2)] == [[6, 4], [3, 1]]
+
+
+@pytest.mark.live
+def test_the_webhook_is_there_once_and_follows_address_and_secret(live: Bench, label_studio: Any) -> None:
+    def hooks() -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Token {label_studio.token}"}
+        url = f"{label_studio.url}/api/webhooks/"
+        return httpx.get(url, params={"project": live.project}, headers=headers).raise_for_status().json()
+
+    first = live.ls.ensure_webhook(live.project, "http://127.0.0.1:9/label-studio", "one")
+    changed = hooks()[0]["updated_at"]
+    assert live.ls.ensure_webhook(live.project, "http://127.0.0.1:9/label-studio", "one") == first
+    assert [hook["updated_at"] for hook in hooks()] == [changed], "nothing to do, nothing done"
+    assert live.ls.ensure_webhook(live.project, "http://127.0.0.1:99/label-studio", "two") == first
+    (hook,) = hooks()
+    assert (hook["url"], hook["headers"]) == ("http://127.0.0.1:99/label-studio", {"x-plankseg-relay": "two"})
+    httpx.post(
+        f"{label_studio.url}/api/webhooks/",
+        headers={"Authorization": f"Token {label_studio.token}"},
+        json={name: hook[name] for name in ("project", "url", "headers")} | {"send_payload": False},
+    ).raise_for_status()
+    assert len(hooks()) == 2
+    live.ls.ensure_webhook(live.project, "http://127.0.0.1:99/label-studio", "two")
+    assert len(hooks()) == 1
+
+
+@pytest.mark.live
 def test_an_image_named_by_its_hash_is_uploaded_and_comes_back_byte_for_byte(live: Bench, label_studio: Any) -> None:
     pushed = item("f" * 64, premask=disc((24, 40)))
     push_round(live.ls, live.project, [pushed], round=1)
