@@ -11,6 +11,7 @@ from typing import Literal
 
 from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
 from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.likeness import perceptual_hash
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.threshold import automatic_mask
@@ -177,6 +178,7 @@ def _read(
         height=grey.shape[0],
         external_id=path.stem,
         added_at=now,
+        phash=perceptual_hash(grey),
     )
     return _Read(image, label, mask)
 

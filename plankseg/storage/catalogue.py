@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -24,6 +24,7 @@ from plankseg.storage.schemas import as_mappings, check_choice, from_table, utc_
 from plankseg.storage.tables import Commit, DeltaTables, Snapshot
 
 Role = Literal["source", "pool", "validation"]
+Half = Literal["selection", "test"]
 # In this order one role wins over the next: what is measured on must never be learnt from.
 PRECEDENCE: tuple[Role, ...] = ("validation", "source", "pool")
 CHUNK_ROWS = 50_000
@@ -32,7 +33,11 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRow:
-    """One image in one role; `image_id` is the sha256 of the file's bytes, sizes are in pixels."""
+    """One image in one role; `image_id` is the sha256 of the file's bytes, sizes are in pixels.
+
+    `phash` tells near-duplicates (`imaging/likeness.py`), None while nobody computed it; `half` is the half of the
+    validation set that the image belongs to for ever, None until the set was first used.
+    """
 
     image_id: str
     uri: str
@@ -44,9 +49,13 @@ class ImageRow:
     external_id: str | None = None
     instrument_area_px: float | None = None
     added_at: datetime = field(default_factory=utc_now)
+    phash: str | None = None
+    half: Half | None = None
 
     def __post_init__(self) -> None:
         check_choice("role", self.role, get_args(Role))
+        if self.half is not None:
+            check_choice("half", self.half, get_args(Half))
         if not SHA_PATTERN.fullmatch(self.image_id):
             raise StoreError(f"image_id {self.image_id[:80]!r} is no sha256; give the hash of the file's bytes.")
         if self.width < 1 or self.height < 1:
@@ -81,9 +90,30 @@ class Catalogue:
         A row is added for each, in the role that counts. Raises ObjectMissingError for an unknown image.
         """
         self.rows_by_id(places)  # raises for an unknown one
-        added = self._tables.commit("images", partial(_what_moved, places))
+        added = self._tables.commit("images", partial(_what_changed, "uri", places, False))
         self._places = None
         return added
+
+    def record_hashes(self, hashes: Mapping[str, str]) -> int:
+        """Record the perceptual hash of images that have none, image_id to hash, and return how many had none."""
+        self.rows_by_id(hashes)  # raises for an unknown one
+        return self._tables.commit("images", partial(_what_changed, "phash", hashes, True))
+
+    def record_halves(self, halves: Mapping[str, Half]) -> int:
+        """Put images of the validation set into their half; one that is in a half already stays there.
+
+        Returns how many were in none. Raises ObjectMissingError for an unknown image.
+        """
+        self.rows_by_id(halves)
+        return self._tables.commit("images", partial(_what_changed, "half", halves, True))
+
+    def hashes(self, role: Role) -> dict[str, str | None]:
+        """The recorded perceptual hash of each image of a role, by ascending image_id; None where there is none."""
+        check_choice("role", role, get_args(Role))
+        rows = self._tables.read("images", columns=["image_id", "role", "phash"])
+        effective = self._each_once(rows, [("phash", "max")])  # the same in all the rows of an image that have one
+        rows = effective.filter(pc.equal(effective["role"], role))
+        return dict(zip(rows["image_id"].to_pylist(), rows["phash"].to_pylist(), strict=True))
 
     def roles(self) -> dict[str, Role]:
         """Every image with the one role that counts, by ascending image_id."""
@@ -169,11 +199,16 @@ class Catalogue:
         return uri
 
     def _effective(self) -> pa.Table:
-        rows = self._tables.read("images", columns=["image_id", "role"])
-        ranks = pc.index_in(rows["role"], pa.array(PRECEDENCE))
-        best = pa.table({"image_id": rows["image_id"], "rank": ranks}).group_by("image_id").aggregate([("rank", "min")])
-        best = best.sort_by("image_id")
-        return pa.table({"image_id": best["image_id"], "role": pa.array(PRECEDENCE).take(best["rank_min"])})
+        return self._each_once(self._tables.read("images", columns=["image_id", "role"]), [])
+
+    @staticmethod
+    def _each_once(rows: pa.Table, more: list[tuple[str, str]]) -> pa.Table:
+        """The role that counts of each image, by ascending image_id, and whatever else is aggregated over its rows."""
+        ranked = rows.append_column("rank", pc.index_in(rows["role"], pa.array(PRECEDENCE)))
+        best = ranked.group_by("image_id").aggregate([("rank", "min"), *more]).sort_by("image_id")
+        role = pa.array(PRECEDENCE).take(best["rank_min"])
+        columns = {"image_id": best["image_id"], "role": role}
+        return pa.table(columns | {name: best[f"{name}_{how}"] for name, how in more})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,15 +305,16 @@ def _what_is_new(unique: Mapping[tuple[str, Role], ImageRow], snapshot: Snapshot
     return Commit(rows=as_mappings(rows), serial="ingest") if rows else None
 
 
-def _what_moved(places: Mapping[str, str], snapshot: Snapshot) -> Commit | None:
-    wanted = pa.array(list(places), pa.string())
-    moved = [
+def _what_changed(field: str, values: Mapping[str, Any], only_missing: bool, snapshot: Snapshot) -> Commit | None:
+    """A newer row for each image whose field is another one, or only where it is None; all else stays as it is."""
+    wanted = pa.array(list(values), pa.string())
+    changed = [
         # Newer than the row it follows, whatever the clocks of two machines say.
-        replace(row, uri=places[row.image_id], added_at=max(utc_now(), row.added_at + timedelta(microseconds=1)))
+        replace(row, added_at=max(utc_now(), row.added_at + timedelta(microseconds=1)), **{field: values[row.image_id]})
         for row in _counting(snapshot.read(where=pc.field("image_id").isin(wanted)))
-        if row.uri != places[row.image_id]
+        if (getattr(row, field) is None if only_missing else getattr(row, field) != values[row.image_id])
     ]
-    return Commit(rows=as_mappings(moved), serial="ingest") if moved else None
+    return Commit(rows=as_mappings(changed), serial="ingest") if changed else None
 
 
 def _counting(rows: pa.Table) -> list[ImageRow]:

@@ -33,7 +33,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "height": INTEGER,
             "added_at": TIMESTAMP,
         },
-        {"taxon": TEXT, "external_id": TEXT, "instrument_area_px": REAL},
+        {"taxon": TEXT, "external_id": TEXT, "instrument_area_px": REAL, "phash": TEXT, "half": TEXT},
     ),
     "labels": _schema(
         {"image_id": TEXT, "round": INTEGER, "origin": TEXT, "status": TEXT, "answered_at": TIMESTAMP},

@@ -13,6 +13,7 @@ from PIL import Image
 
 from plankseg.errors import ImageReadError, ObjectMissingError, SettingsError
 from plankseg.imaging.arrays import Mask
+from plankseg.imaging.likeness import perceptual_hash
 from plankseg.imaging.masks import decode_mask, encode_mask
 from plankseg.imaging.reading import encode_grey
 from plankseg.rounds import ingesting
@@ -381,3 +382,14 @@ def test_progress_is_told_for_every_file(store: Store, tmp_path: Path) -> None:
     report = ingest_folder(store, pool, role="pool", on_progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert report.summary() == "pool: 3 new images, 0 known, 0 masks, 0 without, 1 files rejected, 0 ignored"
+
+
+def test_every_role_gets_its_perceptual_hash_when_it_is_read(store: Store, tmp_path: Path) -> None:
+    for role in ("source", "pool", "validation"):
+        folder = write_images(tmp_path / role, range(2), draw=clean_image if role == "source" else noisy_image)
+        (folder / "again.png").write_bytes((folder / "0000.png").read_bytes())
+        ingest_folder(store, folder, role=role)  # type: ignore[arg-type]
+    assert list(store.catalogue.hashes("validation").values()) == [
+        perceptual_hash(store.catalogue.load(image_id)) for image_id in store.catalogue.ids("validation")
+    ]
+    assert None not in (store.catalogue.hashes("source") | store.catalogue.hashes("validation")).values()

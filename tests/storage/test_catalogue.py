@@ -249,3 +249,24 @@ def test_a_part_of_the_catalogue_is_told_by_the_row_that_counts(catalogue: Catal
     assert catalogue.matching(dataset="kept") == [sha("a")]
     assert catalogue.matching(role="source", dataset="test", taxon="egg") == [sha("c")]
     assert catalogue.matching(role="pool", taxon="egg") == []
+
+
+def test_hashes_are_recorded_once_and_read_by_the_role_that_counts(catalogue: Catalogue) -> None:
+    catalogue.add([image("a"), image("b"), image("c", phash="0" * 16), image("c", "validation")])
+    assert catalogue.record_hashes({sha("a"): "1" * 16, sha("c"): "f" * 16}) == 2
+    assert catalogue.record_hashes({sha("a"): "2" * 16}) == 0
+    assert catalogue.hashes("pool") == dict(sorted({sha("a"): "1" * 16, sha("b"): None}.items()))
+    assert catalogue.hashes("validation") == {sha("c"): "f" * 16}
+    assert catalogue.row(sha("a")).uri == "/nowhere/a.jpg"
+    with pytest.raises(ObjectMissingError, match="not in the catalogue"):
+        catalogue.record_hashes({sha("never seen"): "1" * 16})
+
+
+def test_an_image_stays_in_the_half_it_was_put_into(catalogue: Catalogue) -> None:
+    catalogue.add([image("a", "validation"), image("b", "validation")])
+    assert catalogue.record_halves({sha("a"): "test"}) == 1
+    assert catalogue.record_halves({sha("a"): "selection", sha("b"): "selection"}) == 1
+    catalogue.move({sha("a"): "/moved/a.jpg"})
+    assert [catalogue.row(sha(name)).half for name in "ab"] == ["test", "selection"]
+    with pytest.raises(StoreError, match="half is 'third'; it can be selection, test"):
+        image("a", half="third")

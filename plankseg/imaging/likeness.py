@@ -1,0 +1,63 @@
+"""Which images are the same picture, though their bytes differ?
+
+Saved again, a little smaller, a little darker: the bytes change, the coarse structure does not. The hash is pHash
+(Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"): the image as 32 x 32 pixels, its
+cosine transform, and for each of the 64 lowest frequencies whether it is above their median. Near-duplicates differ in
+few of the 64 bits, different images in about half of them.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8, UInt64
+
+from plankseg.imaging.arrays import Grey
+
+SIDE_PX = 32
+KEPT = 8  # frequencies per axis
+DIGITS = KEPT * KEPT // 4
+Hashes = UInt64[np.ndarray, "n"]
+References = UInt64[np.ndarray, "m"]
+
+
+def perceptual_hash(grey: Grey) -> str:
+    """The image's pHash as 16 hexadecimal digits; an image without any structure has the hash of a blank one."""
+    small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(small.astype(np.float32))[:KEPT, :KEPT].round(2)  # rounded, so that a blank image's zeros are equal
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def as_numbers(hashes: Iterable[str]) -> Hashes:
+    """Hashes as numbers, in their order. Raises ValueError for one that is no 16 hexadecimal digits."""
+    texts = list(hashes)
+    wrong = next((text for text in texts if len(text) != DIGITS), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong[:40]!r} is no perceptual hash of {DIGITS} hexadecimal digits; compute it anew.")
+    return np.frombuffer(bytes.fromhex("".join(texts)), dtype=">u8").astype(np.uint64)
+
+
+def bits_apart(hashes: Hashes, other: np.uint64) -> UInt8[np.ndarray, "n"]:
+    """In how many of the 64 bits each hash differs from another one (Hamming distance)."""
+    apart: UInt8[np.ndarray, "n"] = np.bitwise_count(hashes ^ other)
+    return apart
+
+
+def nearest(hashes: Hashes, references: References) -> tuple[UInt8[np.ndarray, "n"], Integer[np.ndarray, "n"]]:
+    """For each hash how many bits the nearest reference is away, and which it is: the first of equally near ones.
+
+    Without references everything is 64 bits away. Needs a few bytes a hash, however many references there are.
+    """
+    least, which = np.full(len(hashes), 64, dtype=np.uint8), np.zeros(len(hashes), dtype=np.intp)
+    for position, reference in enumerate(references):
+        apart = bits_apart(hashes, reference)
+        nearer = apart < least
+        least[nearer], which[nearer] = apart[nearer], position
+    return least, which
+
+
+def alike(hashes: Hashes, references: References, *, bits: int) -> Bool[np.ndarray, "n"]:
+    """True for each hash that is at most so many bits away from some reference."""
+    least, _ = nearest(hashes, references)
+    near: Bool[np.ndarray, "n"] = (least <= bits) & (len(references) > 0)
+    return near
