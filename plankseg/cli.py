@@ -104,16 +104,15 @@ def show(found: Status) -> None:
 
 @app.command()
 def promote(
-    model: Annotated[list[str], typer.Argument(help="A round ('3' or 'model 3'), or the beginning of a model's id.")],
+    model: Annotated[
+        list[str], typer.Argument(help="A round ('3' or 'model 3'), the beginning of an id, or a candidate's name.")
+    ],
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Put a model to work, also one that was refused; later rounds go on from it."""
-    from plankseg.rounds.promoting import find_model
-    from plankseg.rounds.promoting import promote as decide
+    """Put a model to work, also a refused one or a candidate; later rounds go on from it."""
+    from plankseg.rounds.choosing import put_to_work
 
-    store = _existing_store(settings())
-    chosen = find_model(store, " ".join(model))
-    decided = decide(store, chosen.model_id, by="person", reason=reason)
+    chosen, decided = put_to_work(_existing_store(settings()), " ".join(model), reason=reason)
     said = "is at work" if decided else "is at work already, nothing was done"
     console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {said}.", highlight=False)
 

@@ -97,29 +97,43 @@ def rollback(store: Store, *, by: By, reason: str) -> PromotionRow:
 
 
 def find_model(store: Store, words: str) -> ModelRow:
-    """The model that a person means: '3', 'model 3', 'round 3', or the beginning of its id.
+    """The model that a person means: '3', 'model 3', 'round 3', the beginning of its id, or the name of a candidate.
 
     Raises ModelError when it is none or not clear; the message lists what there is.
     """
     said = " ".join(words.lower().split())
     models = store.models.all()
+    candidates = store.models.candidates()
     if numbered := ROUND.fullmatch(said):
         found = store.models.of_round(int(numbered[1]))
         matches = [found] if found else []
     else:
-        matches = [row for row in models if PREFIX.fullmatch(said) and row.model_id.startswith(said)]
+        by_id = {row.model_id: row for row in (*candidates, *models)}  # a candidate that became model 0 is model 0
+        meant = (row.model_id for row in (*candidates, *models) if _is_called(row, said))
+        matches = [by_id[model_id] for model_id in dict.fromkeys(meant)]
     if len(matches) == 1:
         return matches[0]
+    if matches:
+        listed = ", ".join(f"{row.model_id[:12]} ({row.experiment or f'round {row.round}'})" for row in matches)
+        raise ModelError(f"{len(matches)} models are meant by {words!r}: {listed}. Give more letters of the id.")
     listed = ", ".join(f"{row.round} ({row.model_id[:8]})" for row in models) or "none: run the flow 'pretrain'"
-    wrong = f"{len(matches)} models begin with" if matches else "No model is called"
-    raise ModelError(f"{wrong} {words!r}; give a round or six or more letters of an id. There are {listed}.")
+    if candidates:
+        last = candidates[-1]
+        listed += f"; {len(candidates)} candidates, the last one {last.candidate!r} ({last.model_id[:8]})"
+    raise ModelError(f"No model is called {words!r}; give a round or six or more letters of an id. There are {listed}.")
+
+
+def _is_called(row: ModelRow, said: str) -> bool:
+    begins = PREFIX.fullmatch(said) is not None and row.model_id.startswith(said)
+    return begins or (row.candidate is not None and row.candidate.lower() == said)
 
 
 def decisions_of(store: Store) -> list[Decision]:
     """Every decision, oldest first: the flow's own when a model was trained, and those that were made later."""
     models = store.models.all()
     by_id = {row.model_id: row for row in models}
-    first: list[tuple[tuple[int, int], Decision]] = [((row.round, 0), _at_birth(row)) for row in models]
+    born = [row for row in models if row.candidate is None]
+    first: list[tuple[tuple[int, int], Decision]] = [((row.round, 0), _at_birth(row)) for row in born]
     later = [((row.after_round, row.number), _later(row, by_id[row.model_id])) for row in store.promotions.all()]
     return [decision for _, decision in sorted(first + later, key=lambda one: one[0])]
 
@@ -133,7 +147,7 @@ def _at_birth(row: ModelRow) -> Decision:
     return Decision(
         model=row,
         kind="promote" if row.promoted else "refuse",
-        by="flow",
+        by="flow" if row.experiment is None else "person",  # who made a candidate model 0
         reason=row.reason,
         decided_at=row.created_at,
         previous=row.parent,

@@ -58,7 +58,8 @@ class ModelRow:
 class Models:
     """The `models` table, one commit per round or candidate, and the weights beside it.
 
-    Only `candidates` and `candidate` see candidates: to all else there are the models of the rounds.
+    Only `candidates` and `candidate` see candidates, and `all` and `active` those that were put to work: to all else
+    there are the models of the rounds.
     """
 
     def __init__(self, tables: DeltaTables, blobs: Blobs, promotions: Promotions) -> None:
@@ -89,8 +90,12 @@ class Models:
         return rows[0] if rows else None
 
     def all(self) -> list[ModelRow]:
-        """The model of every round, promoted or not, by round."""
-        return sorted(self._read(_OF_ROUNDS), key=lambda row: row.round)
+        """The model of every round, promoted or not, by round; after model 0 the candidates that were put to work."""
+        rows = self._read(_OF_ROUNDS)
+        put_to_work = {decision.model_id for decision in self._promotions.all()} - {row.model_id for row in rows}
+        if put_to_work:
+            rows += self._read(~_OF_ROUNDS & pc.field("model_id").isin(sorted(put_to_work)))
+        return sorted(rows, key=lambda row: (row.round, row.candidate is not None))
 
     def candidate(self, fingerprint: str) -> ModelRow | None:
         """The candidate of this recipe on these data, of whatever experiment; None when it was not trained yet."""
