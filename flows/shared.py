@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from logging import LoggerAdapter
-from pathlib import Path
 from typing import Any
 
 from prefect import runtime
@@ -13,7 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from plankseg.config import Recipe, settings
-from plankseg.errors import LabelStudioDownError
+from plankseg.errors import LabelStudioDownError, StoreDownError
 from plankseg.rounds.progress import look, recipe_in_force
 from plankseg.rounds.status import last_decision, read_status
 from plankseg.storage.store import Store
@@ -23,12 +22,12 @@ from plankseg.storage.store import Store
 PATIENCE_S = 60.0
 
 # Which stores the flow that is running here holds, subflows included; another thread or process has its own.
-_at_work: ContextVar[frozenset[Path]] = ContextVar("_at_work", default=frozenset())
+_at_work: ContextVar[frozenset[object]] = ContextVar("_at_work", default=frozenset())
 
 
 def open_store() -> Store:
     """The store of PLANKSEG_STORE."""
-    return Store.open(settings().store_path, max_image_pixels=settings().max_image_pixels)
+    return Store.open(settings().store_location, max_image_pixels=settings().max_image_pixels)
 
 
 @contextmanager
@@ -67,7 +66,7 @@ def step_name() -> str:
 
 def is_label_studio_down(_: Any, __: TaskRun, state: State[Any]) -> bool:
     """Retry only what waiting can cure: a server that does not answer."""
-    return isinstance(state.result(raise_on_failure=False), LabelStudioDownError)
+    return isinstance(state.result(raise_on_failure=False), LabelStudioDownError | StoreDownError)
 
 
 # Options of every task that talks to Label Studio; computing fails once, loudly.

@@ -20,7 +20,7 @@ from plankseg.config import Settings, settings
 from plankseg.errors import PlanksegError, ServerError, SettingsError
 from plankseg.rounds.progress import recipe_in_force
 from plankseg.rounds.status import Status, last_decision, read_status
-from plankseg.storage.store import MARKER, Store
+from plankseg.storage.store import Store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -60,9 +60,10 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
 
 
 def _existing_store(surroundings: Settings) -> Store:
-    if not (surroundings.store_path / MARKER).exists():  # looking must not make one
-        raise SettingsError(f"There is no store at {surroundings.store_path}; set PLANKSEG_STORE or run `make demo`.")
-    return Store.open(surroundings.store_path)
+    location = surroundings.store_location
+    if not Store.exists(location):  # looking must not make one
+        raise SettingsError(f"There is no store at {location}; set PLANKSEG_STORE or run `make demo`.")
+    return Store.open(location)
 
 
 def _status(surroundings: Settings) -> Status:

@@ -173,7 +173,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PLANKSEG_", env_file=".env", extra="ignore", frozen=True)
 
-    store: str = Field("./plankseg-store", description="Folder of the label store.")
+    store: str = Field("./plankseg-store", description="Folder of the label store, or s3://bucket/prefix.")
     label_studio_url: str = Field("http://127.0.0.1:8080", description="Address of Label Studio.")
     label_studio_token: SecretStr | None = Field(None, description="A person's access token, of either kind.")
     project: str = Field("plankseg", min_length=3, max_length=50, description="Title of the Label Studio project.")
@@ -183,9 +183,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
 
     @property
-    def store_path(self) -> Path:
-        """The store's folder, absolute, so that a change of directory does not move it."""
-        return Path(self.store).expanduser().resolve()
+    def store_location(self) -> str:
+        """The store's address, or its folder, absolute, so that a change of directory does not move it."""
+        return self.store if "://" in self.store else str(Path(self.store).expanduser().resolve())
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import httpx
 
 from plankseg.config import NetworkConfig, Settings
 from plankseg.errors import LabelStudioError, PlanksegError
-from plankseg.storage.store import MARKER, Store
+from plankseg.storage.store import Store, root_of, work_root_of
 
 ENOUGH_DISK = 5 * 2**30
 
@@ -73,10 +73,10 @@ def _imagenet(_: Settings) -> Finding:
 
 
 def _store(settings: Settings) -> Finding:
-    path = settings.store_path
-    if path.is_file():
+    path = root_of(settings.store_location)
+    if isinstance(path, Path) and path.is_file():
         return Finding("store", "broken", f"{path} is a file", "set PLANKSEG_STORE to a folder")
-    if not (path / MARKER).exists():  # looking must not make one
+    if not Store.exists(path):  # looking must not make one
         return Finding("store", "absent", f"none at {path}", "it is made by the first ingest; or set PLANKSEG_STORE")
     counts = Store.open(path).catalogue.counts()
     seen = ", ".join(f"{count} {role}" for role, count in counts.items()) if any(counts.values()) else "no images yet"
@@ -84,7 +84,8 @@ def _store(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = settings.store_path
+    root = root_of(settings.store_location)
+    folder = work_root_of(root)
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

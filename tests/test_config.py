@@ -88,10 +88,10 @@ def test_the_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_store_stays_where_it_was_when_the_directory_changes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path = Settings().store_path
-    assert path == tmp_path.resolve() / "plankseg-store"
+    assert Settings().store_location == str(tmp_path.resolve() / "plankseg-store")
     monkeypatch.setenv("HOME", "/somewhere")
-    assert Settings(store="~/plankton").store_path == Path("/somewhere/plankton")
+    assert Settings(store="~/plankton").store_location == "/somewhere/plankton"
+    assert Settings(store="s3://bucket/plankton").store_location == "s3://bucket/plankton"
 
 
 def test_a_variable_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,9 +58,9 @@ def test_a_store_is_absent_empty_filled_or_in_the_way(tmp_path: Path) -> None:
     wanted = settings(tmp_path)
     absent = doctor._store(wanted)
     assert (absent.state, "PLANKSEG_STORE" in absent.cure) == ("absent", True)
-    assert not wanted.store_path.exists()
-    Store.open(wanted.store_path)
-    assert doctor._store(wanted) == Finding("store", "fine", f"{wanted.store_path}: no images yet")
+    assert not Store.exists(wanted.store_location)
+    Store.open(wanted.store_location)
+    assert doctor._store(wanted) == Finding("store", "fine", f"{wanted.store_location}: no images yet")
     (tmp_path / "file").touch()
     assert doctor._store(Settings(store=str(tmp_path / "file"))).state == "broken"
 

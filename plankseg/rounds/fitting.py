@@ -151,7 +151,7 @@ def fit(
 
 def _forget_checkpoints(store: Store, round_number: int) -> None:
     """Remove the work folders of a round, also those of trainings on labels that have changed since."""
-    for folder in (store.root / "work").glob(f"train-{round_number}-*"):
+    for folder in store.work_root.glob(f"train-{round_number}-*"):
         shutil.rmtree(folder)
 
 

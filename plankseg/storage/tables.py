@@ -13,6 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from plankseg.errors import StoreError
+from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.schemas import schema_of, to_table
 
 ATTEMPTS = 40
@@ -67,18 +68,18 @@ class Snapshot:
             # With today's columns: one that came after this version was written reads as nulls, in filters too.
             return self._delta.to_pyarrow_dataset(schema=self.schema).to_table(columns=names, filter=where).cast(wanted)
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise StoreError(f"Cannot read table {self.table!r}: {error}; check the store's tables folder.") from error
+            raise _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder") from error
 
 
 class DeltaTables:
     """The tables of one store: Delta Lake, append-only, readable by pandas, DuckDB, Spark and Dask.
 
-    `root` is a folder or an address; `storage_options` goes to deltalake as it is.
+    `root` is a folder or an address; what `storage_options` gives at each opening goes to deltalake as it is.
     """
 
-    def __init__(self, root: str | Path, *, storage_options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: str | Path, *, storage_options: Callable[[], dict[str, str]] | None = None) -> None:
         self.root = str(root).rstrip("/")
-        self.storage_options = dict(storage_options) if storage_options else None
+        self._storage_options = storage_options
 
     def append(self, table: str, rows: Sequence[Mapping[str, object]], transactions: Sequence[str]) -> bool:
         """Add the rows in one commit; False and nothing done when all the transactions are already there.
@@ -154,19 +155,22 @@ class DeltaTables:
         schema_of(table)
         return f"{self.root}/tables/{table}"
 
+    def _options(self) -> dict[str, str] | None:
+        return None if self._storage_options is None else self._storage_options()
+
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         _refuse_after_fork()
         uri = self.uri(table)
         for may_be_in_the_making in (True, True, False):
             try:
-                return DeltaTable(uri, version=version, storage_options=self.storage_options)
+                return DeltaTable(uri, version=version, storage_options=self._options())
             except TableNotFoundError as error:
                 if not _log_is_there(uri):
                     return None
                 if not may_be_in_the_making:  # else another writer may just have made it: look again
                     raise StoreError(f"Table {uri} is damaged: {error}; restore it from a backup.") from error
             except (DeltaError, OSError) as error:
-                raise StoreError(f"Cannot open table {uri}: {error}; check the folder and its rights.") from error
+                raise _fault(f"Cannot open table {uri}", error, "check the folder and its rights") from error
             time.sleep(0.02)
         raise AssertionError("unreachable: the last look returns or raises")
 
@@ -180,11 +184,11 @@ class DeltaTables:
                 schema_of(table),
                 name=table,
                 configuration=CONFIGURATION,
-                storage_options=self.storage_options,
+                storage_options=self._options(),
             )
         except (DeltaError, OSError) as error:
             if self._open(table) is None:  # else another writer made it first, which is as good
-                raise StoreError(f"Cannot make table {self.uri(table)}: {error}; check space and rights.") from error
+                raise _fault(f"Cannot make table {self.uri(table)}", error, "check space and rights") from error
         return Snapshot(table, self._open(table))
 
     def _write(self, snapshot: Snapshot, planned: Commit) -> None:
@@ -203,17 +207,28 @@ class DeltaTables:
         except CommitFailedError:
             raise
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"Cannot write table {snapshot.table!r}: {error}; nothing of it is visible. "
-                "Check free space and rights of the store, then run it again."
-            ) from error
+            cure = "nothing of it is visible. Check free space and rights of the store, then run it again"
+            raise _fault(f"Cannot write table {snapshot.table!r}", error, cure) from error
+
+
+def _fault(beginning: str, error: Exception, cure: str) -> StoreError:
+    """What a failure of the tables' own client means, be it a disk's or an S3 server's."""
+    if isinstance(error, StoreError):
+        return error
+    from plankseg.storage.s3.faults import of_tables  # loads botocore: only who needs it pays
+
+    return of_tables(str(error), beginning=beginning) or StoreError(f"{beginning}: {error}; {cure}.")
 
 
 def _log_is_there(uri: str) -> bool:
-    """True when a local table has a first version: then 'not found' is a fault, and must not read as 'no rows'."""
+    """True when a table has any version at all: then 'not found' is a fault, and must not read as 'no rows'."""
+    if is_s3(uri):
+        from plankseg.storage.s3.objects import listing
+
+        return any(True for _ in listing(Address.parse(uri) / "_delta_log", at_most=1))
     log = Path(uri) / "_delta_log"
     try:
-        return "://" not in uri and any(entry.suffix == ".json" for entry in log.iterdir())
+        return any(entry.suffix == ".json" for entry in log.iterdir())
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import tables_at
 from racing import race
 from storage_rows import START, answer, automatic, sha
 
 from plankseg.errors import StoreError
 from plankseg.storage.labels import LabelRow, Labels
-from plankseg.storage.tables import DeltaTables
 
 
 @pytest.fixture
-def labels(tmp_path: Path) -> Labels:
-    return Labels(DeltaTables(tmp_path))
+def labels(root: str) -> Labels:
+    return Labels(tables_at(root))
 
 
 def test_recorded_answers_are_skipped_and_the_rest_is_one_commit(labels: Labels) -> None:
@@ -139,7 +139,7 @@ def what_counts(rows: list[LabelRow]) -> LabelRow:
 def test_the_counting_answer_does_not_depend_on_order_or_commits(
     tmp_path_factory: pytest.TempPathFactory, rows: list[LabelRow]
 ) -> None:
-    labels = Labels(DeltaTables(tmp_path_factory.mktemp("store")))
+    labels = Labels(tables_at(str(tmp_path_factory.mktemp("store"))))
     labels.add(rows[::2])
     labels.add(rows[1::2])
     expected = {
@@ -166,19 +166,20 @@ def test_answers_of_a_round_are_those_of_people_in_that_round(labels: Labels) ->
 
 
 def collect(root: str, annotations: list[int]) -> int:
-    return Labels(DeltaTables(root)).add([answer(i, i) for i in annotations])
+    return Labels(tables_at(root)).add([answer(i, i) for i in annotations])
 
 
 @pytest.mark.slow
-def test_collecting_at_the_same_time_doubles_no_answer(tmp_path: Path) -> None:
+def test_collecting_at_the_same_time_doubles_no_answer(root: str) -> None:
     parts = [list(range(start, start + 12)) for start in (0, 4, 8, 12)]
-    added = race(collect, [(str(tmp_path), part) for part in parts])
-    recorded = DeltaTables(tmp_path).read("labels")["ls_annotation"].to_pylist()
+    added = race(collect, [(root, part) for part in parts])
+    recorded = tables_at(root).read("labels")["ls_annotation"].to_pylist()
     assert sorted(recorded) == list(range(24))
     assert sum(added) == 24
 
 
-def test_thousands_of_masks_from_ingest_leave_a_short_log(labels: Labels, tmp_path: Path) -> None:
+def test_thousands_of_masks_from_ingest_leave_a_short_log(tmp_path: Path) -> None:
+    labels = Labels(tables_at(str(tmp_path)))
     assert labels.add(automatic(i) for i in range(2000)) == 2000
     log = tmp_path / "tables" / "labels" / "_delta_log"
     assert sum(path.stat().st_size for path in log.iterdir()) < 20_000

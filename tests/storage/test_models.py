@@ -1,7 +1,5 @@
 """A round has one model, its weights are there before its row, and the newest promoted one is at work."""
 
-from pathlib import Path
-
 import pytest
 from storage_rows import model, sha
 
@@ -9,8 +7,8 @@ from plankseg.errors import ObjectMissingError, StoreError
 from plankseg.storage.store import Store
 
 
-def test_the_newest_promoted_model_is_at_work(tmp_path: Path) -> None:
-    models = Store.open(tmp_path).models
+def test_the_newest_promoted_model_is_at_work(root: str) -> None:
+    models = Store.open(root).models
     assert models.active() is None
     ids = [models.put_weights(f"weights {n}".encode()) for n in range(3)]
     rows = [model(ids[0], 0), model(ids[1], 1, parent=ids[0]), model(ids[2], 2, promoted=False, reason="worse")]
@@ -23,16 +21,16 @@ def test_the_newest_promoted_model_is_at_work(tmp_path: Path) -> None:
     assert models.weights(ids[1]) == b"weights 1"
 
 
-def test_a_round_keeps_its_first_model(tmp_path: Path) -> None:
-    models = Store.open(tmp_path).models
+def test_a_round_keeps_its_first_model(root: str) -> None:
+    models = Store.open(root).models
     first, second = (models.put_weights(text) for text in (b"first", b"second"))
     assert models.commit(model(first, 1))
     assert not models.commit(model(second, 1))
     assert [row.model_id for row in models.all()] == [first]
 
 
-def test_a_model_without_weights_is_not_recorded(tmp_path: Path) -> None:
-    models = Store.open(tmp_path).models
+def test_a_model_without_weights_is_not_recorded(root: str) -> None:
+    models = Store.open(root).models
     with pytest.raises(ObjectMissingError, match="put_weights first"):
         models.commit(model(sha("never put"), 1))
     assert models.all() == []
@@ -45,8 +43,8 @@ def test_metrics_and_recipe_must_be_json() -> None:
         model("resnet34")
 
 
-def test_candidates_are_no_rounds_and_come_once(tmp_path: Path) -> None:
-    models = Store.open(tmp_path).models
+def test_candidates_are_no_rounds_and_come_once(root: str) -> None:
+    models = Store.open(root).models
     ids = [models.put_weights(f"weights {n}".encode()) for n in range(4)]
     named = [
         model(ids[n], promoted=False, experiment=name, candidate=f"run {n}", fingerprint=sha(n))

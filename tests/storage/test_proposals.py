@@ -1,19 +1,17 @@
 """A round is proposed once, and everything a person was asked about is known."""
 
-from pathlib import Path
-
 import pytest
+from places import tables_at
 from racing import race
 from storage_rows import proposed, sha
 
 from plankseg.errors import StoreError
 from plankseg.storage.proposals import Proposals
-from plankseg.storage.tables import DeltaTables
 
 
 @pytest.fixture
-def proposals(tmp_path: Path) -> Proposals:
-    return Proposals(DeltaTables(tmp_path))
+def proposals(root: str) -> Proposals:
+    return Proposals(tables_at(root))
 
 
 def test_a_round_is_proposed_once(proposals: Proposals) -> None:
@@ -47,12 +45,12 @@ def test_a_muddled_proposal_is_refused(proposals: Proposals) -> None:
 
 
 def propose(root: str, seed: int) -> bool:
-    return Proposals(DeltaTables(root)).commit(1, [proposed(f"{seed}-{i}", seed=seed) for i in range(20)])
+    return Proposals(tables_at(root)).commit(1, [proposed(f"{seed}-{i}", seed=seed) for i in range(20)])
 
 
-def test_two_proposals_at_once_give_one_winner(tmp_path: Path) -> None:
-    won = race(propose, [(str(tmp_path), seed) for seed in range(3)])
+def test_two_proposals_at_once_give_one_winner(root: str) -> None:
+    won = race(propose, [(root, seed) for seed in range(3)])
     assert sorted(won) == [False, False, True]
-    rows = Proposals(DeltaTables(tmp_path)).of_round(1)
+    rows = Proposals(tables_at(root)).of_round(1)
     assert len(rows) == 20
     assert len({row.seed for row in rows}) == 1

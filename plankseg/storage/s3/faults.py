@@ -84,9 +84,9 @@ def of_tables(text: str, *, beginning: str) -> StoreError | None:
     if status:
         return _by_code(status[1], status[1], beginning)
     if re.search(r"error sending request|timed out|[Cc]onnection (refused|reset)|error decoding response body", text):
-        first = text.strip().splitlines()[0][:300]
+        innermost = re.sub(r"\x1b\[\d+m|↳", "", text).strip().splitlines()[-1].strip()[:300]
         return StoreDownError(
-            f"{beginning}: the server does not answer ({first}); nothing half-written is visible. "
+            f"{beginning}: the server does not answer ({innermost}); nothing half-written is visible. "
             "Start it or correct AWS_ENDPOINT_URL, then run it again."
         )
     return None
