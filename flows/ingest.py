@@ -4,55 +4,101 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flows.shared import at_work, open_store
 from plankseg.config import FrozenModel, settings
+from plankseg.errors import ArchiveError
 from plankseg.rounds.ingesting import IngestReport, ingest_folder
+from plankseg.rounds.pace import NowAndThen, Pace
 
 
 class ImageFolder(FrozenModel):
-    """A folder of images and the part they play."""
+    """Images, the part they play, and how they are laid out."""
 
-    folder: str = Field(description="Folder with the images; folders in it are taken as taxa.")
+    folder: str = Field(
+        description="Folder, tar (plain, gz, xz, bz2), zip or s3://bucket/prefix with the images; nothing is unpacked."
+    )
     role: Literal["source", "pool", "validation"] = Field(
         description="source: clean, gets automatic masks. pool: images to choose from. validation: never trained on."
     )
     masks: str | None = Field(None, description="Folder of masks with the images' names, where there are some.")
     dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
+    layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
+        "auto",
+        description="auto: found by itself. class_folders: the folder that holds an image is its class. ecotaxa: an "
+        "export. table: a CSV or TSV says taxon and area. pairs: images and masks side by side.",
+    )
+    table: str | None = Field(None, description="Table of the images, where it lies outside of the folder.")
+    file_column: str | None = Field(None, description="The table's column of file names; empty: found by its name.")
+    taxon_column: str | None = Field(None, description="The table's column of taxa; empty: found by its name.")
+    area_column: str | None = Field(
+        None, description="The table's column of areas in pixels; empty: found by its name; 'none': there is none."
+    )
 
 
 @task(cache_policy=NO_CACHE, task_run_name="read {images.role}")
 def read_images(images: ImageFolder) -> IngestReport:
-    """Read, hash and register every image of the folder."""
+    """Read, hash and register every image."""
     report = ingest_folder(
         open_store(),
-        Path(images.folder),
+        images.folder,
         role=images.role,
         dataset=images.dataset,
         masks=Path(images.masks) if images.masks else None,
+        layout=images.layout,
+        table=Path(images.table) if images.table else None,
+        columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
         max_pixels=settings().max_image_pixels,
+        on_progress=watched(images.role),
     )
-    get_run_logger().info(report.summary())
+    get_run_logger().info("%s; layout %s", report.summary(), report.layout)
     return report
 
 
 @flow(name="ingest", flow_run_name="ingest {images.role}", persist_result=False)
 def ingest(images: ImageFolder) -> str:
-    """Register the images of a folder; doing it again adds only what is new.
+    """Register the images of a folder or an archive; doing it again adds only what is new.
 
     Args:
-        images: The folder and the part its images play.
+        images: Where the images are and the part they play.
     """
-    with at_work(open_store()):
+    store = open_store()
+    with at_work(store):
         report = read_images(images)
-    problems = [*report.rejected, *report.maskless]
-    if problems:
-        create_table_artifact(
-            key=f"ingest-{images.role}",
-            table=[{"file": Path(problem.path).name, "reason": problem.reason} for problem in problems[:500]],
-            description=f"{report.summary()}. The first 500 files that were left out, or have no automatic mask.",
-        )
+        show_problems(report, report.write(store))
+    if report.damage:
+        raise ArchiveError(report.damage)
     return report.summary()
+
+
+def show_problems(report: IngestReport, written: Path | None) -> None:
+    """Warn of classes that came to nothing, and show the first 500 files that were left out; the file has them all."""
+    for warning in report.warnings():
+        get_run_logger().warning(warning)
+    if written is not None:
+        get_run_logger().info("All %d files that were left out, or have no mask: %s", len(report.problems), written)
+        create_table_artifact(
+            key=f"ingest-{report.role}",
+            table=[{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:500]],
+            description=f"{report.summary()}. The first 500 files that were left out, or have no automatic mask; all "
+            f"{len(report.problems)} are in `{written}`.",
+        )
+
+
+def watched(role: str) -> NowAndThen:
+    """A progress bar in the Prefect UI and a log line, every ten seconds."""
+    bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} read so far")
+
+    def tell(pace: Pace) -> None:
+        update_progress_artifact(bar, pace.percent)  # type: ignore[arg-type]
+        get_run_logger().info("%s: %s", role, pace)
+
+    return NowAndThen(tell, every_s=10)
+
+
+def named_columns(**columns: str | None) -> dict[str, str]:
+    """The columns that were named in the run form; 'none' is none."""
+    return {meaning: "" if name == "none" else name for meaning, name in columns.items() if name}

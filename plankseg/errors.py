@@ -24,6 +24,14 @@ class MaskShapeError(PlanksegError, ValueError):
     """A mask does not have the size of its image."""
 
 
+class ArchiveError(PlanksegError, ValueError):
+    """An archive of images, or a table in it, cannot be read or ends too early."""
+
+
+class DownloadError(PlanksegError, ConnectionError):
+    """A data set cannot be downloaded, or what came is not what was published."""
+
+
 class BrushError(PlanksegError, ValueError):
     """A brush run-length code is malformed."""
 

@@ -25,17 +25,21 @@ def given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
     found = sorted(path for path in named_alike if path.stem == name.stem and path.suffix.lower() in SUFFIXES)
     if not found:
         raise ImageReadError(f"No mask for {name} in {masks}; add one of the same name or take the image out.")
-    data = found[0].read_bytes()
+    return mask_in(found[0].read_bytes(), name=str(found[0]), grey=grey)
+
+
+def mask_in(data: bytes, *, name: str, grey: Grey) -> Mask:
+    """The mask in a file's bytes, of the image's size and with two values. Raises as `given_mask`."""
     height, width = grey.shape
     try:
         header = read_header(data)
         if (header.height, header.width) != (height, width):
             raise MaskShapeError(
-                f"Mask {found[0]} is {header.width} x {header.height} but its image is {width} x {height}; left out."
+                f"Mask {name} is {header.width} x {header.height} but its image is {width} x {height}; left out."
             )
         return _two_valued(_levels(data, max_pixels=grey.size))
     except ImageReadError as error:
-        raise ImageReadError(f"Mask {found[0]}: {error}") from error
+        raise ImageReadError(f"Mask {name}: {error}") from error
 
 
 def given_mask_of(image: Path, *, images: Path, masks: Path, grey: Grey) -> Mask:

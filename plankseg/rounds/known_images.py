@@ -1,8 +1,8 @@
 """Which files hold an image that we know already, and is anything left to do for it?"""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from plankseg.storage.catalogue import Role
+from plankseg.storage.catalogue import IdSet, Role
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.store import Store
 
@@ -14,33 +14,48 @@ STRONGER: dict[Role, tuple[Role, ...]] = {"validation": (), "source": ("validati
 class KnownImages:
     """The images that the store held before an ingest, and those that the ingest has met so far.
 
-    `ids` are those of the role that is ingested. `settled` need no look at their pixels: images of a stronger role, and
-    known ones, except those without a usable label when masks are handed in.
+    `ids` are those of the role that is ingested. At 1.4 million known images some 90 MB, and 100 bytes a new one.
     """
 
     def __init__(self, store: Store, role: Role, *, wants_masks: bool) -> None:
         self._catalogue = store.catalogue
-        self._others = {i: f"an image of the {other}" for other in STRONGER[role] for i in store.catalogue.ids(other)}
-        self._met: dict[str, str] = {}
+        self._others: list[tuple[Role, IdSet]] = [(other, store.catalogue.id_set(other)) for other in STRONGER[role]]
+        self._met: set[bytes] = set()
         self._moved: dict[str, str] = {}
-        self.ids = frozenset(store.catalogue.ids(role))
-        labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else self.ids
-        self.settled = (self.ids & labelled) | self._others.keys()
+        self._labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else None
+        self.ids = store.catalogue.id_set(role)
 
-    def meet(self, image_id: str, path: Path) -> str | None:
-        """Remember a file; in words, what had the same bytes: an image of a stronger role, or a file met before."""
-        is_there = image_id in self.ids or image_id in self._others
+    def is_settled(self, image_id: str) -> bool:
+        """True when its pixels need no look: it has a stronger role, or is known and has all that it can be given."""
+        if self._stronger_role(image_id) is not None:
+            return True
+        return image_id in self.ids and (self._labelled is None or image_id in self._labelled)
+
+    def meet(self, image_id: str, place: Callable[[], str]) -> Role | bool:
+        """Remember an image; the stronger role that it has, else whether the same bytes were met before.
+
+        `place` gives its address, for one whose recorded file is gone.
+        """
+        stronger = self._stronger_role(image_id)
+        is_there = stronger is not None or image_id in self.ids
         if is_there and image_id not in self._moved and self._catalogue.is_lost(image_id):
-            self._moved[image_id] = path.as_uri()
-        before = self._others.get(image_id) or self._met.get(image_id)
-        if image_id not in self.settled:
-            self._met.setdefault(image_id, str(path))
-        return before
+            self._moved[image_id] = place()
+        if stronger is not None:
+            return stronger
+        key = bytes.fromhex(image_id)
+        if key in self._met:
+            return True
+        if not self.is_settled(image_id):
+            self._met.add(key)
+        return False
 
     def take_moved(self) -> dict[str, str]:
         """The new places, image_id to uri, of images whose recorded file is gone; each is told once."""
         moved, self._moved = self._moved, {}
         return moved
+
+    def _stronger_role(self, image_id: str) -> Role | None:
+        return next((role for role, ids in self._others if image_id in ids), None)
 
 
 def _is_final(row: LabelRow) -> bool:

@@ -1,0 +1,1 @@
+"""What users have: folders, tars and zips of images, with or without tables, read without unpacking."""
