@@ -102,15 +102,16 @@ def over_seeds(comparison: Comparison) -> list[OverSeeds]:
     """Where runs were repeated with several seeds: what they have in common, the best mean first; else nothing."""
     groups: dict[str, list[Result]] = {}
     for result in comparison.results:
-        groups.setdefault(comparison.short[result.run.key].rpartition("seed ")[0].strip(), []).append(result)
-    if len(groups) == len(comparison.results) or len(comparison.results) < 2:
+        groups.setdefault(result.run.key.rpartition(" seed ")[0], []).append(result)
+    if len(groups) == len(comparison.results):
         return []
+    names = short_names(tuple(groups))
     found = [
         OverSeeds(
-            name or comparison.results[0].run.key.rpartition(" seed ")[0],
+            names[key],
             tuple(result.dice for result in group),
             tuple(test["mean"] for result in group if (test := result.mean("test", "dice"))),
         )
-        for name, group in groups.items()
+        for key, group in groups.items()
     ]
     return sorted(found, key=lambda one: -float(np.mean(one.dice)))

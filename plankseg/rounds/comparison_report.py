@@ -13,10 +13,12 @@ from plankseg.rounds.side_by_side import COLOURS, Seen
 
 PICTURE_BYTES = 60_000
 STYLE = """
-h1 { margin-bottom: 0; } table { font-size: 14px; } th { vertical-align: bottom; } td { white-space: nowrap; }
-td.text { white-space: normal; font-variant-numeric: tabular-nums; }
-tr:nth-child(2) td { font-weight: 600; } .wide { overflow-x: auto; } code { background: #f0f0f0; padding: .1rem .3rem; }
-.sheet { display: grid; gap: .5rem; align-items: start; } .sheet img { width: 100%; image-rendering: pixelated; }
+body { max-width: 84rem; } h1 { margin-bottom: 0; } code { background: #f0f0f0; padding: .1rem .3rem; }
+table { font-size: 14px; font-variant-numeric: tabular-nums; } th { vertical-align: bottom; }
+.wide { overflow-x: auto; } .wide td { white-space: nowrap; padding: .3rem .6rem; }
+.wide tr:nth-child(2) td { font-weight: 600; }
+.sheet { display: grid; gap: .5rem; }
+.sheet img { width: 100%; height: 17rem; object-fit: contain; object-position: left; image-rendering: pixelated; }
 .sheet b { position: sticky; top: 0; background: #fff; padding: .3rem 0; }
 .sheet p { grid-column: 1 / -1; margin: .6rem 0 0; }
 """
@@ -48,13 +50,15 @@ def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
     yield page_head(f"plankseg: {comparison.name}", style=STYLE)
     yield f"<h1>Experiment {escape(comparison.name)}</h1>"
     yield f"<p>{escape(summary(comparison))}</p>"
-    yield f'<div class="wide">{_html(table_of(comparison))}</div>'
+    yield f'<div class="wide">{_html(_finished(comparison))}</div>'
     yield (
         "<p>Sorted by the Dice on the images that choices are made on, at native size, with 95 % bounds (bootstrap over"
         " the images). <i>To the best</i> is paired on the same images: bounds on both sides of 0 mean that the images"
         " do not tell the two apart. The test's images take part in no choice. <i>Thin parts</i> is the recall of"
         " what is thinner than 3 px.</p>"
     )
+    if comparison.failures:
+        yield "<h2>Failed</h2>" + table(("run", "why"), sorted(comparison.failures.items()))
     if seeds := seeds_table(comparison):
         yield f"<h2>Over the seeds</h2>{_html(seeds)}"
     yield "<h2>Learning curves</h2>"
@@ -65,6 +69,13 @@ def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
         f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a candidate model 0:"
         " the rounds then go on from it, with its recipe.</p>"
     )
+
+
+def _finished(comparison: Comparison) -> list[dict[str, object]]:
+    """The table's finished runs under their short names, without columns that say nothing."""
+    rows = [row for row in table_of(comparison) if row["place"]]
+    told = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [{name: row[name] for name in told} | {"run": comparison.short[str(row["run"])]} for row in rows]
 
 
 def summary(comparison: Comparison) -> str:
