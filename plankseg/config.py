@@ -97,6 +97,18 @@ class RoundsConfig(FrozenModel):
     )
 
 
+class ValidationConfig(FrozenModel):
+    """What keeps the validation set apart from everything that is chosen or learnt from."""
+
+    near_duplicate_bits: int = Field(
+        6,
+        ge=0,
+        le=20,
+        description="Images whose perceptual hash differs in at most so many of 64 bits from one of the validation set "
+        "are never proposed nor trained on.",
+    )
+
+
 class Recipe(FrozenModel):
     """Everything scientific about a run, with the published defaults."""
 
@@ -104,6 +116,7 @@ class Recipe(FrozenModel):
     training: TrainingConfig = TrainingConfig()
     query: QueryConfig = QueryConfig()
     rounds: RoundsConfig = RoundsConfig()
+    validation: ValidationConfig = ValidationConfig()
 
 
 class Grid(FrozenModel):

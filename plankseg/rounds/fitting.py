@@ -18,9 +18,11 @@ from plankseg.imaging.masks import decode_mask
 from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bootstrap, score_images
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
 from plankseg.rounds.judging import full_scorecard, predicted_masks
+from plankseg.rounds.lookalikes import complete_hashes, lookalike_ids
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.promoting import Comparison
 from plankseg.rounds.references import reference_squares
+from plankseg.rounds.validation import fix_halves
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -28,13 +30,19 @@ from plankseg.storage.store import Store
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a model is trained and judged on, frozen at one version of the label table."""
+    """What a model is trained and judged on, frozen at one version of the label table.
+
+    `validation` are the images that choose (best epoch, plateau, promotion), `validation_set` says in words which those
+    are; `test` no choice ever sees; `left_out` would be trained on if they were not so like the validation set.
+    """
 
     examples: tuple[Example, ...]
     validation: tuple[Example, ...]
     validation_set: str
     labels: Mapping[str, LabelRow]
     data_version: int
+    test: tuple[Example, ...] = ()
+    left_out: frozenset[str] = frozenset()
 
     @property
     def corrections(self) -> int:
@@ -51,34 +59,52 @@ class TrainingSet:
 def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet:
     """Collect the usable labels: source masks weigh 1, answers of rounds 1 to n weigh `correction_weight`.
 
-    The validation images, which are never trained on, are those of the validation set; where there is none, a fixed
-    share of the source, drawn by a hash of the image so that it is the same in every round.
+    Neither the images of the validation set nor what is like them is trained on. Its selection half chooses, its test
+    half only reports; fewer than four images choose all, and there is no test. Where there is no validation set, a
+    fixed share of the source chooses, drawn by a hash of the image so that it is the same in every round, without test.
 
     Raises:
         TrainingError: nothing usable to train on.
     """
+    complete_hashes(store)
     version = store.labels.version()
     labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
-    validation_ids = set(store.catalogue.ids("validation")) & labels.keys()
+    kept_apart = set(store.catalogue.ids("validation"))
+    split = fix_halves(store, kept_apart & labels.keys())
+    validation_ids = set(split.selection)
     name = f"validation set ({len(validation_ids)} images)"
-    source = sorted(set(store.catalogue.ids("source")) & labels.keys() - validation_ids)
+    if split.test:
+        name = f"selection half of the {name}"
+    alike = lookalike_ids(store, bits=recipe.validation.near_duplicate_bits)
+    source = sorted(set(store.catalogue.ids("source")) & labels.keys() - kept_apart)
     if not validation_ids:
+        source = [image_id for image_id in source if image_id not in alike]
         validation_ids = _holdout(source, recipe.training.holdout_fraction)
         name = f"holdout of the source ({len(validation_ids)} images)"
     corrected = sorted(
         image_id
         for image_id, row in labels.items()
-        if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids
+        if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids | kept_apart
     )
     weight = recipe.training.correction_weight
     examples = [Example(i, 1.0) for i in source if i not in validation_ids and not labels[i].by_hand]
     examples += [Example(i, weight, is_correction=True) for i in corrected]
+    left_out = alike.intersection(example.image_id for example in examples)
+    examples = [example for example in examples if example.image_id not in left_out]
     if not examples or not validation_ids:
         raise TrainingError(
             f"{len(examples)} images to train on and {len(validation_ids)} to validate with; ingest a source of at "
             "least 20 clean images and look at the reasons why masks were rejected."
         )
-    return TrainingSet(tuple(examples), tuple(Example(i, 1.0) for i in sorted(validation_ids)), name, labels, version)
+    return TrainingSet(
+        examples=tuple(examples),
+        validation=tuple(Example(i, 1.0) for i in sorted(validation_ids)),
+        validation_set=name,
+        labels=labels,
+        data_version=version,
+        test=tuple(Example(i, 1.0) for i in split.test),
+        left_out=left_out,
+    )
 
 
 def _holdout(source: Iterable[str], fraction: float) -> set[str]:
@@ -226,11 +252,29 @@ def _record(
 def recorded_metrics(
     store: Store, model: TrainedModel, data: TrainingSet, recipe: Recipe, settings: Settings
 ) -> dict[str, Any]:
-    """What is kept of a training beside its weights: the scores, the way there, and all measures of the model."""
+    """What is kept of a training beside its weights: the scores, the way there, and all measures of the model.
+
+    `dice` and `iou` are those of the images that chose; `test` those of the test half, None where there is none.
+    """
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
     low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
+    measures = {
+        name: full_scorecard(
+            store,
+            [example.image_id for example in examples],
+            settings,
+            load_mask=mask_loader(store, data.labels),
+            weights=model.weights,
+            recipe=recipe,
+            side_px=model.side_px,
+        )
+        for name, examples in (("selection", data.validation), ("test", data.test))
+        if examples
+    }
     return {
+        "test": _test_scores(measures.get("test")),
+        "left_out": len(data.left_out),
         "dice": float(dice.mean()),
         "dice_interval": [low, high],
         "iou": float(iou.mean()),
@@ -241,15 +285,18 @@ def recorded_metrics(
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
         "seconds": sum(epoch.seconds for epoch in model.history),
-        "measures": {
-            "selection": full_scorecard(
-                store,
-                [example.image_id for example in data.validation],
-                settings,
-                load_mask=mask_loader(store, data.labels),
-                weights=model.weights,
-                recipe=recipe,
-                side_px=model.side_px,
-            )
-        },
+        "measures": measures,
+    }
+
+
+def _test_scores(card: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Dice with its bounds and IoU on the test half, in short."""
+    if card is None:
+        return None
+    dice, iou = card["means"]["dice"], card["means"]["iou"]
+    return {
+        "dice": dice["mean"],
+        "dice_interval": [dice["low"], dice["high"]],
+        "iou": iou["mean"],
+        "images": dice["images"],
     }

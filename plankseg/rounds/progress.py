@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from plankseg.config import Recipe
 from plankseg.errors import SettingsError
+from plankseg.rounds.lookalikes import lookalike_ids
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -78,9 +79,13 @@ def recipe_of(model: ModelRow) -> Recipe:
         ) from error
 
 
-def choosable(store: Store) -> list[str]:
-    """Ids of the pool that may be proposed: never proposed before, never answered by hand, in no validation set."""
-    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids()
+def choosable(store: Store, recipe: Recipe | None = None) -> list[str]:
+    """Ids of the pool that may be proposed: never proposed before, never answered by hand, nor like the validation set.
+
+    How like is said by the recipe, or by the one in force.
+    """
+    bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
+    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | lookalike_ids(store, bits=bits)
     return sorted(set(store.catalogue.ids("pool")) - taken)
 
 

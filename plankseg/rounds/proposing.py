@@ -12,6 +12,7 @@ from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look, score
 from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
+from plankseg.rounds.lookalikes import complete_hashes
 from plankseg.rounds.progress import choosable, recipe_of
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
@@ -67,7 +68,8 @@ def propose(
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
     precision = trained_as.training.precision
-    pool = choosable(store)
+    complete_hashes(store)
+    pool = choosable(store, recipe)
     unreadable: tuple[str, ...] = ()
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:

@@ -236,3 +236,27 @@ def test_a_model_really_is_trained_recorded_and_usable_for_the_next_round(store:
     second = fit(store, TINY, CPU, round_number=1)
     assert (second.parent, json.loads(second.metrics)["corrections"]) == (row.model_id, 2)
     assert f"model {row.round}" in second.reason
+
+
+def test_the_test_half_is_seen_by_no_choice_and_reported_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_with(tmp_path, source=4, validation=8)
+    row = fit(store, TINY, CPU, round_number=0)
+    data = training_set(store, TINY, 0)
+    assert (len(data.validation), len(data.test)) == (4, 4)
+    assert data.validation_set == row.validation_set == "selection half of the validation set (4 images)"
+    metrics = json.loads(row.metrics)
+    assert metrics["test"]["images"] == 4
+    assert set(metrics["measures"]["test"]["images"]) == set(ids(data.test))
+    assert set(metrics["measures"]["selection"]["images"]) == set(ids(data.validation))
+    low, high = metrics["test"]["dice_interval"]
+    assert low <= metrics["test"]["dice"] <= high
+    with monkeypatch.context() as patch:
+        calls = pretend(patch, before=[0.5] * 4, after=[0.5] * 4)
+        patch.setattr(fitting, "full_scorecard", lambda *_, **__: {"means": {"dice": ZERO, "iou": ZERO}})
+        fit(store, TINY, CPU, round_number=1)
+    assert ids(calls[0]["validation"]) == ids(data.validation)
+    loaded = set(calls[0]["load"].uris)
+    assert not loaded & set(ids(data.test)), "the training cannot even load an image of the test half"
+
+
+ZERO = {"mean": 0.0, "low": 0.0, "high": 0.0, "images": 4}
