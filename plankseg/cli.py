@@ -145,6 +145,34 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
+@app.command("show-augmentations")
+def show_augmentations(
+    images: Annotated[list[Path] | None, typer.Argument(help="Clean image files; synthetic ones without.")] = None,
+    references: Annotated[list[Path] | None, typer.Option("--reference", help="Image of the target domain.")] = None,
+    from_store: Annotated[bool, typer.Option("--from-store", help="Show the store's own source and pool.")] = False,
+    output: Annotated[Path, typer.Option(help="Where the PNG is written.")] = Path("augmentations.png"),
+    draws: Annotated[int, typer.Option(min=1, max=32, help="Variations of each composition.")] = 8,
+    side_px: Annotated[int, typer.Option("--side", min=32, max=1024, help="Side of the squares.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Other draws.")] = 0,
+) -> None:
+    """Draw what each composition of augmentations makes of some images, with the masks' outlines, on one sheet."""
+    from plankseg.imaging.overlay import encode_rgb
+    from plankseg.rounds import augmentation_sheet as sheets
+
+    if from_store and (images or references):
+        raise SettingsError("Give image files, or --from-store, not both.")
+    if from_store:
+        shown = sheets.from_store(_existing_store(settings()), images=draws, side_px=side_px)
+    elif images:
+        shown = sheets.from_files(images, references or [], side_px=side_px)
+    else:
+        shown = sheets.synthetic(images=draws, seed=seed, side_px=side_px)
+    output.write_bytes(encode_rgb(shown.sheet(draws=draws, seed=seed)))
+    console.print(f"Written: {output}", highlight=False, soft_wrap=True)
+    if shown.references is None or not len(shown.references):
+        console.print("'specialized' is left out: it needs images of the target domain, ingested or by --reference.")
+
+
 @app.command()
 def doctor(
     directory: Annotated[

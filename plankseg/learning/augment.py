@@ -93,7 +93,8 @@ COMPOSITIONS: Mapping[str, Declaration] = {
         includes="domain",
         steps=(
             Step("FDA", {"beta_limit": (0.0, 0.05), "p": 0.5}),
-            Step("HistogramMatching", {"blend_ratio": (0.5, 1.0), "p": 0.5}),
+            # Never wholly: where the reference's object is the smaller one, most of this one would become ground.
+            Step("HistogramMatching", {"blend_ratio": (0.2, 0.7), "p": 0.5}),
         ),
     ),
 }

@@ -4,6 +4,7 @@ The file is a SHA-256 over the rest, then safetensors (the facts, as JSON, are o
 code, and a torn or foreign file is recognised and not used.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from plankseg.errors import TrainingError
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network import tensor_bytes
 
@@ -64,7 +66,10 @@ def checkpoint_path(work_dir: Path, fingerprint: str) -> Path:
 
 
 def write_checkpoint(path: Path, state: State) -> None:
-    """Replace the checkpoint as a whole: whoever reads it sees the old one or the new one."""
+    """Replace the checkpoint as a whole: whoever reads it sees the old one or the new one.
+
+    Raises TrainingError, and keeps the old one, when it cannot be written.
+    """
     tensors = {f"network/{name}": tensor for name, tensor in state.network.items()}
     if state.best_epoch != state.epochs_done:  # else the best weights are these
         tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
@@ -80,12 +85,21 @@ def write_checkpoint(path: Path, state: State) -> None:
     tensors[_FACTS] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     data = tensor_bytes(tensors)
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(hashlib.sha256(data).digest())
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(hashlib.sha256(data).digest())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)  # half a checkpoint must not fill the disk further
+        raise TrainingError(
+            f"The checkpoint after epoch {state.epochs_done} ({len(data) / 1e6:.1f} MB) cannot be written to"
+            f" {path.parent}: {error.strerror or error}. Free some space or check the rights, and start the training"
+            " again: it goes on after the epoch before."
+        ) from error
 
 
 def read_checkpoint(path: Path) -> State:

@@ -14,6 +14,8 @@ from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
 from plankseg.learning.frameworks import lightning, smp
 
+FORWARD_BATCH = 32  # images of the validation set at a time
+
 
 class Learner(lightning.LightningModule):  # type: ignore[misc]
     """Tversky loss, AdamW, reduce on plateau of the validation Dice; the best epoch's weights are kept.
@@ -33,6 +35,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         checkpoint: Path,
         device: torch.device,
         report: Callable[[EpochReport], None],
+        forward_batch: int = FORWARD_BATCH,
     ) -> None:
         super().__init__()
         self.network = network.to(device)
@@ -44,6 +47,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         self._checkpoint = checkpoint
         self._device_used = device
         self._report = report
+        self._forward_batch = forward_batch
         self._losses: list[float] = []
         self._started = time.monotonic()
         self._optimizer = self._make_optimizer()
@@ -92,7 +96,10 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         state, rate = self._state, self.learning_rate
         try:
             scores = self._validation.score(
-                self.network, device=self._device_used, precision=self._training_config.precision
+                self.network,
+                device=self._device_used,
+                precision=self._training_config.precision,
+                forward_batch=self._forward_batch,
             )
         except ScoreError as error:
             raise self._diverged(str(error)) from error

@@ -23,7 +23,8 @@ from plankseg.learning.augment import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.frameworks import lightning
-from plankseg.learning.learner import Learner
+from plankseg.learning.learner import FORWARD_BATCH, Learner
+from plankseg.learning.memory import halving_once, part_of
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network import build_network, choose_device, tensor_bytes
 from plankseg.learning.precision import uses_bf16
@@ -69,7 +70,7 @@ def train(
 
     Raises:
         TrainingError: nothing to train on or to validate with, an image in both, no references where the composition
-            needs some, or a loss that is not finite.
+            needs some, a loss that is not finite, memory that runs out twice, or a disk that is full.
         MaskShapeError: a mask does not have its image's size.
         WeightsError: the starting weights cannot be had.
     """
@@ -86,26 +87,32 @@ def train(
     checkpoint = checkpoint_path(
         work_dir, _fingerprint(recipe, plan, round_number, start, references, [*examples, *validation], shas)
     )
-    state = read_checkpoint(checkpoint)
-    with _own_randomness(recipe.training.seed, where):
-        network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
-        draws = _draws(examples, recipe, round_number, state)
-        corrected = np.array([example.is_correction for example in examples])
-        learner = Learner(
-            network,
-            training=recipe.training,
-            validation=judged,
-            state=state,
-            share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
-            checkpoint=checkpoint,
-            device=where,
-            report=report,
-        )
-        if state.epochs_done < plan.epochs:
-            loader = _loader(squares, draws, recipe)
-            trainer = _trainer(recipe, where, plan.epochs - state.epochs_done, work_dir=work_dir, progress=progress)
-            trainer.fit(learner, loader)
-    return _trained(state, plan)
+
+    def attempt(parts: int) -> State:
+        state = read_checkpoint(checkpoint)
+        with _own_randomness(recipe.training.seed, where):
+            network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
+            draws = _draws(examples, recipe, round_number, state)
+            corrected = np.array([example.is_correction for example in examples])
+            learner = Learner(
+                network,
+                training=recipe.training,
+                validation=judged,
+                state=state,
+                share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
+                checkpoint=checkpoint,
+                device=where,
+                report=report,
+                forward_batch=FORWARD_BATCH // parts,
+            )
+            if state.epochs_done < plan.epochs:
+                loader = _loader(squares, draws, recipe, parts)
+                epochs = plan.epochs - state.epochs_done
+                trainer = _trainer(recipe, where, epochs, work_dir=work_dir, progress=progress, parts=parts)
+                trainer.fit(learner, loader)
+        return state
+
+    return _trained(halving_once(attempt, batch_size=recipe.training.batch_size), plan)
 
 
 def _check(examples: Sequence[Example], validation: Sequence[Example]) -> None:
@@ -146,8 +153,10 @@ def _draws(examples: Sequence[Example], recipe: Recipe, round_number: int, state
     )
 
 
-def _loader(squares: TrainingSquares, draws: WeightedDraws, recipe: Recipe) -> DataLoader[tuple[torch.Tensor, ...]]:
-    size = min(recipe.training.batch_size, len(draws))
+def _loader(
+    squares: TrainingSquares, draws: WeightedDraws, recipe: Recipe, parts: int
+) -> DataLoader[tuple[torch.Tensor, ...]]:
+    size = min(part_of(recipe.training.batch_size, parts), len(draws))
     workers = recipe.training.loader_workers if "fork" in multiprocessing.get_all_start_methods() else 0
     return DataLoader(
         squares,
@@ -167,7 +176,7 @@ def _stay_single_threaded(_worker: int) -> None:
 
 
 def _trainer(
-    recipe: Recipe, device: torch.device, epochs: int, *, work_dir: Path, progress: bool
+    recipe: Recipe, device: torch.device, epochs: int, *, work_dir: Path, progress: bool, parts: int
 ) -> "lightning.Trainer":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -178,6 +187,7 @@ def _trainer(
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
             max_epochs=epochs,
+            accumulate_grad_batches=parts,
             default_root_dir=work_dir,
             logger=False,
             enable_checkpointing=False,

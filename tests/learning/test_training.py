@@ -1,5 +1,7 @@
 """One training: learns, can be killed, refuses what it cannot use."""
 
+import errno
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +15,7 @@ import torch
 
 import plankseg
 from plankseg.errors import MaskShapeError, TrainingError, WeightsError
+from plankseg.learning.learner import Learner
 from plankseg.learning.network import build_network
 from plankseg.learning.predicting import predict
 from plankseg.learning.sampler import WeightedDraws
@@ -209,3 +212,80 @@ def test_the_surroundings_are_left_as_they_were(tmp_path, monkeypatch):
     assert torch.equal(torch.rand(3), expected)
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
     assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def _memory_runs_out(monkeypatch, *, at: list[int], error: type[RuntimeError] = torch.OutOfMemoryError) -> list[int]:
+    """Let the steps of these numbers, counted over all attempts, fail; the sizes of all steps are kept."""
+    sizes: list[int] = []
+    original = Learner.training_step
+
+    def training_step(self, batch, batch_idx):
+        sizes.append(len(batch[0]))
+        if len(sizes) in at:
+            raise error("CUDA out of memory. Tried to allocate 3.00 GiB.")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    return sizes
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_runs_out_once_halves_the_images_at_a_time_and_says_so(tmp_path, monkeypatch, caplog, error):
+    sizes = _memory_runs_out(monkeypatch, at=[3], error=error)
+    steps: list[int] = []
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: (steps.append(1), original(self, *a, **k))[1])
+    with caplog.at_level(logging.WARNING):
+        model = tiny.train_tiny(tmp_path, recipe=tiny.tiny_recipe(batch_size=4, draws_per_epoch=8, epochs=2))
+    # two steps of four an epoch: the third, in epoch 2, fails, and that epoch is taken again in halves
+    assert sizes == [4, 4, 4, 2, 2, 2, 2]
+    assert len(steps) == 2 + 1 + 2  # the optimizer asks for the loss, so the failing step was begun too
+    assert [epoch.epoch for epoch in model.history] == [1, 2]
+    assert "at 4 images a step (CUDA out of memory" in caplog.text
+    assert "with 2 at a time, two times a step" in caplog.text
+
+
+def test_memory_that_runs_out_twice_ends_the_training_with_the_next_step(tmp_path, monkeypatch):
+    sizes = _memory_runs_out(monkeypatch, at=[2, 3])
+    recipe = tiny.tiny_recipe(batch_size=4, draws_per_epoch=8)
+    with pytest.raises(TrainingError, match=r"even at 2 images at a time: CUDA out of memory.*Lower training"):
+        tiny.train_tiny(tmp_path, recipe=recipe)
+    assert sizes == [4, 4, 2]
+
+
+def test_two_images_a_step_are_not_halved(tmp_path, monkeypatch):
+    sizes = _memory_runs_out(monkeypatch, at=[1])
+    with pytest.raises(TrainingError, match="even at 2 images"):
+        tiny.train_tiny(tmp_path)
+    assert sizes == [2]
+
+
+def test_other_errors_of_torch_are_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):
+    def training_step(self, batch, batch_idx):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        tiny.train_tiny(tmp_path)
+
+
+def test_a_full_disk_stops_the_training_and_it_goes_on_when_there_is_space(tmp_path, monkeypatch, undisturbed):
+    written: list[int] = []
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(descriptor)
+
+    seen: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(TrainingError, match=r"after epoch 2 \(.* MB\) cannot be written to .*No space left"):
+            tiny.train_tiny(tmp_path, report=lambda epoch: seen.append(epoch.epoch))
+    assert seen == [1]  # an epoch that is not safe is not reported
+    assert len(list(tmp_path.iterdir())) == 1  # the half file is gone, the checkpoint of epoch 1 is there
+    model = tiny.train_tiny(tmp_path, report=lambda epoch: seen.append(epoch.epoch))
+    assert seen == [1, 2, 3]
+    assert model.weights == undisturbed[0].weights
