@@ -7,16 +7,17 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.collect import collect
-from flows.propose import propose, push
+from flows.propose import propose, push, replace
 from flows.retrain import retrain
 from flows.shared import at_work, open_store, recipe_or_active, step_name
 from plankseg.config import Recipe
 from plankseg.errors import StoreBusyError
+from plankseg.rounds.effort import why_flat
 from plankseg.rounds.progress import describe, due, look
 from plankseg.storage.store import Store
 
 
-def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None) -> str:
+def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
     """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
     if look(store).round:
         collect()  # first what people changed in any round: the next training uses it
@@ -24,30 +25,36 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None) -> s
         in_force = recipe_or_active(store, recipe)
         if budget is not None:
             in_force = in_force.model_copy(update={"rounds": in_force.rounds.model_copy(update={"budget": budget})})
-        progress = look(store)
-        match due(progress, budget=in_force.rounds.budget):
+        rules, progress = in_force.rounds, look(store)
+        flat = "" if go_on else why_flat(store, rules)
+        match due(progress, budget=rules.budget, flat=flat, replace=rules.replace_skipped):
             case "propose":
                 propose(in_force, progress.round + 1)
+                go_on = False  # a person's word is good for one round
+            case "replace":
+                replace(progress.round)
             case "retrain":
                 retrain(in_force, progress.round)
             case "annotate":
                 push(progress.round)
-                return describe(progress, budget=in_force.rounds.budget)
+                if look(store).unanswered:  # else what was left was given up by the person
+                    return describe(look(store), budget=rules.budget)
             case _:
-                return describe(progress, budget=in_force.rounds.budget)
+                return describe(progress, budget=rules.budget, flat=flat)
 
 
 @flow(name="advance", flow_run_name=step_name, persist_result=False)
-def advance(recipe: Recipe | None = None, budget: int | None = None) -> State[Any]:
+def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool = False) -> State[Any]:
     """Bring the loop forward as far as it goes without a person.
 
     Args:
         recipe: Left empty: the recipe of the active model.
         budget: Rounds to be asked for in all. Left empty: the recipe's.
+        go_on: Ask for one more round though effort and Dice are flat.
     """
     store = open_store()
     try:
         with at_work(store):
-            return Completed(message=do_what_is_due(store, recipe, budget))
+            return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
         return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import ON_THE_NETWORK, at_work, open_store, show_rounds, step_name
+from flows.shared import ON_THE_NETWORK, at_work, open_store, show_effort, show_rounds, step_name
 from plankseg.config import settings
 from plankseg.rounds.answering import Collected, collect_all, connect, project_of
 
@@ -29,6 +29,8 @@ def collect() -> str:
         if not store.proposals.rounds():
             return "No round was proposed yet: run the flow 'propose'."
         collected = fetch_answers()
-        show_rounds(store)
+        if any(found.new for found in collected.values()):
+            show_rounds(store)
+            show_effort(store)
     new, still_open = sum(found.new for found in collected.values()), sum(found.open for found in collected.values())
     return f"{new} new answers, {still_open} images open"

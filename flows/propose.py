@@ -33,6 +33,17 @@ def choose(recipe: Recipe, round_number: int) -> None:
     )
 
 
+@task(cache_policy=NO_CACHE, task_run_name="replace what was skipped in round {round_number}")
+def replace(round_number: int) -> int:
+    """Choose the next best image for each skipped one of the round."""
+    from plankseg.rounds.replacing import replace_skipped
+
+    replaced = replace_skipped(open_store(), settings(), round_number=round_number)
+    for skipped, image_id in replaced.items():
+        get_run_logger().info("Round %d: %s was skipped, %s is asked for instead", round_number, skipped, image_id)
+    return len(replaced)
+
+
 @task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **ON_THE_NETWORK)
 def push(round_number: int) -> int:
     """Bring what is missing of a round into Label Studio; what is there already is left alone."""

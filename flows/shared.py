@@ -13,6 +13,7 @@ from prefect.tasks import exponential_backoff
 
 from plankseg.config import Recipe, settings
 from plankseg.errors import LabelStudioDownError, StoreDownError
+from plankseg.rounds.effort import anchoring_of, effort_of
 from plankseg.rounds.progress import look, recipe_in_force
 from plankseg.rounds.status import last_decision, read_status
 from plankseg.storage.store import Store
@@ -80,13 +81,23 @@ ON_THE_NETWORK: dict[str, Any] = {
 def show_rounds(store: Store) -> None:
     """Put the table of rounds into the Prefect UI."""
     recipe = recipe_in_force(store)
-    status = read_status(store, budget=recipe.rounds.budget, redrawn_below=recipe.rounds.redrawn_below)
+    status = read_status(store, recipe.rounds)
     if status.rounds:
         create_table_artifact(
             key="rounds",
             table=[row.model_dump() for row in status.rounds],
             description=f"{last_decision(status)}\n\nNext: {status.next}",
         )
+
+
+def show_effort(store: Store) -> None:
+    """Put what each round cost the person into the Prefect UI: one artifact, a new version whenever answers arrive."""
+    from plankseg.rounds.effort_picture import effort_markdown
+
+    efforts = effort_of(store, redrawn_below=recipe_in_force(store).rounds.redrawn_below)
+    if efforts:
+        text = effort_markdown(efforts, anchoring_of(store))
+        create_markdown_artifact(key="effort", markdown=f"# Effort per round\n\n{text}", description="Effort per round")
 
 
 def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:

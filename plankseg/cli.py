@@ -18,6 +18,7 @@ from rich.table import Table
 from plankseg import serving
 from plankseg.config import Settings, settings
 from plankseg.errors import PlanksegError, ServerError, SettingsError
+from plankseg.rounds.effort_picture import COLUMNS, describe_anchoring, effort_rows
 from plankseg.rounds.progress import recipe_in_force
 from plankseg.rounds.status import Status, last_decision, read_status
 from plankseg.storage.store import Store
@@ -68,8 +69,7 @@ def _existing_store(surroundings: Settings) -> Store:
 
 def _status(surroundings: Settings) -> Status:
     store = _existing_store(surroundings)
-    rounds = recipe_in_force(store).rounds
-    return read_status(store, budget=rounds.budget, redrawn_below=rounds.redrawn_below)
+    return read_status(store, recipe_in_force(store).rounds)
 
 
 def show(found: Status) -> None:
@@ -95,11 +95,18 @@ def show(found: Status) -> None:
     for row in found.rounds:
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         rounds.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)
-    for table in (models, rounds):
+    effort = Table(title="Effort", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
+    for heading in COLUMNS:
+        effort.add_column(heading, justify="left" if heading == "asked" else "right")
+    for cells in effort_rows(found.effort):
+        effort.add_row(*cells)
+    for table in (models, rounds, effort):
         if table.row_count:
             console.print(table)
     if at_work := last_decision(found):
         console.print(at_work, markup=False, highlight=False)
+    if found.anchoring:
+        console.print(describe_anchoring(found.anchoring), markup=False, highlight=False)
     console.print(f"Next: {found.next}")
 
 

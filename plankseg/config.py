@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from plankseg.errors import SettingsError
@@ -50,6 +50,13 @@ class TrainingConfig(FrozenModel):
     correction_weight: float = Field(
         10.0, gt=0, description="Sampler weight of a corrected image; a source image has 1."
     )
+    correction_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of an epoch's draws that are corrections, however many there are; empty: "
+        "each correction has the sampler weight above.",
+    )
     draws_per_epoch: int | None = Field(
         None, ge=2, description="Images drawn per epoch; empty: as many as the training set has."
     )
@@ -57,7 +64,8 @@ class TrainingConfig(FrozenModel):
         0.1, gt=0, lt=0.5, description="Share of the source kept for validation where no validation set exists."
     )
     warm_start: bool = Field(
-        True, description="Start a retraining from the active model, not from the encoder weights."
+        True,
+        description="Start a retraining from the active model; off: each round anew from the encoder weights.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it.")
     loader_workers: int = Field(2, ge=0, le=64, description="Processes that read and augment images.")
@@ -84,17 +92,45 @@ class QueryConfig(FrozenModel):
         "image", description="Mean over the image's own pixels, or over a band around the predicted object."
     )
     band_px: int = Field(5, ge=1, le=64, description="Half width of that band.")
+    blind: int = Field(
+        0, ge=0, description="How many of the chosen images are shown without a pre-mask, to see how much it anchors."
+    )
+    random_controls: int = Field(
+        0, ge=0, description="How many of the images are drawn at random, for an unbiased estimate of effort and Dice."
+    )
     forward_batch: int = Field(32, ge=1, description="Views per forward pass of the network.")
     seed: int = Field(0, ge=0, description="Seed of the draws; the round is mixed in.")
 
+    @model_validator(mode="after")
+    def _controls_leave_room(self) -> Self:
+        if self.random_controls >= self.batch_size or self.blind > self.batch_size - self.random_controls:
+            raise ValueError(
+                f"of {self.batch_size} images, {self.random_controls} at random and {self.blind} of the others without "
+                "a pre-mask are too many: choose fewer"
+            )
+        return self
+
 
 class RoundsConfig(FrozenModel):
-    """When to stop and what counts as effort."""
+    """When to stop, what counts as effort, and what becomes of skipped images."""
 
     budget: int = Field(10, ge=1, description="Rounds that are asked for.")
     redrawn_below: float = Field(
         0.95, gt=0, le=1, description="An answer counts as redrawn below this Dice between pre-mask and answer."
     )
+    replace_skipped: bool = Field(False, description="Ask for the next best image where one was skipped.")
+    stop_when_flat: bool = Field(
+        True,
+        description="Wait for a person's word where the last rounds brought neither less effort nor a better Dice.",
+    )
+    flat_rounds: int = Field(3, ge=2, le=20, description="How many rounds in a row that must be.")
+    flat_effort: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="A smaller fall than this of the redrawn share counts as no fall; 0.05: one of 20.",
+    )
+    flat_dice: float = Field(0.005, ge=0, lt=1, description="A smaller rise than this of the validation Dice is none.")
 
 
 class ValidationConfig(FrozenModel):

@@ -65,13 +65,13 @@ def project_of(label_studio: LabelStudio, settings: Settings) -> int:
 def push(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> PushReport:
     """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is."""
     answered = {row.image_id for row in store.labels.answered(round_number)}
-    rows = [row for row in store.proposals.chosen(round_number) if row.image_id not in answered]
+    rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
     images = store.catalogue.rows_by_id(row.image_id for row in rows)
     items = [
         PushItem(
             image_id=row.image_id,
             png=encode_grey(store.catalogue.load(row.image_id)),
-            premask=_premask(store, row),
+            premask=None if row.blind else _premask(store, row),
             model_id=row.model_id,
             score=row.uncertainty,
             taxon=images[row.image_id].taxon,
@@ -103,7 +103,7 @@ def collect_all(store: Store, label_studio: LabelStudio, project: int) -> dict[i
 def _take(store: Store, tasks: Sequence[Task], rounds: Sequence[int]) -> dict[int, Collected]:
     """Record what is new among the listed tasks in one commit, and say for each round how it stands then."""
     known = store.labels.versions()
-    asked = {n: {row.image_id: row for row in store.proposals.chosen(n)} for n in rounds}
+    asked = {n: {row.image_id: row for row in store.proposals.asked(n)} for n in rounds}
     fresh = {n: _new_labels(store, tasks, n, rows=asked[n], known=known) for n in rounds}
     store.labels.add(label for labels in fresh.values() for label in labels)
     return {n: _standing(store, n, asked=asked[n].keys(), fresh=fresh[n]) for n in rounds}
@@ -125,7 +125,7 @@ def _new_labels(
         ours,
         round=round_number,
         shape_of=lambda image_id: (images[image_id].height, images[image_id].width),
-        premask_of=premask,
+        premask_of=lambda image_id: None if rows[image_id].blind else premask(image_id),  # then it was drawn
         is_known=known.__contains__,
     )
     return [_label(store, answer, rows[answer.image_id], premask(answer.image_id)) for answer in pulled.answers]

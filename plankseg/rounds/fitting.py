@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from plankseg.config import Recipe, Settings
+from plankseg.config import Recipe, Settings, TrainingConfig
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
@@ -86,8 +86,9 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         for image_id, row in labels.items()
         if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids | kept_apart
     )
-    weight = recipe.training.correction_weight
-    examples = [Example(i, 1.0) for i in source if i not in validation_ids and not labels[i].by_hand]
+    plain = [i for i in source if i not in validation_ids and not labels[i].by_hand]
+    weight = correction_weight(recipe.training, source=len(plain), corrections=len(corrected))
+    examples = [Example(i, 1.0) for i in plain]
     examples += [Example(i, weight, is_correction=True) for i in corrected]
     left_out = alike.intersection(example.image_id for example in examples)
     examples = [example for example in examples if example.image_id not in left_out]
@@ -105,6 +106,14 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
     )
+
+
+def correction_weight(training: TrainingConfig, *, source: int, corrections: int) -> float:
+    """Sampler weight of one correction beside source images of weight 1: the recipe's, or what makes their share."""
+    share = training.correction_share
+    if share is None or not source or not corrections:
+        return training.correction_weight
+    return share / (1 - share) * source / corrections
 
 
 def _holdout(source: Iterable[str], fraction: float) -> set[str]:

@@ -11,7 +11,7 @@ from plankseg.rounds.lookalikes import lookalike_ids
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
-Step = Literal["ingest", "pretrain", "propose", "annotate", "retrain", "finished"]
+Step = Literal["ingest", "pretrain", "propose", "replace", "annotate", "retrain", "wait", "finished"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Progress:
     """What the tables say.
 
     `round` is the last one that was proposed (0 before the first); `chosen` are its images in the order they were
-    proposed; `answered` those of them that a person dealt with in any way; `models` are the rounds that have a model.
+    proposed; `answered` those of them that a person dealt with in any way, `skipped` those of these that were skipped
+    and have no replacement; `models` are the rounds that have a model.
     """
 
     source: int
@@ -29,6 +30,7 @@ class Progress:
     chosen: tuple[str, ...]
     answered: frozenset[str]
     models: frozenset[int]
+    skipped: frozenset[str] = frozenset()
 
     @property
     def trained(self) -> bool:
@@ -45,10 +47,10 @@ def look(store: Store) -> Progress:
     """Read the tables and say where the loop stands."""
     rounds = store.proposals.rounds()
     current = max(rounds, default=0)
-    chosen = tuple(row.image_id for row in store.proposals.chosen(current)) if current else ()
-    answered = (
-        frozenset(row.image_id for row in store.labels.answered(current)) & set(chosen) if current else frozenset()
-    )
+    asked = store.proposals.asked(current) if current else []
+    chosen = tuple(row.image_id for row in asked)
+    answers = {row.image_id: row.status for row in store.labels.answered(current)} if current else {}
+    replaced = {row.replaces for row in asked}
     active = store.models.active()
     return Progress(
         source=store.catalogue.counts()["source"],
@@ -56,8 +58,9 @@ def look(store: Store) -> Progress:
         active_model=active.model_id if active else None,
         round=current,
         chosen=chosen,
-        answered=answered,
+        answered=frozenset(answers) & set(chosen),
         models=frozenset(model.round for model in store.models.all()),
+        skipped=frozenset(i for i in chosen if answers.get(i) == "skipped" and i not in replaced),
     )
 
 
@@ -89,15 +92,20 @@ def choosable(store: Store, recipe: Recipe | None = None) -> list[str]:
     return sorted(set(store.catalogue.ids("pool")) - taken)
 
 
-def due(progress: Progress, *, budget: int) -> Step:
-    """The one step that brings the loop forward."""
+def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:
+    """The one step that brings the loop forward.
+
+    `flat` says why going on seems to bring nothing (see `why_flat`), `replace` that skipped images are replaced.
+    """
     if progress.active_model is None:
         return "pretrain" if progress.source else "ingest"
     if progress.round and not progress.trained:
+        if replace and progress.skipped and progress.pool_left:
+            return "replace"
         return "annotate" if progress.unanswered else "retrain"
     if progress.round >= budget or not progress.pool_left:
         return "finished"
-    return "propose"
+    return "wait" if flat else "propose"
 
 
 def check_proposable(progress: Progress, round_number: int) -> None:
@@ -142,16 +150,20 @@ def _missing(progress: Progress) -> str:
     return f"train round {progress.round} with the flow 'retrain'"
 
 
-def describe(progress: Progress, *, budget: int) -> str:
+def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> str:
     """What is due next, in words for a person."""
     n = progress.round
-    match due(progress, budget=budget):
+    match due(progress, budget=budget, flat=flat, replace=replace):
         case "ingest":
             return "Ingest a source and a pool: run the flow 'ingest'."
         case "pretrain":
             return "Train model 0 on the source: run the flow 'pretrain'."
         case "propose":
             return f"Propose round {n + 1}: run the flow 'advance'."
+        case "replace":
+            return f"Round {n}: replace {len(progress.skipped)} skipped images: run the flow 'advance'."
+        case "wait":
+            return f"Waiting: {flat}. To go on all the same run the flow 'advance' with 'go on'; else 'finalize'."
         case "annotate":
             return f"Round {n}: correct {progress.unanswered} of {len(progress.chosen)} images in Label Studio."
         case "retrain":

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
 from plankseg.imaging.arrays import Mask
@@ -62,8 +64,8 @@ def propose(
         TrainingError: there is no model yet.
         EmptyPoolError: nothing is left to propose, or nothing that can be read.
     """
-    there = store.proposals.chosen(round_number)
-    model = _model_of(store, there)
+    there = store.proposals.asked(round_number)
+    model = model_of(store, there)
     trained_as = recipe_of(model)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
@@ -80,8 +82,10 @@ def propose(
         chosen = [row.image_id for row in there]
         selection = None
     else:
-        selection, unreadable = _select(store, recipe.query, pool, score_ids, round_number=round_number)
-        chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
+        query = _without_controls(recipe.query)
+        selection, unreadable = _select(store, query, pool, score_ids, round_number=round_number)
+        controls = _controls(store, recipe.query, set(pool) - {*selection.chosen, *unreadable}, round_number)
+        chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id)) + controls
     pool_size = len(pool) - len(unreadable)
     looked = tuple(
         look(
@@ -94,6 +98,30 @@ def propose(
     return Proposal(
         round_number, model, looked, pool_size, scored=len(selection.scores) if selection else 0, unreadable=unreadable
     )
+
+
+def _without_controls(query: QueryConfig) -> QueryConfig:
+    """What the selector is to choose: the person gets `batch_size` images in all, the random ones among them."""
+    return query.model_copy(update={"batch_size": query.batch_size - query.random_controls, "random_controls": 0})
+
+
+def _controls(store: Store, query: QueryConfig, left: Iterable[str], round_number: int) -> list[str]:
+    """As many readable images of what is left as the recipe wants, drawn at random; fewer where there are no more."""
+    ids = sorted(left)
+    drawn: list[str] = []
+    for place in np.random.default_rng([query.seed, round_number, 1]).permutation(len(ids)):
+        if len(drawn) == query.random_controls:
+            break
+        if not _unreadable(store, [ids[place]]):
+            drawn.append(ids[place])
+    return drawn
+
+
+def _blind(query: QueryConfig, chosen: Iterable[str], round_number: int) -> set[str]:
+    """Those of the chosen images that are shown without a pre-mask, drawn at random."""
+    ids = sorted(chosen)
+    rng = np.random.default_rng([query.seed, round_number, 2])
+    return {ids[place] for place in rng.choice(len(ids), size=min(query.blind, len(ids)), replace=False)}
 
 
 def _select(
@@ -140,7 +168,7 @@ def _unreadable(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
     return reasons
 
 
-def _model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:
+def model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:
     """The model that made a proposal; for a new one the active model."""
     model = store.models.active()
     if there:
@@ -167,11 +195,16 @@ def _commit(
 ) -> None:
     """Write pre-masks and manifest, then one commit with a row for every image of every candidate batch."""
     manifest = Manifest.of(
-        selection, query=recipe.query, round_number=round_number, model_id=model.model_id, pool_size=pool_size
+        selection,
+        query=_without_controls(recipe.query),
+        round_number=round_number,
+        model_id=model.model_id,
+        pool_size=pool_size,
     )
     manifest_sha = store.blobs.put(manifest.to_json(), "json")
     premasks = {one.image_id: store.blobs.put(encode_mask(premask(one)), "png") for one in looked}
     order = {one.image_id: place for place, one in enumerate(looked)}
+    blind = _blind(recipe.query, selection.chosen, round_number)
     rows = [
         ProposalRow(
             round=round_number,
@@ -184,8 +217,24 @@ def _commit(
             model_id=model.model_id,
             seed=recipe.query.seed,
             manifest_sha=manifest_sha,
+            blind=batch == selection.batch and image_id in blind,
         )
         for batch, image_ids in enumerate(selection.batches)
         for image_id in sorted(image_ids, key=lambda i: (order.get(i, len(order)), i))
+    ]
+    rows += [
+        ProposalRow(
+            round=round_number,
+            image_id=one.image_id,
+            uncertainty=one.uncertainty,
+            chosen=False,
+            control=True,
+            premask_sha=premasks[one.image_id],
+            model_id=model.model_id,
+            seed=recipe.query.seed,
+            manifest_sha=manifest_sha,
+        )
+        for one in looked
+        if one.image_id not in selection.chosen
     ]
     store.proposals.commit(round_number, rows)

@@ -83,7 +83,7 @@ def name_of(store: Store, image_id: str) -> str:
 def write_report(store: Store, path: Path) -> None:
     """Write the models, the rounds and a gallery of each round into one HTML page that needs nothing else."""
     recipe = recipe_in_force(store)
-    status = read_status(store, budget=recipe.rounds.budget, redrawn_below=recipe.rounds.redrawn_below)
+    status = read_status(store, recipe.rounds)
     write_page(path, _page(store, status))
 
 

@@ -6,6 +6,8 @@ from statistics import median
 
 from pydantic import BaseModel
 
+from plankseg.config import RoundsConfig
+from plankseg.rounds.effort import Anchoring, Effort, RoundEffort, anchoring_of, effort_of, why_flat
 from plankseg.rounds.progress import describe, look
 from plankseg.rounds.promoting import Decision, decisions_of
 from plankseg.storage.labels import LabelRow
@@ -51,7 +53,7 @@ class DecisionStatus(BaseModel):
 
 
 class RoundStatus(BaseModel):
-    """One round: what became of its images. `redrawn` are usable answers whose Dice to the pre-mask is low."""
+    """One round: what became of its images. `redrawn` are those of `effort`."""
 
     round: int
     proposed: int
@@ -69,18 +71,22 @@ class RoundStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """Images, models, decisions on them, rounds, and what is due next."""
+    """Images, models, decisions on them, rounds, what they cost the person, and what is due next."""
 
     store: str
     images: ImageCounts
     models: list[ModelStatus]
     decisions: list[DecisionStatus]
     rounds: list[RoundStatus]
+    effort: list[RoundEffort]
+    anchoring: Anchoring | None
     next: str
 
 
-def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
+def read_status(store: Store, rules: RoundsConfig) -> Status:
     """Derive the status from the tables."""
+    efforts = effort_of(store, redrawn_below=rules.redrawn_below)
+    shown = {one.round: one.shown for one in efforts}
     models = store.models.all()
     by_round = {model.round: model for model in models}
     counts = store.catalogue.counts()
@@ -90,11 +96,10 @@ def read_status(store: Store, *, budget: int, redrawn_below: float) -> Status:
         images=ImageCounts.model_validate(counts),
         models=[_model(model, active=active) for model in models],
         decisions=[_decision(decision) for decision in decisions_of(store)],
-        rounds=[
-            _round(store, n, model=by_round.get(n), redrawn_below=redrawn_below)
-            for n in sorted(store.proposals.rounds())
-        ],
-        next=describe(look(store), budget=budget),
+        rounds=[_round(store, n, model=by_round.get(n), shown=shown.get(n)) for n in sorted(store.proposals.rounds())],
+        effort=efforts,
+        anchoring=anchoring_of(store),
+        next=describe(look(store), budget=rules.budget, flat=why_flat(store, rules), replace=rules.replace_skipped),
     )
 
 
@@ -141,8 +146,8 @@ def last_decision(found: Status) -> str:
     )
 
 
-def _round(store: Store, n: int, *, model: ModelRow | None, redrawn_below: float) -> RoundStatus:
-    chosen = {row.image_id for row in store.proposals.chosen(n)}
+def _round(store: Store, n: int, *, model: ModelRow | None, shown: Effort | None) -> RoundStatus:
+    chosen = {row.image_id for row in store.proposals.asked(n)}
     answers = [row for row in store.labels.answered(n) if row.image_id in chosen]
     usable = [row for row in answers if row.status == "usable"]
     seconds = [row.seconds for row in answers if row.seconds is not None and row.status == "usable"]
@@ -157,7 +162,7 @@ def _round(store: Store, n: int, *, model: ModelRow | None, redrawn_below: float
         skipped=sum(row.status == "skipped" for row in answers),
         unusable=sum(row.status == "unusable" for row in answers),
         quarantined=sum(row.status == "quarantined" for row in answers),
-        redrawn=sum(was_redrawn(row, below=redrawn_below) for row in usable),
+        redrawn=shown.redrawn if shown else 0,
         seconds=round(median(seconds), 1) if seconds else None,
         model=model.model_id if model else None,
     )
@@ -165,8 +170,3 @@ def _round(store: Store, n: int, *, model: ModelRow | None, redrawn_below: float
 
 def _count(rows: Sequence[LabelRow], origin: str) -> int:
     return sum(row.origin == origin for row in rows)
-
-
-def was_redrawn(row: LabelRow, *, below: float) -> bool:
-    """True if the person had to draw the mask anew: there was no pre-mask, or the answer is far from it."""
-    return row.dice_to_premask is None or row.dice_to_premask < below

@@ -12,7 +12,11 @@ from plankseg.storage.tables import DeltaTables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRow:
-    """One image of one candidate batch of a round: chosen by the selector, or a control, or only looked at."""
+    """One image of one candidate batch of a round: chosen by the selector, or a control, or only looked at.
+
+    A control is drawn at random, in no batch. A `blind` image is shown without its pre-mask. `replaces` is the skipped
+    image of the same round that this one was chosen for later.
+    """
 
     round: int
     image_id: str
@@ -24,10 +28,12 @@ class ProposalRow:
     uncertainty: float | None = None
     batch: int | None = None
     premask_sha: str | None = None
+    blind: bool | None = None
+    replaces: str | None = None
 
 
 class Proposals:
-    """The `proposals` table: one commit per round, for ever."""
+    """The `proposals` table: one commit per round, for ever, and one per replacement of a skipped image."""
 
     def __init__(self, tables: DeltaTables) -> None:
         self._tables = tables
@@ -48,6 +54,15 @@ class Proposals:
             )
         return self._tables.append("proposals", as_mappings(rows), [f"proposal-{round_number}"])
 
+    def replace(self, row: ProposalRow) -> bool:
+        """Record the image that is asked for in place of a skipped one; False and nothing done if it has one already.
+
+        Raises StoreError for a row that is not chosen or replaces nothing.
+        """
+        if not row.chosen or row.replaces is None:
+            raise StoreError(f"Image {row.image_id} replaces nothing; give the skipped image in `replaces`.")
+        return self._tables.append("proposals", as_mappings([row]), [f"replacement-{row.round}-{row.replaces}"])
+
     def of_round(self, round_number: int) -> list[ProposalRow]:
         """All rows of a round, by ascending image_id; empty when there is no proposal."""
         rows = self._tables.read("proposals", where=pc.field("round") == round_number)
@@ -57,6 +72,10 @@ class Proposals:
         """The rows a person is asked about because they teach most, falling uncertainty; controls are left out."""
         rows = [row for row in self.of_round(round_number) if row.chosen]
         return sorted(rows, key=lambda row: (-(row.uncertainty or 0.0), row.image_id))
+
+    def asked(self, round_number: int) -> list[ProposalRow]:
+        """Every row that a person is asked about: the chosen ones, then the controls."""
+        return [*self.chosen(round_number), *(row for row in self.of_round(round_number) if row.control)]
 
     def rounds(self) -> list[int]:
         """The rounds that have a proposal, ascending."""

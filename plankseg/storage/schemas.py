@@ -61,7 +61,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "seed": INTEGER,
             "manifest_sha": TEXT,
         },
-        {"uncertainty": REAL, "batch": INTEGER, "premask_sha": TEXT},
+        {"uncertainty": REAL, "batch": INTEGER, "premask_sha": TEXT, "blind": FLAG, "replaces": TEXT},
     ),
     "models": _schema(
         {

@@ -84,7 +84,14 @@ def add_images(store: Store, folder: Path, role: Role, seeds: range) -> None:
 
 
 def add_model(
-    store: Store, round_number: int, *, weights: bytes | None = None, promoted: bool = True, recipe: Recipe = TINY
+    store: Store,
+    round_number: int,
+    *,
+    weights: bytes | None = None,
+    promoted: bool = True,
+    recipe: Recipe = TINY,
+    validation_dice: float = 0.5,
+    validation_set: str = "validation set (2 images)",
 ) -> ModelRow:
     """A model's row, with weights that are only bytes unless given."""
     row = ModelRow(
@@ -97,8 +104,8 @@ def add_model(
         metrics="{}",
         promoted=promoted,
         reason="the first model",
-        validation_dice=0.5,
-        validation_set="validation set (2 images)",
+        validation_dice=validation_dice,
+        validation_set=validation_set,
     )
     assert store.models.commit(row)
     return row

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from little_store import TINY, add_model, store_with
 
-from plankseg.config import Recipe
+from plankseg.config import Recipe, RoundsConfig
 from plankseg.errors import ModelError
 from plankseg.rounds.choosing import put_to_work
 from plankseg.rounds.progress import due, look, recipe_in_force
@@ -59,7 +59,9 @@ def test_a_candidate_becomes_model_0_where_there_is_none(store: Store, words: st
         "person",
         f"no ghosts: {KEY}, experiment 'grid'",
     )
-    assert [model.id for model in read_status(store, budget=2, redrawn_below=0.9).models] == [row.model_id]
+    assert [model.id for model in read_status(store, RoundsConfig(budget=2, redrawn_below=0.9)).models] == [
+        row.model_id
+    ]
     assert put_to_work(store, "model 0", reason="again") == (chosen, False)
     assert put_to_work(store, KEY, reason="again") == (chosen, False)
 
@@ -71,7 +73,7 @@ def test_a_candidate_takes_the_place_of_a_trained_model_0_and_can_be_taken_back(
     assert store.models.active() == row
     assert store.models.of_round(0) == zero
     assert store.models.all() == [zero, row]
-    status = read_status(store, budget=2, redrawn_below=0.9)
+    status = read_status(store, RoundsConfig(budget=2, redrawn_below=0.9))
     assert [model.active for model in status.models] == [False, True]
     assert "no ghosts: Unet frozen" in last_decision(status)
     assert [one.kind for one in decisions_of(store)] == ["promote", "promote"]

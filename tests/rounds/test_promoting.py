@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from little_store import add_model, store_with
 
+from plankseg.config import RoundsConfig
 from plankseg.errors import ModelError
 from plankseg.rounds.promoting import Comparison, decisions_of, find_model, promote, rollback
 from plankseg.rounds.status import last_decision, read_status
@@ -63,7 +64,7 @@ def test_the_status_shows_who_decided_and_why_with_the_interval(store: Store) ->
     promote(
         store, find_model(store, "2").model_id, by="flow", reason="best of 12", comparison=Comparison(0.02, 0.01, 0.03)
     )
-    found = read_status(store, budget=2, redrawn_below=0.95)
+    found = read_status(store, RoundsConfig(budget=2, redrawn_below=0.95))
     assert [model.active for model in found.models] == [False, False, True]
     last = json.loads(found.model_dump_json())["decisions"][-1]
     assert (last["round"], last["kind"], last["by"], last["reason"]) == (2, "promote", "flow", "best of 12")

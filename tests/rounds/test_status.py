@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from little_store import MANIFEST, add_answers, add_model, add_proposal, square, store_with
 
+from plankseg.config import RoundsConfig
 from plankseg.rounds.status import Status, read_status
 from plankseg.storage.store import Store
 
@@ -19,7 +20,7 @@ KINDS = ("accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quar
 
 
 def status_of(store: Store) -> Status:
-    return read_status(store, budget=2, redrawn_below=0.95)
+    return read_status(store, RoundsConfig(budget=2, redrawn_below=0.95))
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def answered(tmp_path: Path) -> Store:
 def test_the_object_has_the_keys_of_the_contract_and_is_json(answered: Store) -> None:
     add_model(answered, 1)
     found = json.loads(status_of(answered).model_dump_json())
-    assert set(found) == {"store", "images", "models", "decisions", "rounds", "next"}
+    assert set(found) == {"store", "images", "models", "decisions", "rounds", "effort", "anchoring", "next"}
     assert found["images"] == {"source": 1, "pool": 10, "validation": 2}
     assert all(set(model) >= MODEL_KEYS for model in found["models"])
     assert all(set(model) - MODEL_KEYS <= {"validation_set"} for model in found["models"])
@@ -66,7 +67,7 @@ def test_every_answer_is_counted_in_exactly_one_kind(answered: Store) -> None:
 def test_redrawn_are_the_usable_answers_far_from_their_premask(answered: Store) -> None:
     (row,) = status_of(answered).rounds
     assert row.redrawn == 3  # corrected by half, drawn without a pre-mask, and emptied
-    (strict,) = read_status(answered, budget=2, redrawn_below=0.98).rounds
+    (strict,) = read_status(answered, RoundsConfig(budget=2, redrawn_below=0.98)).rounds
     assert strict.redrawn == 4
 
 
@@ -92,6 +93,8 @@ def test_an_empty_store_has_a_status_too(tmp_path: Path) -> None:
         "models": [],
         "decisions": [],
         "rounds": [],
+        "effort": [],
+        "anchoring": None,
         "next": "Ingest a source and a pool: run the flow 'ingest'.",
     }
 
