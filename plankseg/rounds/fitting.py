@@ -87,11 +87,11 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         if row.by_hand and 1 <= row.round <= round_number and image_id not in validation_ids | kept_apart
     )
     plain = [i for i in source if i not in validation_ids and not labels[i].by_hand]
+    left_out = alike.intersection((*plain, *corrected))
+    plain, corrected = ([i for i in ids if i not in left_out] for ids in (plain, corrected))
     weight = correction_weight(recipe.training, source=len(plain), corrections=len(corrected))
     examples = [Example(i, 1.0) for i in plain]
     examples += [Example(i, weight, is_correction=True) for i in corrected]
-    left_out = alike.intersection(example.image_id for example in examples)
-    examples = [example for example in examples if example.image_id not in left_out]
     if not examples or not validation_ids:
         raise TrainingError(
             f"{len(examples)} images to train on and {len(validation_ids)} to validate with; ingest a source of at "

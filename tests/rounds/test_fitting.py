@@ -12,6 +12,7 @@ from plankseg.config import Recipe, Settings
 from plankseg.errors import TrainingError
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.metrics import ImageScores
+from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.training import TrainedModel
 from plankseg.rounds import fitting
 from plankseg.rounds.fitting import TrainingSet, fit, mask_loader, training_set
@@ -47,6 +48,18 @@ def test_answers_weigh_more_than_the_source_and_the_validation_set_is_never_trai
     assert data.data_version == store.labels.version()
     assert ids(training_set(store, TINY, 2).examples) == sorted([*weights, pool[2]])
     assert training_set(store, TINY, 0).corrections == 0
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_share_of_corrections_is_drawn_however_many_there_are(store: Store, share: float) -> None:
+    recipe = TINY.model_copy(update={"training": TINY.training.model_copy(update={"correction_share": share})})
+    pool = store.catalogue.ids("pool")
+    assert training_set(store, recipe, 1).corrections == 0
+    for n, count in ((1, 2), (2, 4)):
+        add_answers(store, n, pool[count - 2 : count], mask=MASK)
+        examples = training_set(store, recipe, n).examples
+        drawn = WeightedDraws([e.weight for e in examples], draws=20_000, seed=n).indices(0)
+        assert sum(examples[i].is_correction for i in drawn) / 20_000 == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize("status", ["skipped", "unusable", "quarantined"])
