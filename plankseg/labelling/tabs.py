@@ -7,7 +7,7 @@ from typing import Any
 HIDDEN = (
     "inner_id", "annotations_results", "annotations_ids", "predictions_results", "predictions_model_versions",
     "predictions_score", "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time",
-    "total_predictions", "data.key", "data.round", "data.image_id", "data.model_id",
+    "total_predictions", "draft_exists", "data.key", "data.round", "data.image_id", "data.model_id",
 )
 # fmt: on
 

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +40,23 @@ class Bench:
             timeout=300,
             check=False,
         )
+
+    @contextmanager
+    def advance_held(self, point: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+        """Run `advance` in a process of its own, held at the point for the block, then let go; wait for its end."""
+        process = subprocess.Popen(
+            [sys.executable, str(DRIVER), point],
+            env=self.environment | {"PAUSE_IN": str(folder)}, cwd=serving.ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            while not (folder / "here").exists():
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.1)
+            yield process
+        finally:
+            (folder / "go").touch()
+            process.wait(300)
 
     def project_id(self) -> int:
         """The project's number."""

@@ -2,12 +2,15 @@
 
 The points are functions of plankseg, wrapped here; the product itself knows nothing of being killed.
 usage: killed_advance.py POINT     (POINT 'nowhere' runs to the end)
+With PAUSE_IN=folder the process is not killed there: it makes the file `here` and waits for the file `go`.
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flows.shared as shared
@@ -20,8 +23,14 @@ import plankseg.storage.proposals as proposals
 
 
 def die(*_: Any, **__: Any) -> None:
-    """End this process as a power cut would."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    """End this process as a power cut would, or hold it while the test does something to its surroundings."""
+    folder = os.environ.get("PAUSE_IN")
+    if not folder:
+        os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        (Path(folder) / "here").touch()
+        while not (Path(folder) / "go").exists():
+            time.sleep(0.1)
 
 
 def wrap(owner: Any, name: str, *, before: bool = False, on_call: int = 1) -> None:

@@ -1,0 +1,47 @@
+"""How does a person start a flow? The run form of the real Prefect UI."""
+
+import re
+
+from playwright.sync_api import Locator, Page, Response
+
+SHOWN_MS = 60_000  # the first page of a busy server takes its time
+
+
+class RunForm:
+    """The run form of one deployment."""
+
+    def __init__(self, page: Page, url: str, deployment_id: str) -> None:
+        self._page = page
+        page.goto(f"{url}/deployments/deployment/{deployment_id}/run")
+        page.get_by_role("button", name="Submit").wait_for(timeout=SHOWN_MS)
+
+    def write(self, label: str, value: str) -> None:
+        """Fill the field of that label; a field that may be empty is switched on first."""
+        field = self._field(label)
+        if field.get_by_text("None", exact=True).count():
+            field.get_by_text(re.compile("^(str|int)$")).first.click()
+        control = field.locator(".p-base-input__control").first
+        control.fill(value)
+        control.blur()
+
+    def choose(self, label: str, value: str) -> None:
+        """Take an entry of a drop-down."""
+        self._field(label).locator(".p-select-button__control").press("Space")  # a click opens it and closes it again
+        self._page.locator(".p-select-option").get_by_text(value, exact=True).click()
+
+    def submit(self) -> str:
+        """Press the button; the id of the run."""
+
+        def is_run(response: Response) -> bool:
+            return response.request.method == "POST" and response.url.endswith("/create_flow_run")
+
+        with self._page.expect_response(is_run, timeout=SHOWN_MS) as made:
+            self._page.get_by_role("button", name="Submit").click()
+        assert made.value.status == 201, made.value.text()
+        return str(made.value.json()["id"])
+
+    def _field(self, label: str) -> Locator:
+        title = self._page.locator(".schema-form-property__label").filter(
+            has_text=re.compile(rf"^\s*{re.escape(label)}( \(Optional\))?\s*$")
+        )
+        return title.locator("xpath=ancestor::div[contains(concat(' ', @class, ' '), ' schema-form-property ')][1]")
