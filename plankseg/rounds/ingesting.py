@@ -8,7 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -30,19 +30,25 @@ from plankseg.rounds.known_images import KnownImages
 from plankseg.storage.catalogue import ImageRow
 from plankseg.storage.catalogue import Role as Role
 from plankseg.storage.labels import LabelRow
+from plankseg.storage.packs import keep_together
 from plankseg.storage.store import Store
 
 CHUNK = 500  # rows per commit at the beginning: a kill loses at most the work on these
 MOST_ROWS = 5_000  # per commit later: each one looks at all rows before it
+MOST_HELD = 64 * 2**20  # bytes of images of a compressed tar, until they are kept
 AHEAD = 32  # files that are read before their turn
 
 
 @dataclass(frozen=True)
 class _Read:
-    """One readable file: its catalogue row and, where its role asks for one, its label; its mask is in the store."""
+    """One readable file: its catalogue row and, where its role asks for one, its label; its mask is in the store.
+
+    The entry's bytes are still to be kept where it can be read only once.
+    """
 
     image: ImageRow
     label: LabelRow | None
+    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,14 @@ def ingest(
     task = _Task(store, archive, role, dataset or archive.name, masks, max_pixels, known, report)
     fresh: list[_Read] = []
     twins: list[tuple[str, str]] = []
-    committed = 0
+    committed = held = 0
     with ThreadPoolExecutor(max_workers=4) as threads:
         for done, (record, result) in enumerate(_in_turn(threads, lambda r: _read(task, r), archive.records()), 1):
             if (new := _sort(task, record, result, twins)) is not None:
                 fresh.append(new)
-            if len(fresh) >= min(max(CHUNK, committed // 10), max(CHUNK, MOST_ROWS)):
+            held += new.entry.size if new is not None and new.entry.uri is None else 0
+            if len(fresh) >= min(max(CHUNK, committed // 10), max(CHUNK, MOST_ROWS)) or held > MOST_HELD:
+                held = 0
                 committed += len(fresh)
                 _commit(task, fresh)
                 fresh = []
@@ -189,14 +197,13 @@ def _read(task: _Task, record: Record) -> _Read | Problem | str:
         grey = read_grey(data, max_pixels=task.max_pixels)
         now = datetime.now(UTC)
         label = _label(task, record, image_id, grey, now=now)
-        uri = _place(task.store, entry)
     except StoreError:
         raise  # a full disk is no fault of the file
     except (ImageReadError, MaskShapeError, ArchiveError, OSError) as error:
         return Problem(_shown(task, entry), str(error), image_id if image_id and image_id in task.known.ids else None)
     image = ImageRow(
         image_id=image_id,
-        uri=uri,
+        uri=entry.uri or "",  # of a compressed tar: when its bytes are kept
         dataset=task.dataset,
         role=task.role,
         taxon=record.taxon,
@@ -207,15 +214,22 @@ def _read(task: _Task, record: Record) -> _Read | Problem | str:
         added_at=now,
         phash=perceptual_hash(grey),
     )
-    return _Read(image, label)
+    return _Read(image, label, entry)
 
 
 def _place(store: Store, entry: Entry) -> str:
     """Where the image's bytes can be had from now on; those of a compressed tar are kept in the store."""
     if entry.uri is not None:
         return entry.uri
-    suffix = Path(entry.name).suffix.lower().removeprefix(".")
-    return store.blobs.location(store.blobs.put(entry.read(), suffix), suffix)
+    return keep_together(store.blobs, [(entry.name, entry.read())])[0]
+
+
+def _placed(store: Store, fresh: list[_Read]) -> list[ImageRow]:
+    """The rows, once the bytes of those that can be read only now are kept in the store."""
+    to_keep = [read for read in fresh if read.entry.uri is None]
+    kept = keep_together(store.blobs, [(read.entry.name, read.entry.read()) for read in to_keep])
+    places = {read.image.image_id: uri for read, uri in zip(to_keep, kept, strict=True)}
+    return [replace(read.image, uri=places.get(read.image.image_id, read.image.uri)) for read in fresh]
 
 
 def _shown(task: _Task, entry: Entry) -> str:
@@ -260,14 +274,15 @@ def _row(
 
 
 def _commit(task: _Task, fresh: list[_Read]) -> None:
-    """Labels, then the catalogue, the blobs being there: an image that is listed has everything it needs."""
+    """Bytes, labels, then the catalogue, masks being there: an image that is listed has everything it needs."""
     store, report = task.store, task.report
+    images = _placed(store, fresh)
     labels = [read.label for read in fresh if read.label is not None]
     if labels:
         store.labels.add(labels)
-    report.added += store.catalogue.add([read.image for read in fresh])
+    report.added += store.catalogue.add(images)
     report.masks += sum(label.status == "usable" for label in labels)
-    paths = {read.image.image_id: read.image.uri for read in fresh}
+    paths = {image.image_id: image.uri for image in images}
     report.maskless += [
         Problem(paths[label.image_id], label.reason or "") for label in labels if label.status != "usable"
     ]
