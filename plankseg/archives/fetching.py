@@ -1,0 +1,178 @@
+"""Where do the published archives come from, and how does a download of 12 GB survive a bad line?
+
+pooch keeps the file and checks its hash; it cannot continue a download, so the way over the line is our own: a part
+file that the next attempt, or the next run, continues by a Range request while the server still has the same file.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pooch
+
+from plankseg.errors import DownloadError, SettingsError
+
+ATTEMPTS = 5
+Told = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published data set. `url` is None where the file's address is not known to us; `page` leads to it."""
+
+    title: str
+    page: str
+    licence: str
+    url: str | None
+    file: str
+
+
+DATASETS: dict[str, Published] = {
+    # The address that other public code downloads version 2 from; we have not asked SEANOE's server ourselves.
+    "zooscannet": Published(
+        title="ZooScanNet, 1.45 million vignettes of 98 taxa",
+        page="https://doi.org/10.17882/55741",
+        licence="CC-BY-NC-4.0",
+        url="https://www.seanoe.org/data/00446/55741/data/113141.tar",
+        file="ZooScanNet.tar",
+    ),
+    "pelgas": Published(
+        title="Pelgas ZooScan 2004-2016, 1.15 million vignettes of 127 groups",
+        page="https://doi.org/10.17882/94052",
+        licence="see the page",
+        url=None,
+        file="Pelgas.tar",
+    ),
+}
+
+
+def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None = None, pause_s: float = 2.0) -> Path:
+    """Download a published archive into a folder, or continue to, and return its path; one that is there is verified.
+
+    No hash is published, so the first download's sha256 is written beside it and every later call checks against that.
+
+    Raises:
+        SettingsError: no such data set, or its file's address is not known and none was given.
+        DownloadError: the line broke too often (run it again to continue), the disk is too small, or the file changed.
+    """
+    if name not in DATASETS:
+        raise SettingsError(f"No data set is called {name!r}; there are {', '.join(DATASETS)}.")
+    published = DATASETS[name]
+    address = url or published.url
+    if address is None:
+        raise SettingsError(
+            f"The file of {published.title} has no address that we know. Open {published.page}, copy the link of its "
+            f"download and give it: plankseg fetch {name} --url LINK"
+        )
+    folder = folder.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    pooch.get_logger().setLevel("WARNING")
+    file = published.file if url is None else _file_name(url, published.file)
+    note = folder / f"{file}.sha256"
+    known = note.read_text(encoding="ascii").split()[0] if note.exists() else None
+    try:
+        path = pooch.retrieve(
+            address,
+            known_hash=f"sha256:{known}" if known else None,
+            fname=file,
+            path=folder,
+            downloader=Resuming(folder / f"{file}.part", told=told, pause_s=pause_s),
+        )
+    except ValueError as error:  # pooch: the hash is another one
+        raise DownloadError(
+            f"{address} now gives another file than at the first download ({error}). If it was published anew, move "
+            f"{note} away and run it again."
+        ) from error
+    if known is None:
+        note.write_text(f"{pooch.file_hash(path)}  {file}\n", encoding="ascii")
+    return Path(path)
+
+
+class Resuming:
+    """A downloader for pooch that continues a part file, and tries again when the line breaks."""
+
+    def __init__(self, part: Path, *, told: Told | None, pause_s: float) -> None:
+        self._part, self._told, self._pause_s = part, told, pause_s
+        self._note = part.with_name(f"{part.name}.json")
+
+    def __call__(self, url: str, output_file: str, _: Any) -> None:
+        """Download to the part file and move it to where pooch wants it. Raises DownloadError."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._continue(url)
+                break
+            except (httpx.TransportError, _BusyError) as error:
+                if attempt == ATTEMPTS:
+                    raise DownloadError(
+                        f"{url}: the line broke {ATTEMPTS} times ({error}); {self._size()} bytes are kept in "
+                        f"{self._part}. Run it again to continue."
+                    ) from error
+                time.sleep(self._pause_s * attempt)
+        shutil.move(self._part, output_file)
+        self._note.unlink(missing_ok=True)
+
+    def _continue(self, url: str) -> None:
+        """Ask for what is missing, or for all where the server's file is not the one of the part."""
+        have, version = self._size(), self._version()
+        asked = {"Accept-Encoding": "identity"}
+        if have and version:
+            asked |= {"Range": f"bytes={have}-", "If-Range": version}
+        with httpx.stream("GET", url, headers=asked, follow_redirects=True, timeout=30) as answer:
+            if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._part.unlink(missing_ok=True)
+                raise _BusyError("the part that is here is longer than the file; it begins anew")
+            if answer.status_code >= 500:
+                raise _BusyError(f"status {answer.status_code}")
+            if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+                raise DownloadError(f"{url} answered {answer.status_code} {answer.reason_phrase}; check the address.")
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                raise DownloadError(f"{url} is a web page, not the archive; copy the link of the download itself.")
+            goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            have = have if goes_on else 0
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else None
+            self._require_space(total, have)
+            new = {"version": answer.headers.get("ETag") or answer.headers.get("Last-Modified")}
+            self._note.write_text(json.dumps(new), encoding="utf-8")
+            with self._part.open("ab" if goes_on else "wb") as file:
+                for piece in answer.iter_raw():
+                    file.write(piece)
+                    have += len(piece)
+                    if self._told is not None:
+                        self._told(have, total)
+        if total is not None and have != total:
+            raise _BusyError(f"{have} of {total} bytes came")
+
+    def _require_space(self, total: int | None, have: int) -> None:
+        free = shutil.disk_usage(self._part.parent).free
+        if total is not None and total - have > free:
+            raise DownloadError(
+                f"{self._part.parent} has {free / 1e9:.1f} GB free, {(total - have) / 1e9:.1f} GB are to come; make "
+                "room or name another folder."
+            )
+
+    def _size(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _version(self) -> str | None:
+        """What the server called the file that the part is of: without it a part cannot be trusted to fit."""
+        if not self._note.exists():
+            return None
+        version: str | None = json.loads(self._note.read_text(encoding="utf-8")).get("version")
+        return version if version and not version.startswith("W/") else None
+
+
+class _BusyError(Exception):
+    """The server, or the line, may do better at the next attempt."""
+
+
+def _file_name(url: str, usual: str) -> str:
+    """The name that an address gives its file, where it is an archive's."""
+    name = Path(urlsplit(url).path).name
+    return name if name.lower().endswith((".tar", ".zip", ".gz", ".xz", ".tgz", ".bz2")) else usual
