@@ -152,6 +152,39 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def ingest(
+    place: Annotated[str, typer.Argument(help="Folder, tar, zip or s3://bucket/prefix with the images.")],
+    role: Annotated[str, typer.Option(help="source (clean), pool (to choose from) or validation.")],
+    layout: Annotated[str, typer.Option(help="auto, class_folders, ecotaxa, table or pairs.")] = "auto",
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks with the images' names.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+) -> None:
+    """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
+    from plankseg.rounds.ingesting_by_hand import ingest_at_terminal
+
+    ingest_at_terminal(console, settings(), place, role=role, layout=layout, masks=masks, table=table, dataset=dataset)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="zooscannet or pelgas.")],
+    to: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
+    url: Annotated[str | None, typer.Option(help="Address of the file, where another one is wanted.")] = None,
+) -> None:
+    """Download a published archive, or go on with a download that broke off."""
+    from plankseg.archives.fetching import fetch as download
+    from plankseg.archives.fetching import published
+    from plankseg.bars import downloading
+
+    found = published(name)
+    console.print(f"{found.title}, licence {found.licence}, {found.page}", highlight=False, soft_wrap=True)
+    with downloading(console, name) as told:
+        path = download(name, to, url=url, told=told)
+    console.print(f"{path} is whole. Next: plankseg ingest {path} --role pool", highlight=False, soft_wrap=True)
+
+
 @app.command("show-augmentations")
 def show_augmentations(
     images: Annotated[list[Path] | None, typer.Argument(help="Clean image files; synthetic ones without.")] = None,

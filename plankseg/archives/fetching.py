@@ -52,6 +52,13 @@ DATASETS: dict[str, Published] = {
 }
 
 
+def published(name: str) -> Published:
+    """What is known of a data set. Raises SettingsError for an unknown one."""
+    if name not in DATASETS:
+        raise SettingsError(f"No data set is called {name!r}; there are {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
 def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None = None, pause_s: float = 2.0) -> Path:
     """Download a published archive into a folder, or continue to, and return its path; one that is there is verified.
 
@@ -61,19 +68,17 @@ def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None 
         SettingsError: no such data set, or its file's address is not known and none was given.
         DownloadError: the line broke too often (run it again to continue), the disk is too small, or the file changed.
     """
-    if name not in DATASETS:
-        raise SettingsError(f"No data set is called {name!r}; there are {', '.join(DATASETS)}.")
-    published = DATASETS[name]
-    address = url or published.url
+    found = published(name)
+    address = url or found.url
     if address is None:
         raise SettingsError(
-            f"The file of {published.title} has no address that we know. Open {published.page}, copy the link of its "
+            f"The file of {found.title} has no address that we know. Open {found.page}, copy the link of its "
             f"download and give it: plankseg fetch {name} --url LINK"
         )
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")
-    file = published.file if url is None else _file_name(url, published.file)
+    file = found.file if url is None else _file_name(url, found.file)
     note = folder / f"{file}.sha256"
     known = note.read_text(encoding="ascii").split()[0] if note.exists() else None
     try:

@@ -1,0 +1,54 @@
+"""How does a person at a terminal see that long work goes on, and how fast?"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+Told = Callable[[int, int | None], None]
+
+
+@contextmanager
+def counting(console: Console, title: str, *, unit: str) -> Iterator[Told]:
+    """A bar of things done, with so many a second; it takes done and total."""
+    with _bar(console, MofNCompleteColumn(), _PerSecond(unit), TimeRemainingColumn()) as bar:
+        yield _updating(bar, title)
+
+
+@contextmanager
+def downloading(console: Console, title: str) -> Iterator[Told]:
+    """A bar of bytes that came, with their speed; it takes bytes here and bytes in all."""
+    with _bar(console, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
+        yield _updating(bar, title)
+
+
+def _bar(console: Console, *columns: ProgressColumn) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
+
+
+def _updating(bar: Progress, title: str) -> Told:
+    task = bar.add_task(title, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _PerSecond(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """The speed, once it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s", style="progress.data.speed")
