@@ -5,15 +5,22 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.shared import ON_THE_NETWORK, at_work, open_store, show_effort, show_rounds, step_name
 from plankseg.config import settings
-from plankseg.rounds.answering import Collected, collect_all, connect, project_of
+from plankseg.rounds.answering import Collected, collect_all, collect_by_hand, connect, project_for
 
 
 @task(cache_policy=NO_CACHE, task_run_name="collect answers", **ON_THE_NETWORK)
 def fetch_answers() -> dict[int, Collected]:
     """Take every new version of an answer, of whatever round, into the label store."""
     with connect(settings()) as label_studio:
-        collected = collect_all(open_store(), label_studio, project_of(label_studio, settings()))
+        store = open_store()
+        project = project_for(store, label_studio, settings())
+        tasks = label_studio.list_tasks(project)
+        collected = collect_all(store, label_studio, project, tasks=tasks)
+        added = collect_by_hand(store, label_studio, tasks)
     log = get_run_logger()
+    log.info("Tasks added by hand: %d new answers, %d refused", len(added.labels), len(added.refused))
+    for reason in added.refused:
+        log.warning("%s", reason)
     for n, found in collected.items():
         log.info("Round %d: %d new answers, %d open", n, found.new, found.open)
         for reason in found.quarantined:

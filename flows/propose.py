@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.shared import ON_THE_NETWORK, at_work, open_store, recipe_or_active, show_picture, step_name
 from plankseg.config import Recipe, settings
-from plankseg.rounds.answering import connect, project_of
+from plankseg.rounds.answering import connect, project_for
 from plankseg.rounds.answering import push as push_images
 from plankseg.rounds.progress import check_proposable, look
 
@@ -48,8 +48,9 @@ def replace(round_number: int) -> int:
 def push(round_number: int) -> int:
     """Bring what is missing of a round into Label Studio; what is there already is left alone."""
     with connect(settings()) as label_studio:
-        project = project_of(label_studio, settings())
-        report = push_images(open_store(), label_studio, project, round_number=round_number)
+        store = open_store()
+        project = project_for(store, label_studio, settings())
+        report = push_images(store, label_studio, project, round_number=round_number, title=settings().project)
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
         round_number, project, len(report.tasks), len(report.imported),

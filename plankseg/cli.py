@@ -352,7 +352,8 @@ def up(
         honcho = str(Path(sys.executable).parent / "honcho")
         os.chdir(serving.ROOT)
         command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
-        os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": PROJECT})  # noqa: S606
+        title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
+        os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
 
 
 def _greet(surroundings: serving.Surroundings, credentials: serving.Credentials) -> None:

@@ -88,6 +88,10 @@ class LabelStudioError(PlanksegError, RuntimeError):
     """Label Studio answered with an error, or with something unexpected."""
 
 
+class ProjectGoneError(LabelStudioError, LookupError):
+    """The Label Studio project that rounds were pushed into is not there any more."""
+
+
 class LabelStudioDownError(LabelStudioError, ConnectionError):
     """Label Studio does not answer."""
 

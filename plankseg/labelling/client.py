@@ -48,6 +48,7 @@ class LabelStudioClient(Wire, LabelStudio):
         made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
         return int(made["id"])
 
+    @override
     def find_project(self, title: str) -> int | None:
         """Id of the project of that title, None while there is none; LabelStudioError if several have it."""
         found = self._project(title)
@@ -59,6 +60,16 @@ class LabelStudioClient(Wire, LabelStudio):
             numbers = ", ".join(str(row["id"]) for row in found)
             raise LabelStudioError(f"Projects {numbers} are all named {title!r}; rename or delete all but one.")
         return found[0] if found else None
+
+    @override
+    def fetch_image(self, address: str) -> bytes:
+        path = address.removeprefix(self._url)
+        if not path.startswith("/data/"):  # never an address that a task names somewhere else on the network
+            raise LabelStudioError(f"its image {address[:80]!r} does not lie in Label Studio; upload it there.")
+        response = self._send("GET", path.lstrip("/"))
+        if not response.is_success:
+            self._json(response)
+        return bytes(response.content)
 
     @override
     def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:

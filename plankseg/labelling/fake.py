@@ -54,6 +54,22 @@ class FakeLabelStudio(LabelStudio):
         return number
 
     @override
+    def find_project(self, title: str) -> int | None:
+        return next((number for number, (name, _) in self._projects.items() if name == title), None)
+
+    def delete_project(self, project: int) -> None:
+        """What a person can do with two clicks."""
+        del self._projects[project]
+        self._tasks = {number: task for number, task in self._tasks.items() if task[0] != project}
+
+    @override
+    def fetch_image(self, address: str) -> bytes:
+        if not address.startswith("/data/upload/"):
+            raise LabelStudioError(f"its image {address[:80]!r} does not lie in Label Studio; upload it there.")
+        project, name = address.removeprefix("/data/upload/").split("/", 1)
+        return self._images[int(project), name.split("-", 1)[1]]
+
+    @override
     def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
         self._fail_before("upload_images")
         for name, png in images.items():

@@ -15,6 +15,12 @@ class LabelStudio(Protocol):
     def ensure_project(self, title: str, labeling_config: str) -> int:
         """Id of the project of that title, made if missing; LabelStudioError if two have it or its names differ."""
 
+    def find_project(self, title: str) -> int | None:
+        """Id of the project of that title, None while there is none; LabelStudioError if several have it."""
+
+    def fetch_image(self, address: str) -> bytes:
+        """The bytes of an image that lies in Label Studio itself; LabelStudioError for any other address."""
+
     def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
         """Address of each PNG by its file name; one that is already there is not uploaded again."""
 

@@ -9,16 +9,20 @@ from functools import cache
 from pathlib import Path
 
 from plankseg.config import Settings
-from plankseg.errors import LabelStudioAuthError
+from plankseg.errors import LabelStudioAuthError, ProjectGoneError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
+from plankseg.labelling.keeping import sort_tasks
 from plankseg.labelling.protocol import LabelStudio
 from plankseg.labelling.pulling import read_round
 from plankseg.labelling.pushing import PushItem, PushReport, push_round
 from plankseg.labelling.tasks import Answer, Task, identity
+from plankseg.rounds.by_hand import ByHand, read_by_hand
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.proposals import ProposalRow
+from plankseg.storage.pushes import PushRow
+from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 
 LABELING_CONFIG = Path(__file__).resolve().parents[2] / "label_studio" / "labeling_config.xml"
@@ -62,8 +66,30 @@ def project_of(label_studio: LabelStudio, settings: Settings) -> int:
     return label_studio.ensure_project(settings.project, LABELING_CONFIG.read_text(encoding="utf-8"))
 
 
-def push(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> PushReport:
-    """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is."""
+def project_for(store: Store, label_studio: LabelStudio, settings: Settings) -> int:
+    """The project of the settings; made only while nothing was ever pushed into one of that title.
+
+    Raises ProjectGoneError when the one that rounds were pushed into was deleted or renamed.
+    """
+    pushed = store.pushes.projects(settings.project)
+    if pushed and label_studio.find_project(settings.project) not in pushed:
+        project, rounds = list(pushed.items())[-1]
+        raise ProjectGoneError(
+            f"Label Studio project {project} ({settings.project!r}), into which rounds {rounds} were pushed, is gone: "
+            "deleted, renamed, or this is another server. Every answer that was collected is safe in the store. Bring "
+            "it back, or set PLANKSEG_PROJECT to a new title: the open images of the last round are then pushed there."
+        )
+    return project_of(label_studio, settings)
+
+
+def push(
+    store: Store, label_studio: LabelStudio, project: int, *, round_number: int, title: str = "plankseg"
+) -> PushReport:
+    """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is.
+
+    A task that was deleted is pushed once more, it may have been a slip; deleted again, its image counts as skipped.
+    """
+    _give_up_deleted(store, label_studio, project, round_number)
     answered = {row.image_id for row in store.labels.answered(round_number)}
     rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
     images = store.catalogue.rows_by_id(row.image_id for row in rows)
@@ -79,8 +105,39 @@ def push(store: Store, label_studio: LabelStudio, project: int, *, round_number:
         for row in rows
     ]
     report = push_round(label_studio, project, items, round=round_number)
+    store.pushes.add(
+        PushRow(round=round_number, image_id=image_id, title=title, project=project, task=task)
+        for image_id, task in report.tasks.items()
+    )
     label_studio.ensure_tab(project, f"Round {round_number}", round_number)
     return report
+
+
+def _give_up_deleted(store: Store, label_studio: LabelStudio, project: int, round_number: int) -> None:
+    """Count as skipped what was pushed twice, answered never, and has no task now."""
+    answered = {row.image_id for row in store.labels.answered(round_number)}
+    had: dict[str, list[int]] = {}
+    for row in store.pushes.of_round(round_number):
+        if row.project == project and row.image_id not in answered:
+            had.setdefault(row.image_id, []).append(row.task)
+    twice = {image_id: max(tasks) for image_id, tasks in had.items() if len(tasks) > 1}
+    if not twice:
+        return
+    there = sort_tasks(label_studio.list_tasks(project, round_number), round=round_number).kept
+    store.labels.add(
+        LabelRow(
+            image_id=image_id,
+            round=round_number,
+            origin="drawn",
+            status="skipped",
+            reason=f"Its task was deleted in Label Studio, and again (task {task}) after it was pushed once more.",
+            ls_task=task,
+            ls_annotation=-task,  # there is no annotation; no real one is below 0
+            answered_at=utc_now(),
+        )
+        for image_id, task in sorted(twice.items())
+        if image_id not in there
+    )
 
 
 def collect(store: Store, label_studio: LabelStudio, project: int, *, round_number: int) -> Collected:
@@ -91,13 +148,27 @@ def collect(store: Store, label_studio: LabelStudio, project: int, *, round_numb
     return _take(store, label_studio.list_tasks(project, round_number), [round_number])[round_number]
 
 
-def collect_all(store: Store, label_studio: LabelStudio, project: int) -> dict[int, Collected]:
-    """Take the answers of every round that was proposed, from one listing; what each round brought.
+def collect_all(
+    store: Store, label_studio: LabelStudio, project: int, *, tasks: Sequence[Task] | None = None
+) -> dict[int, Collected]:
+    """Take the answers of every round that was proposed, from one listing, which may be given; what each round brought.
 
     An answer to an earlier round that was changed later arrives too, and counts from then on.
     """
     rounds = store.proposals.rounds()
-    return _take(store, label_studio.list_tasks(project), rounds) if rounds else {}
+    if not rounds:
+        return {}
+    return _take(store, label_studio.list_tasks(project) if tasks is None else tasks, rounds)
+
+
+def collect_by_hand(store: Store, label_studio: LabelStudio, tasks: Sequence[Task]) -> ByHand:
+    """Take the answers of listed tasks that people added themselves; they count from the round trained next."""
+    newest = max(store.proposals.rounds(), default=0)
+    trained = not newest or store.models.of_round(newest) is not None
+    known = store.labels.versions()
+    found = read_by_hand(store, label_studio, tasks, round_number=newest + trained, known=known)
+    store.labels.add(found.labels)
+    return found
 
 
 def _take(store: Store, tasks: Sequence[Task], rounds: Sequence[int]) -> dict[int, Collected]:

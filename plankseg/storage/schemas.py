@@ -85,6 +85,17 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "fingerprint": TEXT,
         },
     ),
+    "pushes": _schema(
+        {
+            "round": INTEGER,
+            "image_id": TEXT,
+            "title": TEXT,
+            "project": INTEGER,
+            "task": INTEGER,
+            "pushed_at": TIMESTAMP,
+        },
+        {},
+    ),
     "promotions": _schema(
         {
             "model_id": TEXT,

@@ -15,6 +15,7 @@ from plankseg.storage.locks import FolderLocks, Locks
 from plankseg.storage.models import Models
 from plankseg.storage.promotions import Promotions
 from plankseg.storage.proposals import Proposals
+from plankseg.storage.pushes import Pushes
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.segments import Segments
 from plankseg.storage.tables import DeltaTables
@@ -48,6 +49,7 @@ class Store:
         self.labels = Labels(tables)
         self.proposals = Proposals(tables)
         self.promotions = Promotions(tables)
+        self.pushes = Pushes(tables)
         self.models = Models(tables, blobs, self.promotions)
         self._locks = locks
         self.segments = Segments(tables, blobs)
