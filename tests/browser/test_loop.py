@@ -1,0 +1,182 @@
+"""The whole loop as a laboratory sees it: two web pages, no terminal. Real servers, the real interfaces."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from forms import RunForm
+from served import runs, serve_up, until
+from test_correcting import out_of, picture_folders
+from walking import Person, find_chromium, open_window
+
+from plankseg import serving
+from plankseg.domains import write_domains
+from plankseg.imaging.masks import decode_mask
+from plankseg.labelling.client import LabelStudioClient
+from plankseg.rounds.progress import look
+from plankseg.storage.proposals import ProposalRow
+from plankseg.storage.store import Store
+
+pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
+# What the person does with the first images of the round; the rest is submitted as it is.
+DONE_TO = ("brushed", "brushed", "brushed", "erased", "emptied", "skipped", "unusable")
+Up = tuple[serving.Surroundings, "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    if find_chromium() is None:
+        pytest.skip("no Chromium on this machine: run tests/install-chromium.sh as root")
+    with serve_up(tmp_path_factory.mktemp("loop")) as served:
+        yield served
+
+
+def deployment_id(at: serving.Surroundings, flow: str) -> str:
+    url = f"{at.prefect_url}/api/deployments/name/{flow}/plankseg"
+    return str(httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()["id"])
+
+
+def wait_for_end(at: serving.Surroundings, run_id: str) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        seen.update(httpx.get(f"{at.prefect_url}/api/flow_runs/{run_id}", timeout=30, trust_env=False).json())
+        return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+    until(has_ended, what=lambda: str(seen), timeout_s=500)
+    assert seen["state_type"] == "COMPLETED", seen
+    return seen
+
+
+def start_in_the_prefect_ui(at: serving.Surroundings, person: Person, folder: Path) -> None:
+    """Register two folders and train a small model 0, by the run forms."""
+    folders = write_domains(folder, source=30, pool=60, validation=1)
+    for role, images in (("source", folders.source), ("pool", folders.pool)):
+        form = RunForm(person.page, at.prefect_url, deployment_id(at, "ingest"))
+        form.write("Folder", str(images))
+        form.choose("Role", role)
+        person.look(f"prefect-ingest-{role}")
+        wait_for_end(at, form.submit())
+    form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
+    small = {
+        "Encoder": "resnet18",
+        "Encoder weights": "none",
+        "Side (px)": "64",
+        "Epochs": "6",
+        "Draws per epoch": "128",
+        "Learning rate": "0.001",
+        "Loader workers": "0",
+        "Batches": "3",
+    }
+    for label, value in small.items():
+        form.write(label, value)
+    person.look("prefect-pretrain")
+    wait_for_end(at, form.submit())
+    person.page.wait_for_timeout(1000)
+    person.look("prefect-pretrain-has-run")
+
+
+def premask(store: Store, row: ProposalRow) -> np.ndarray:
+    assert row.premask_sha is not None
+    return decode_mask(store.blobs.get(row.premask_sha, "png"))
+
+
+def is_possible(deed: str, mask: np.ndarray) -> bool:
+    """Whether it would change this pre-mask: a young model may paint all of an image, or nothing."""
+    if deed in {"brushed", "erased"} and mask.any():
+        corner_x, corner_y = out_of(mask)[-1]
+        return bool(mask[int(corner_y), int(corner_x)]) is (deed == "erased")
+    return bool(mask.any()) or deed in {"skipped", "unusable"}
+
+
+def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -> Counter[str]:
+    """Go through the label stream of the round's tab; what was done how often."""
+    project = client.find_project("plankseg")
+    assert project is not None
+    tasks = {task["id"]: task["data"]["image_id"] for task in client.list_tasks(project, 1)}
+    masks = {row.image_id: premask(store, row) for row in store.proposals.chosen(1)}
+    tab = client.tab_url(project, client.ensure_tab(project, "Round 1", 1))
+    person.page.goto(tab)
+    person.page.wait_for_timeout(3000)
+    person.look("round-1-tab")
+    stream: str | None = f"{tab}&labeling=1"
+    wishes, done = list(DONE_TO), Counter[str]()
+    for number in range(20):
+        mask = masks[tasks[person.next_task(stream)]]
+        stream = None
+        if mask.any():
+            person.wait_for_mask(mask)
+        deed = next((wish for wish in wishes if is_possible(wish, mask)), "unchanged")
+        if deed != "unchanged":
+            wishes.remove(deed)
+        if deed in {"brushed", "erased"}:
+            person.choose_mask()
+            (person.paint if deed == "brushed" else person.erase)(out_of(mask))
+        elif deed == "emptied":
+            person.delete_mask()
+        elif deed == "unusable":
+            person.call_unusable()
+        person.look(f"round-1-image-{number:02d}-{deed}")
+        if deed == "skipped":
+            person.skip()
+        else:
+            person.submit()
+        done[deed] += 1
+    assert wishes == [], f"no pre-mask of the round was fit for {wishes}"
+    return done
+
+
+def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(up: Up, tmp_path: Path) -> None:
+    at, _ = up
+    chromium = find_chromium()
+    assert chromium is not None
+    log_in = serving.ensure_credentials(at.directory)
+    with open_window(chromium) as page, LabelStudioClient(at.label_studio_url, log_in.token) as client:
+        person = Person(page, pictures=picture_folders(tmp_path))
+        start_in_the_prefect_ui(at, person, tmp_path / "images")
+        store = Store.open(at.store)
+        until(lambda: tasks_of(client, 1) == 20, what=lambda: str(look(store)), timeout_s=500)
+        person.log_in(at.label_studio_url, log_in.email, log_in.password)
+        done = correct_round_one(person, client, store)
+        until(
+            lambda: tasks_of(client, 2) == 20,
+            what=lambda: f"{look(store)}\n{runs(at, 'advance')[-2:]}",
+            timeout_s=500,
+        )
+
+        answers = store.labels.answered(1)
+        assert Counter(row.status for row in answers) == {"usable": 18, "skipped": 1, "unusable": 1}
+        origins = Counter(row.origin for row in answers if row.status == "usable")
+        assert origins == {"accepted": done["unchanged"], "corrected": 4, "empty": 1}
+        model = next(model for model in store.models.all() if model.round == 1)
+        assert model.parent is not None
+        assert model.promoted, model.reason
+        second = store.proposals.chosen(2)
+        assert {row.model_id for row in second} == {model.model_id}
+        assert not {row.image_id for row in second} & {row.image_id for row in answers}
+        assert len([one for one in store.models.all() if one.round == 1]) == 1, "one training for one round"
+
+        project = client.find_project("plankseg")
+        assert project is not None
+        tasks = {task["id"]: task for task in client.list_tasks(project, 2)}
+        assert all(task["predictions"] for task in tasks.values())
+        shown = person.next_task(f"{client.tab_url(project, client.ensure_tab(project, 'Round 2', 2))}&labeling=1")
+        mask = {row.image_id: premask(store, row) for row in second}[tasks[shown]["data"]["image_id"]]
+        if mask.any():
+            person.wait_for_mask(mask)
+        person.look("round-2-waits")
+        started_by = {one["created_by"]["type"] for one in runs(at, "advance") if one["created_by"]}  # type: ignore[index]
+        assert "AUTOMATION" in started_by, "the event started it, not the clock alone"
+        page.goto(f"{at.prefect_url}/runs")
+        page.wait_for_timeout(3000)
+        person.look("prefect-runs")
+
+
+def tasks_of(client: LabelStudioClient, round: int) -> int:
+    project = client.find_project("plankseg")
+    return 0 if project is None else len(client.list_tasks(project, round))
