@@ -77,14 +77,21 @@ def show(found: Status) -> None:
     counts = found.images
     console.print(f"Store {found.store}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Images: {counts.source} source, {counts.pool} pool, {counts.validation} validation")
+    if counts.validation:
+        kept = found.validation
+        console.print(
+            f"Validation set: {kept.selection} masks choose, {kept.test} only test; "
+            f"{kept.near_duplicates} near-duplicates kept out of pool and training"
+        )
     models = Table(title="Models", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
-    for heading in ("round", "model", "side", "epochs", "Dice", "promoted", "why"):
+    for heading in ("round", "model", "side", "epochs", "Dice", "test", "promoted", "why"):
         models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
     for model in found.models:
         dice = "" if model.validation_dice is None else f"{model.validation_dice:.3f}"
         promoted = "yes" if model.promoted else "no"
         models.add_row(
-            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), dice, promoted,
+            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), dice,
+            "" if model.test_dice is None else f"{model.test_dice:.3f}", promoted,
             escape(model.reason),
         )  # fmt: skip
     rounds = Table(title="Rounds", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)

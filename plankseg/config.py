@@ -152,6 +152,21 @@ class ValidationConfig(FrozenModel):
     )
 
 
+class ValidationDraw(FrozenModel):
+    """Which images of the pool a person masks to measure with."""
+
+    per_class: int = Field(2, ge=1, le=100, description="Images of each class in the validation set.")
+    seed: int = Field(0, ge=0, description="Seed of the draw within each class.")
+    replace_refused: bool = Field(
+        True, description="Draw the next image of a class for one that was skipped or called unusable."
+    )
+    premasks: bool = Field(
+        False,
+        description="Show the active model's masks to correct. Off: the person draws on the bare image, slower, but "
+        "the masks that models are measured with do not lean towards one of them.",
+    )
+
+
 class Recipe(FrozenModel):
     """Everything scientific about a run, with the published defaults."""
 

@@ -102,7 +102,17 @@ def test_status_as_json_is_one_object(store: Store) -> None:
     done = CliRunner().invoke(cli.app, ["status", "--json"])
     assert done.exit_code == 0
     found = json.loads(done.stdout)
-    assert set(found) == {"store", "images", "models", "decisions", "rounds", "effort", "anchoring", "next"}
+    assert set(found) == {
+        "store",
+        "images",
+        "validation",
+        "models",
+        "decisions",
+        "rounds",
+        "effort",
+        "anchoring",
+        "next",
+    }
     assert found["models"][0]["validation_dice"] == 0.8125
 
 

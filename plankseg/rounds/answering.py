@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from plankseg.config import Settings
 from plankseg.errors import LabelStudioAuthError, ProjectGoneError
@@ -20,7 +21,6 @@ from plankseg.labelling.pushing import PushItem, PushReport, push_round
 from plankseg.labelling.tasks import Answer, Task, identity
 from plankseg.rounds.by_hand import ByHand, read_by_hand
 from plankseg.storage.labels import LabelRow
-from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.pushes import PushRow
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
@@ -180,12 +180,35 @@ def _take(store: Store, tasks: Sequence[Task], rounds: Sequence[int]) -> dict[in
     return {n: _standing(store, n, asked=asked[n].keys(), fresh=fresh[n]) for n in rounds}
 
 
+class Shown(Protocol):
+    """What a person was shown with an image: of a round its proposal, of the validation set what its task holds."""
+
+    @property
+    def premask_sha(self) -> str | None:
+        """The pre-mask, None where there was none."""
+
+    @property
+    def model_id(self) -> str | None:
+        """The model that made it."""
+
+    @property
+    def blind(self) -> bool | None:
+        """True where there was a pre-mask that the person was not shown."""
+
+
+def record_answers(store: Store, tasks: Sequence[Task], *, round_number: int, shown: Mapping[str, Shown]) -> Collected:
+    """Record what is new among the tasks of these images, and say how it stands then."""
+    fresh = _new_labels(store, tasks, round_number, rows=shown, known=store.labels.versions())
+    store.labels.add(fresh)
+    return _standing(store, round_number, asked=shown.keys(), fresh=fresh)
+
+
 def _new_labels(
     store: Store,
     tasks: Sequence[Task],
     round_number: int,
     *,
-    rows: Mapping[str, ProposalRow],
+    rows: Mapping[str, Shown],
     known: AbstractSet[tuple[int, datetime]],
 ) -> list[LabelRow]:
     """A row for each version of an answer to a proposed image that is not in the store yet."""
@@ -209,11 +232,11 @@ def _standing(store: Store, round_number: int, *, asked: AbstractSet[str], fresh
     return Collected(new=len(fresh), answered=len(answers), open=len(asked) - len(answers), quarantined=tuple(reasons))
 
 
-def _premask(store: Store, row: ProposalRow) -> Mask | None:
+def _premask(store: Store, row: Shown) -> Mask | None:
     return None if row.premask_sha is None else decode_mask(store.blobs.get(row.premask_sha, "png"))
 
 
-def _label(store: Store, answer: Answer, row: ProposalRow, before: Mask | None) -> LabelRow:
+def _label(store: Store, answer: Answer, row: Shown, before: Mask | None) -> LabelRow:
     """The row of one answer; its mask is in the store before the row that names it."""
     mask = answer.mask
     comparable = mask is not None and before is not None

@@ -1,5 +1,6 @@
 """What does a person want to know about a store at a glance? The object behind `plankseg status --json`."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
@@ -8,8 +9,10 @@ from pydantic import BaseModel
 
 from plankseg.config import RoundsConfig
 from plankseg.rounds.effort import Anchoring, Effort, RoundEffort, anchoring_of, effort_of, why_flat
-from plankseg.rounds.progress import describe, look
+from plankseg.rounds.lookalikes import lookalike_ids
+from plankseg.rounds.progress import describe, look, recipe_in_force
 from plankseg.rounds.promoting import Decision, decisions_of
+from plankseg.rounds.validation import halves
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -32,9 +35,18 @@ class ModelStatus(BaseModel):
     epochs: int
     validation_dice: float | None
     validation_set: str | None
+    test_dice: float | None
     promoted: bool
     reason: str
     active: bool
+
+
+class ValidationStatus(BaseModel):
+    """The validation set: images with a usable mask in each half, and what is kept out for being like one of them."""
+
+    selection: int
+    test: int
+    near_duplicates: int
 
 
 class DecisionStatus(BaseModel):
@@ -75,6 +87,7 @@ class Status(BaseModel):
 
     store: str
     images: ImageCounts
+    validation: ValidationStatus
     models: list[ModelStatus]
     decisions: list[DecisionStatus]
     rounds: list[RoundStatus]
@@ -94,6 +107,7 @@ def read_status(store: Store, rules: RoundsConfig) -> Status:
     return Status(
         store=str(store.root),
         images=ImageCounts.model_validate(counts),
+        validation=_validation(store),
         models=[_model(model, active=active) for model in models],
         decisions=[_decision(decision) for decision in decisions_of(store)],
         rounds=[_round(store, n, model=by_round.get(n), shown=shown.get(n)) for n in sorted(store.proposals.rounds())],
@@ -111,10 +125,23 @@ def _model(row: ModelRow, *, active: ModelRow | None) -> ModelStatus:
         epochs=row.epochs,
         validation_dice=None if row.validation_dice is None else round(row.validation_dice, 4),
         validation_set=row.validation_set,
+        test_dice=_test_dice(row),
         promoted=row.promoted,
         reason=row.reason,
         active=active is not None and row.model_id == active.model_id,
     )
+
+
+def _test_dice(row: ModelRow) -> float | None:
+    """The Dice on the half that chose nothing; None for models without one, those of an older plankseg too."""
+    test = json.loads(row.metrics).get("test")
+    return None if test is None else round(test["dice"], 4)
+
+
+def _validation(store: Store) -> ValidationStatus:
+    split = halves(store)
+    near = lookalike_ids(store, bits=recipe_in_force(store).validation.near_duplicate_bits)
+    return ValidationStatus(selection=len(split.selection), test=len(split.test), near_duplicates=len(near))
 
 
 def _decision(decision: Decision) -> DecisionStatus:

@@ -130,17 +130,13 @@ class Catalogue:
 
     def matching(self, *, role: Role | None = None, dataset: str | None = None, taxon: str | None = None) -> list[str]:
         """The images of a role, a data set and a taxon, ascending; None does not narrow. Their counting row decides."""
-        rows = self._tables.read("images", columns=["image_id", "role", "dataset", "taxon", "added_at"])
-        rows = rows.append_column("rank", pc.index_in(rows["role"], pa.array(PRECEDENCE)))
-        rows = rows.sort_by([("image_id", "ascending"), ("rank", "ascending"), ("added_at", "descending")])
-        ids = rows["image_id"].combine_chunks()
-        wanted = np.ones(len(ids), dtype=bool)
-        wanted[1:] = pc.not_equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1))).to_numpy(zero_copy_only=False)
+        rows = self._counting_rows()
+        wanted = np.ones(rows.num_rows, dtype=bool)
         for name, value in (("role", role), ("dataset", dataset), ("taxon", taxon)):
             if value is not None:
                 same = pc.fill_null(pc.equal(rows[name], value), False)
                 wanted &= same.to_numpy()
-        found: list[str] = ids.filter(pa.array(wanted)).to_pylist()
+        found: list[str] = rows["image_id"].filter(pa.array(wanted)).to_pylist()
         return found
 
     def id_set(self, role: Role) -> "IdSet":
@@ -148,6 +144,23 @@ class Catalogue:
         check_choice("role", role, get_args(Role))
         effective = self._effective()
         return IdSet(effective.filter(pc.equal(effective["role"], role))["image_id"])
+
+    def taxa(self, role: Role) -> dict[str, str | None]:
+        """The taxon of each image of a role, by ascending image_id; None where none is known."""
+        check_choice("role", role, get_args(Role))
+        rows = self._counting_rows()
+        rows = rows.filter(pc.equal(rows["role"], role))
+        return dict(zip(rows["image_id"].to_pylist(), rows["taxon"].to_pylist(), strict=True))
+
+    def _counting_rows(self) -> pa.Table:
+        """Of each image the row that counts, by ascending image_id."""
+        rows = self._tables.read("images", columns=["image_id", "role", "dataset", "taxon", "added_at"])
+        rows = rows.append_column("rank", pc.index_in(rows["role"], pa.array(PRECEDENCE)))
+        rows = rows.sort_by([("image_id", "ascending"), ("rank", "ascending"), ("added_at", "descending")])
+        ids = rows["image_id"].combine_chunks()
+        first = np.ones(len(ids), dtype=bool)
+        first[1:] = pc.not_equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1))).to_numpy(zero_copy_only=False)
+        return rows.filter(pa.array(first))
 
     def counts(self) -> dict[Role, int]:
         """How many images count in each role."""

@@ -11,7 +11,7 @@ from plankseg.rounds.status import Status, read_status
 from plankseg.storage.store import Store
 
 MASK = square((34, 41), 9)
-MODEL_KEYS = {"id", "round", "side_px", "epochs", "validation_dice", "promoted", "reason", "active"}
+MODEL_KEYS = {"id", "round", "side_px", "epochs", "validation_dice", "promoted", "reason", "active", "test_dice"}
 ROUND_KEYS = {
     "round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined",
     "redrawn", "seconds", "model",
@@ -46,7 +46,17 @@ def answered(tmp_path: Path) -> Store:
 def test_the_object_has_the_keys_of_the_contract_and_is_json(answered: Store) -> None:
     add_model(answered, 1)
     found = json.loads(status_of(answered).model_dump_json())
-    assert set(found) == {"store", "images", "models", "decisions", "rounds", "effort", "anchoring", "next"}
+    assert set(found) == {
+        "store",
+        "images",
+        "validation",
+        "models",
+        "decisions",
+        "rounds",
+        "effort",
+        "anchoring",
+        "next",
+    }
     assert found["images"] == {"source": 1, "pool": 10, "validation": 2}
     assert all(set(model) >= MODEL_KEYS for model in found["models"])
     assert all(set(model) - MODEL_KEYS <= {"validation_set"} for model in found["models"])
@@ -90,6 +100,7 @@ def test_an_empty_store_has_a_status_too(tmp_path: Path) -> None:
     assert found.model_dump() == {
         "store": str(tmp_path.resolve()),
         "images": {"source": 0, "pool": 0, "validation": 0},
+        "validation": {"selection": 0, "test": 0, "near_duplicates": 0},
         "models": [],
         "decisions": [],
         "rounds": [],

@@ -1,0 +1,106 @@
+"""What do we measure with? A few images of every class, masked by a person and kept apart from all training."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.shared import ON_THE_NETWORK, at_work, open_store
+from plankseg.config import ValidationDraw, settings
+from plankseg.rounds.answering import connect
+from plankseg.rounds.lookalikes import complete_hashes, lookalikes
+from plankseg.rounds.progress import recipe_in_force
+from plankseg.storage.store import Store
+
+if TYPE_CHECKING:
+    from plankseg.rounds.showing import Premasks
+
+TWO_OF_EACH = ValidationDraw()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="collect masks of the validation set", **ON_THE_NETWORK)
+def fetch_masks() -> None:
+    """Take what was answered since the last time into the label store."""
+    from plankseg.rounds.annotating import collect_masks, project_of_validation
+
+    with connect(settings()) as label_studio:
+        found = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
+    log = get_run_logger()
+    log.info("Validation set: %d new answers", found.new)
+    for reason in found.quarantined:
+        log.warning("Quarantined: %s", reason)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each class")
+def draw_images(draw: ValidationDraw) -> None:
+    """Fill up every class from the pool."""
+    from plankseg.rounds.annotating import draw as draw_classes
+
+    drawn = draw_classes(open_store(), draw)
+    log = get_run_logger()
+    log.info("%d images drawn, %d classes have fewer than %d", len(drawn.new), len(drawn.short), draw.per_class)
+    if drawn.unreadable:
+        log.warning("%d images could not be read and were left out: %s", len(drawn.unreadable), drawn.unreadable)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="pre-masks of the active model")
+def make_premasks() -> "Premasks":
+    """Let the active model mask what waits for a person."""
+    from plankseg.rounds.showing import premasks_of_active
+
+    return premasks_of_active(open_store(), settings())
+
+
+@task(cache_policy=NO_CACHE, task_run_name="push the validation set", **ON_THE_NETWORK)
+def push_images(premasks: "Premasks | None") -> None:
+    """Bring what is missing into the project for the validation set."""
+    from plankseg.rounds.annotating import project_of_validation, push_unmasked
+
+    with connect(settings()) as label_studio:
+        project = project_of_validation(label_studio, settings())
+        report = push_unmasked(
+            open_store(), label_studio, project,
+            premasks=premasks.masks if premasks else None, model_id=premasks.model_id if premasks else None,
+        )  # fmt: skip
+    get_run_logger().info(
+        "Label Studio project %d: %d images open, %d of them new", project, len(report.tasks), len(report.imported)
+    )
+
+
+def show_validation(store: Store) -> str:
+    """Put classes and near-duplicates into the Prefect UI; one line for the run."""
+    from plankseg.rounds.annotating import class_counts
+
+    bits = recipe_in_force(store).validation.near_duplicate_bits
+    classes, near = class_counts(store), lookalikes(store, bits=bits)
+    masked, still_open = sum(one.masked for one in classes), sum(one.open for one in classes)
+    summary = (
+        f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
+        f"{len(near)} near-duplicates kept out of pool and training"
+    )
+    create_table_artifact(key="validation-set", table=[asdict(one) for one in classes], description=summary)
+    if near:
+        create_table_artifact(
+            key="near-duplicates",
+            table=[asdict(one) for one in near[:500]],
+            description=f"{len(near)} images at most {bits} bits from one of the validation set, the first 500.",
+        )
+    return summary
+
+
+@flow(name="annotate_validation", flow_run_name="validation set", persist_result=False)
+def annotate_validation(draw: ValidationDraw = TWO_OF_EACH) -> str:
+    """Collect what a person masked, fill up the classes, and put what is unmasked into Label Studio. Run it again.
+
+    Args:
+        draw: How many images of each class, and whether a model helps.
+    """
+    store = open_store()
+    with at_work(store):
+        fetch_masks()
+        draw_images(draw)
+        complete_hashes(store)
+        push_images(make_premasks() if draw.premasks else None)
+        return show_validation(store)
