@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from plankseg import cli, serving
 from plankseg.config import Settings
-from plankseg.labelling import tasks
+from plankseg.labelling import events, tasks
 
 ROOT = serving.ROOT
 PAGES = sorted(
@@ -141,6 +141,17 @@ def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [entrypoint.split(":")[1] for entrypoint in entrypoints]
+
+
+def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pile_up() -> None:
+    deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    advance = {one["name"]: one for one in deployments if one["entrypoint"] == "flows/advance.py:advance"}
+    expected = {event for trigger in advance["plankseg"]["triggers"] for event in trigger["expect"]}
+    assert events.ROUND_ANSWERED in expected
+    assert advance["plankseg"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert [schedule["interval"] for schedule in advance["clock"]["schedules"]] == [300]
+    assert advance["clock"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert all(one["concurrency_limit"]["limit"] == 1 for one in deployments)
 
 
 def test_the_labelling_configuration_has_the_names_of_the_code() -> None:
