@@ -1,6 +1,6 @@
 # make setup | demo | up | deploy | test | check | bench      (each sets up what it needs)
 #
-#   make demo [ROUNDS=2] [DIR=demo]                    two synthetic domains, simulated person
+#   make demo [ROUNDS=2] [DIR=demo] [STORE=s3]         two synthetic domains, simulated person; s3: all in a bucket
 #   make demo SOURCE=dir POOL=dir [POOL_MASKS=dir]     real folders; without masks it stops where a person must click
 #   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
 #   make deploy                                        the flows, onto the Prefect server of PREFECT_API_URL
@@ -50,7 +50,7 @@ $(TEMPLATE): $(LS_VENV)/.ready label_studio/migrate.sh
 
 demo: setup
 	@$(VENV)/bin/plankseg demo --directory "$(DIR)" --rounds $(ROUNDS) \
-	    $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)")
+	    $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)")
 
 up: setup
 	@$(VENV)/bin/plankseg up --directory "$(DIR)"
@@ -72,6 +72,7 @@ quick-tests:
 
 test: setup
 	@bash tests/install-chromium.sh
+	@bash tests/install-radosgw.sh
 	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --quick -m $(QUICK)
 	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "not "$(QUICK)
 

@@ -18,6 +18,7 @@ from plankseg.errors import LabelStudioDownError
 from plankseg.imaging.arrays import Mask
 from plankseg.rounds.answering import connect, project_of
 from plankseg.rounds.progress import look
+from plankseg.storage.s3.addresses import Address, is_s3
 
 # Small enough for a laptop without a GPU and without a download; the published numbers are Recipe's own defaults.
 LAPTOP = Recipe(
@@ -53,16 +54,33 @@ def wait_for_label_studio(timeout_s: float = 300.0) -> None:
             time.sleep(1)
 
 
+def pool_in_bucket() -> Address:
+    """Where the demo keeps the pool's images if its store lies in a bucket."""
+    return Address(Address.parse(settings().store).bucket, "images/pool")
+
+
+@task(cache_policy=NO_CACHE, task_run_name="bring the pool into the bucket")
+def bring_pool(pool: Path) -> None:
+    """Copy the pool's images into the store's bucket, from where everybody reads them from now on."""
+    from plankseg.rounds.buckets import bring_to_bucket
+
+    moved = bring_to_bucket(open_store(), pool.resolve(), pool_in_bucket(), role="pool")
+    get_run_logger().info("%d images of the pool now lie in %s", moved, pool_in_bucket())
+
+
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
 def correct(round_number: int, pool: Path, masks: Path) -> None:
     """Answer a round through Label Studio's own API, as a person with perfect eyes would."""
     from plankseg.labelling.annotator import SimulatedAnnotator
+    from plankseg.rounds.buckets import path_below
     from plankseg.rounds.given_masks import given_mask_of
 
     catalogue = open_store().catalogue
 
     def truth(image_id: str) -> Mask:
-        return given_mask_of(catalogue.path(image_id), images=pool, masks=masks, grey=catalogue.load(image_id))
+        uri = catalogue.row(image_id).uri
+        path = path_below(uri, pool_in_bucket(), pool) if is_s3(uri) else catalogue.path(image_id)
+        return given_mask_of(path, images=pool, masks=masks, grey=catalogue.load(image_id))
 
     person = SimulatedAnnotator(truth, seed=0)
     with connect(settings()) as label_studio:
@@ -84,6 +102,8 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
         if folders.validation:
             ingest(ImageFolder(folder=folders.validation, role="validation", masks=folders.validation_masks))
         ingest(ImageFolder(folder=folders.pool, role="pool"))
+        if is_s3(settings().store):
+            bring_pool(Path(folders.pool))
         pretrain(recipe)
         wait_for_label_studio()
         advance(recipe)

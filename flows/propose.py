@@ -50,7 +50,10 @@ def push(round_number: int) -> int:
     with connect(settings()) as label_studio:
         store = open_store()
         project = project_for(store, label_studio, settings())
-        report = push_images(store, label_studio, project, round_number=round_number, title=settings().project)
+        report = push_images(
+            store, label_studio, project,
+            round_number=round_number, title=settings().project, presign=settings().presign_images,
+        )  # fmt: skip
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
         round_number, project, len(report.tasks), len(report.imported),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from plankseg import serving
+from plankseg import local_bucket, serving
 from plankseg.config import Settings, settings
 from plankseg.errors import PlanksegError, ServerError, SettingsError
 from plankseg.rounds.effort_picture import COLUMNS, describe_anchoring, effort_rows
@@ -220,6 +221,19 @@ def show_augmentations(
         console.print("'specialized' is left out: it needs images of the target domain, ingested or by --reference.")
 
 
+@app.command("copy-store")
+def copy_store(
+    source: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the store.")],
+    target: Annotated[str, typer.Argument(help="Where its copy goes: another folder or address.")],
+) -> None:
+    """Copy a whole store, verified; run again after a kill, or later, it copies only what is missing."""
+    from plankseg.storage.copying import copy_store as copy
+
+    with console.status("") as line:
+        done = copy(source, target, on_progress=lambda n, of: line.update(f"{n} of {of} files"))
+    console.print(f"Copied {done.files} files, {done.bytes / 1e6:.1f} MB; {done.there} were there already.")
+
+
 @app.command()
 def doctor(
     directory: Annotated[
@@ -267,6 +281,7 @@ def demo(
     source: Annotated[Path | None, typer.Option(help="Folder of clean images.")] = None,
     pool: Annotated[Path | None, typer.Option(help="Folder of images to choose from.")] = None,
     pool_masks: Annotated[Path | None, typer.Option(help="Masks of the pool, for a simulated person.")] = None,
+    store: Annotated[str, typer.Option(help="folder, or s3: a bucket on an S3 server in memory.")] = "folder",
 ) -> None:
     """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
     if (source is None) != (pool is None):
@@ -276,33 +291,48 @@ def demo(
     for name, path in given.items():
         if not path.is_dir():
             raise SettingsError(f"{name.upper().replace('-', '_')}={path} is not a folder.")
-    directory = _directory_for(directory.resolve(), {name: str(path) for name, path in given.items()})
+    if store not in {"folder", "s3"}:
+        raise SettingsError(f"STORE={store} is not known; give folder or s3.")
+    in_bucket = store == "s3"
+    directory = _directory_for(
+        directory.resolve(), {name: str(path) for name, path in given.items()}, in_memory=in_bucket
+    )
     surroundings = serving.Surroundings(directory, serving.free_port(), serving.free_port())
     options = [part for name, path in given.items() for part in (f"--{name}", str(path))]
     options += ["--synthetic", str(directory / "images"), "--report", str(directory / "report.html")]
     with (
         serving.holding(directory),
+        local_bucket.serve(surroundings) if in_bucket else nullcontext() as bucket,
         serving.start_prefect(surroundings) as prefect,
         serving.start_label_studio(surroundings) as label_studio,
     ):
         console.print(f"Prefect UI {surroundings.prefect_url}   Label Studio {surroundings.label_studio_url}")
+        location = local_bucket.STORE if in_bucket else str(surroundings.store)
+        if in_bucket:
+            console.print(f"S3 server {os.environ['AWS_ENDPOINT_URL']}   store {location}, in memory: gone at the end")
         prefect.wait()
         command = [sys.executable, "-m", "flows.demo", "--rounds", str(rounds), *options]
-        environment = surroundings.environment() | {"PLANKSEG_PROJECT": PROJECT}
+        environment = surroundings.environment() | {"PLANKSEG_PROJECT": PROJECT, "PLANKSEG_STORE": location}
         with subprocess.Popen(command, env=environment, cwd=serving.ROOT, preexec_fn=serving.die_with_parent) as flow:
             try:
-                _watch(flow, [prefect, label_studio])
+                _watch(flow, [prefect, label_studio, *([bucket] if bucket else [])])
             finally:
                 serving.end(flow)
-    if flow.returncode:
-        raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
-    _conclude(surroundings)
+        if flow.returncode:
+            raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
+        _conclude(surroundings, location)
 
 
-def _directory_for(directory: Path, folders: dict[str, str]) -> Path:
-    """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in."""
+def _directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool = False) -> Path:
+    """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in.
+
+    A run with a store `in_memory` always begins anew, for Label Studio would remember images that are gone.
+    """
     note = directory / "demo.json"
-    if (directory / "store").exists() and (not note.exists() or json.loads(note.read_text()) != folders):
+    folders = folders | ({"store": "in memory"} if in_memory else {})
+    before = json.loads(note.read_text()) if note.exists() else {}
+    forgot = "store" in before and (directory / "label-studio").exists()
+    if forgot or ((directory / "store").exists() and (not note.exists() or before != folders)):
         aside = directory.with_name(f"{directory.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         with serving.holding(directory):
             directory.rename(aside)
@@ -324,9 +354,9 @@ def _watch(flow: "subprocess.Popen[bytes]", servers: list[serving.Server]) -> No
         time.sleep(0.2)
 
 
-def _conclude(surroundings: serving.Surroundings) -> None:
+def _conclude(surroundings: serving.Surroundings, location: str) -> None:
     """Print the rounds, what became of the Dice, and where to look or click."""
-    found = _status(Settings(store=str(surroundings.store)))
+    found = _status(Settings(store=location))
     show(found)
     before, after = found.models[0].validation_dice, found.models[-1].validation_dice
     if len(found.models) > 1 and before is not None and after is not None:

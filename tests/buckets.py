@@ -1,6 +1,5 @@
 """The kind of object that the S3 fixtures give to a test, and an S3 server in memory."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from plankseg import serving
+from plankseg import local_bucket, serving
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,6 @@ class S3Server:
 def moto(folder: Path) -> Iterator[S3Server]:
     """An S3 server in memory on loopback. It accepts any credentials: not for tests of who may do what."""
     port = serving.free_port()
-    url = f"http://{serving.HOST}:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", serving.HOST, "-p", str(port)]
-    log = folder / "moto.log"
-    with serving.Server("moto", command, health=f"{url}/moto-api/", log=log, environment={}) as server:
+    with local_bucket.start(folder / "s3.log", port) as server:
         server.wait(120)
-        yield S3Server(url)
+        yield S3Server(local_bucket.address(port))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import ceph
 import pytest
 from buckets import S3Server, moto
 from jaxtyping import install_import_hook
@@ -66,21 +67,44 @@ def prefect_server(surroundings: serving.Surroundings) -> Iterator[serving.Serve
 
 
 @pytest.fixture(scope="session")
-def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server in memory, started for this test run and stopped after it."""
+def radosgw_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A Ceph object gateway, which checks credentials, or a skip that says how to have it."""
+    if lacking := ceph.missing():
+        pytest.skip(f"{', '.join(lacking)} not found: run tests/install-radosgw.sh as root")
+    with ceph.radosgw(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def any_s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for this test run: in memory, or with PLANKSEG_TEST_S3=radosgw a Ceph object gateway."""
+    if os.environ.get("PLANKSEG_TEST_S3") == "radosgw":
+        yield request.getfixturevalue("radosgw_server")
+        return
     with moto(tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
-@pytest.fixture
-def s3_server(moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """That server, named by this process's environment for one test."""
+def named_by_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The server, as this process's environment names it for one test."""
     from plankseg.storage.s3.client import forget_connection
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in moto_server.environment().items():
+    for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     forget_connection()
-    yield moto_server
+    yield server
     forget_connection()
+
+
+@pytest.fixture
+def s3_server(any_s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An S3 server that plankseg finds by its environment."""
+    yield from named_by_environment(any_s3_server, monkeypatch)
+
+
+@pytest.fixture
+def strict_server(radosgw_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The same, but one that checks credentials."""
+    yield from named_by_environment(radosgw_server, monkeypatch)

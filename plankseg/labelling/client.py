@@ -12,7 +12,7 @@ from plankseg.errors import LabelStudioError
 from plankseg.labelling.hooks import is_relay_webhook, relay_webhook
 from plankseg.labelling.protocol import LabelStudio
 from plankseg.labelling.tabs import round_filter, round_tab, since_filter
-from plankseg.labelling.tasks import Task, config_gap
+from plankseg.labelling.tasks import BucketAccess, Task, config_gap
 from plankseg.labelling.wire import Wire
 
 __all__ = ["LabelStudio", "LabelStudioClient"]
@@ -97,6 +97,24 @@ class LabelStudioClient(Wire, LabelStudio):
             if name in images and row["size"] == len(images[name]):
                 found[name] = f"/data/{row['file']}"
         return found
+
+    @override
+    def ensure_bucket(self, project: int, access: BucketAccess) -> None:
+        body = {
+            "project": project,
+            "title": f"plankseg {access.bucket}",
+            "bucket": access.bucket,
+            "s3_endpoint": access.endpoint,
+            "region_name": access.region,
+            "presign": access.presign,
+            "use_blob_urls": True,
+        }
+        if access.key is not None and access.secret is not None:
+            body |= {"aws_access_key_id": access.key, "aws_secret_access_key": access.secret.get_secret_value()}
+        rows = self._read("api/storages/s3", project=project)
+        there = [row["id"] for row in rows if row["title"] == body["title"]]
+        path = f"api/storages/s3/{there[0]}" if there else "api/storages/s3"
+        self._write("PATCH" if there else "POST", path, body)
 
     @override
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
 from plankseg.labelling.protocol import LabelStudio
-from plankseg.labelling.tasks import Task, config_gap
+from plankseg.labelling.tasks import BucketAccess, Task, config_gap
 
 EMAIL = "fake@plankseg.local"
 
@@ -26,6 +26,7 @@ class FakeLabelStudio(LabelStudio):
         self.break_before: str | None = None
         self.break_after: str | None = None
         self.uploaded = 0
+        self.buckets: dict[tuple[int, str], BucketAccess] = {}
         self._ids = count(1)
         self._projects: dict[int, tuple[str, str]] = {}
         self._images: dict[tuple[int, str], bytes] = {}
@@ -78,6 +79,11 @@ class FakeLabelStudio(LabelStudio):
                 self.uploaded += 1
         self._fail_after("upload_images")
         return {name: f"/data/upload/{project}/00000000-{name}" for name in images}
+
+    @override
+    def ensure_bucket(self, project: int, access: BucketAccess) -> None:
+        self._fail_before("ensure_bucket")
+        self.buckets[project, access.bucket] = access
 
     @override
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:

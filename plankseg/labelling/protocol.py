@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from plankseg.labelling.tasks import Task
+from plankseg.labelling.tasks import BucketAccess, Task
 
 
 class LabelStudio(Protocol):
@@ -23,6 +23,9 @@ class LabelStudio(Protocol):
 
     def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
         """Address of each PNG by its file name; one that is already there is not uploaded again."""
+
+    def ensure_bucket(self, project: int, access: BucketAccess) -> None:
+        """Let the project show images of a bucket; told again, its credentials are renewed."""
 
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
         """Tasks (of one round) by id, each with all annotations, cancelled ones too, drafts and predictions."""

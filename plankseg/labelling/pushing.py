@@ -64,8 +64,9 @@ def _import_missing(
     ls: LabelStudio, project: int, missing: Sequence[PushItem], *, round: int
 ) -> LabelStudioError | None:
     """Upload and import; an error of the import is given back, for the server may have done it all the same."""
-    urls = ls.upload_images(project, {f"{item.image_id}.png": item.png for item in missing})
-    tasks = [build_task(item, round=round, image_url=urls[f"{item.image_id}.png"]) for item in missing]
+    pngs = {f"{item.image_id}.png": item.png for item in missing if item.png is not None}
+    urls = ls.upload_images(project, pngs) if pngs else {}
+    tasks = [build_task(item, round=round, image_url=item.url or urls[f"{item.image_id}.png"]) for item in missing]
     try:
         ls.import_tasks(project, tasks)
     except LabelStudioError as error:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
+from pydantic import SecretStr
 
 from plankseg.errors import BrushError, LabelStudioError, ScoreError
 from plankseg.imaging.arrays import Mask
@@ -33,14 +34,37 @@ Status = Literal["usable", "skipped", "unusable", "quarantined"]
 
 @dataclass(frozen=True)
 class PushItem:
-    """One image to be corrected: `premask` is None where no model has seen it, `score` is its uncertainty."""
+    """One image to be corrected: `premask` is None where no model has seen it, `score` is its uncertainty.
+
+    `png` is uploaded; it is None where Label Studio reads the image itself, at its `url` in a bucket.
+    """
 
     image_id: str
-    png: bytes
+    png: bytes | None
     premask: Mask | None
     model_id: str | None
     score: float | None
     taxon: str | None = None
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.png is None) == (self.url is None):
+            raise LabelStudioError(f"Image {self.image_id} needs either bytes to upload or an address in a bucket.")
+
+
+@dataclass(frozen=True)
+class BucketAccess:
+    """How Label Studio reads a bucket's images: through itself, or by signed addresses that browsers follow.
+
+    Without `key` and `secret` it uses credentials of its own.
+    """
+
+    bucket: str
+    endpoint: str
+    region: str
+    key: str | None = None
+    secret: SecretStr | None = None
+    presign: bool = False
 
 
 @dataclass(frozen=True)

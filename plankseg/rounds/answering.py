@@ -19,9 +19,11 @@ from plankseg.labelling.protocol import LabelStudio
 from plankseg.labelling.pulling import read_round
 from plankseg.labelling.pushing import PushItem, PushReport, push_round
 from plankseg.labelling.tasks import Answer, Task, identity
+from plankseg.rounds.buckets import bucket_access, is_shown_from_bucket
 from plankseg.rounds.by_hand import ByHand, read_by_hand
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.pushes import PushRow
+from plankseg.storage.s3.addresses import Address
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 
@@ -83,20 +85,31 @@ def project_for(store: Store, label_studio: LabelStudio, settings: Settings) -> 
 
 
 def push(
-    store: Store, label_studio: LabelStudio, project: int, *, round_number: int, title: str = "plankseg"
+    store: Store,
+    label_studio: LabelStudio,
+    project: int,
+    *,
+    round_number: int,
+    title: str = "plankseg",
+    presign: bool = False,
 ) -> PushReport:
     """Bring every proposed image that nobody answered yet into Label Studio; what is there already stays as it is.
 
+    Images in a bucket are shown from there: through Label Studio, or with `presign` by signed addresses.
     A task that was deleted is pushed once more, it may have been a slip; deleted again, its image counts as skipped.
     """
     _give_up_deleted(store, label_studio, project, round_number)
     answered = {row.image_id for row in store.labels.answered(round_number)}
     rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
     images = store.catalogue.rows_by_id(row.image_id for row in rows)
+    urls = {image_id: image.uri for image_id, image in images.items() if is_shown_from_bucket(image.uri)}
+    for bucket in sorted({Address.parse(uri).bucket for uri in urls.values()}):
+        label_studio.ensure_bucket(project, bucket_access(bucket, presign=presign))
     items = [
         PushItem(
             image_id=row.image_id,
-            png=encode_grey(store.catalogue.load(row.image_id)),
+            png=None if row.image_id in urls else encode_grey(store.catalogue.load(row.image_id)),
+            url=urls.get(row.image_id),
             premask=None if row.blind else _premask(store, row),
             model_id=row.model_id,
             score=row.uncertainty,

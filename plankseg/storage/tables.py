@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,12 +49,19 @@ class Snapshot:
     @property
     def version(self) -> int:
         """The Delta version; 0 for a table that is not there yet, which is what it is made with."""
-        return 0 if self._delta is None else int(self._delta.version())
+        return 0 if self._delta is None else int(self._asked(self._delta.version))
 
     def transaction(self, name: str) -> int | None:
         """The version an application transaction was last recorded with, None if never."""
-        version = None if self._delta is None else self._delta.transaction_version(name)
+        delta = self._delta
+        version = None if delta is None else self._asked(lambda: delta.transaction_version(name))
         return None if version is None else int(version)
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()  # may read the log, and so meet a server that refuses
+        except (DeltaError, OSError) as error:
+            raise _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder") from error
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows, with the columns and the filter pushed down to the files."""

@@ -80,6 +80,8 @@ def of_tables(text: str, *, beginning: str) -> StoreError | None:
     code = re.search(r"<Code>(\w+)</Code>", text)
     if code:
         return _by_code(code[1], code[1], beginning)
+    if "lacked the necessary privileges" in text:
+        return _by_code("403", "403", beginning)
     status = re.search(r"\b(403|404|50[0234])\b [A-Z]", text)
     if status:
         return _by_code(status[1], status[1], beginning)

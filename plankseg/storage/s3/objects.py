@@ -49,10 +49,11 @@ def look_at(address: Address) -> Listed | None:
         try:
             found = client.head_object(Bucket=address.bucket, Key=address.key)
         except boto.ClientError as error:
-            if code_of(error) not in NO_KEY:
-                raise
-            _require_bucket(client, address)  # a HEAD's 404 does not say what is missing
-            return None
+            if code_of(error) in NO_KEY:
+                _require_bucket(client, address)  # a HEAD's 404 does not say what is missing
+                return None
+            client.get_object(Bucket=address.bucket, Key=address.key, Range="bytes=0-0")  # says the reason in words
+            raise
         return Listed(address, int(found["ContentLength"]), found["LastModified"], found.get("ETag", ""))
 
     return ask("look at", address, head)
@@ -91,6 +92,20 @@ def write_new(address: Address, data: bytes) -> bool:
         return True
 
     return ask("write", address, put)
+
+
+def make_bucket(bucket: str) -> None:
+    """Make a bucket that is not there yet; ours already is as good."""
+    address = Address(bucket)
+
+    def make(client: Any) -> None:
+        try:
+            client.create_bucket(Bucket=address.bucket)
+        except boto.ClientError as error:
+            if code_of(error) != "BucketAlreadyOwnedByYou":
+                raise
+
+    ask("make", address, make)
 
 
 def _body(address: Address, data: bytes) -> dict[str, object]:

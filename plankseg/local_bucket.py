@@ -1,0 +1,52 @@
+"""An S3 server in memory on this machine, for the demo and the tests: nothing in it outlives it."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from plankseg import serving
+
+BUCKET = "plankseg-demo"
+STORE = f"s3://{BUCKET}/store"
+
+
+def address(port: int) -> str:
+    """Where the server answers."""
+    return f"http://{serving.HOST}:{port}"
+
+
+def start(log: Path, port: int) -> serving.Server:
+    """Start it on loopback. It takes any credentials, so it is no place for anything that matters."""
+    command = [sys.executable, "-m", "moto.server", "-H", serving.HOST, "-p", str(port)]
+    return serving.Server("S3 server", command, health=f"{address(port)}/moto-api/", log=log, environment={})
+
+
+def environment(port: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which boto3 finds this server, and no other account of whoever runs the demo."""
+    own = {
+        "AWS_ENDPOINT_URL": address(port),
+        "AWS_ACCESS_KEY_ID": "plankseg",
+        "AWS_SECRET_ACCESS_KEY": "in-memory",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+    return {name: value for name, value in inherited.items() if not name.startswith("AWS_")} | own
+
+
+@contextmanager
+def serve(surroundings: serving.Surroundings) -> Iterator[serving.Server]:
+    """The server with an empty bucket; from here on this process's environment names it, and no other account."""
+    from plankseg.storage.s3.objects import make_bucket
+
+    port = serving.free_port()
+    with start(surroundings.directory / "logs" / "s3.log", port) as server:
+        named = environment(port, surroundings.environment())
+        os.environ.clear()
+        os.environ.update(named)
+        server.wait()
+        make_bucket(BUCKET)
+        yield server
