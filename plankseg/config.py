@@ -9,6 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from plankseg.errors import SettingsError
 
+Architecture = Literal["Unet", "DeepLabV3Plus"]
+Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
+
 
 def _title(name: str, _: object) -> str:
     """A field's name as the run form shows it: 'side_px_per_round' becomes 'Side per round (px)'."""
@@ -26,7 +29,7 @@ class FrozenModel(BaseModel):
 class NetworkConfig(FrozenModel):
     """Which network, and where its weights start."""
 
-    architecture: Literal["Unet", "DeepLabV3Plus"] = Field("Unet", description="Shape of the network.")
+    architecture: Architecture = Field("Unet", description="Shape of the network.")
     encoder: str = Field("resnet34", description="Any encoder that segmentation-models-pytorch knows.")
     encoder_weights: str = Field(
         "imagenet",
@@ -50,7 +53,7 @@ class TrainingConfig(FrozenModel):
     plateau_factor: float = Field(0.3, gt=0, lt=1, description="What the rate is multiplied by when it drops.")
     alpha_fp: float = Field(0.7, ge=0, le=1, description="Tversky weight of false positives.")
     beta_fn: float = Field(0.3, ge=0, le=1, description="Tversky weight of false negatives.")
-    augmentation: Literal["basic", "occlusion", "affine", "domain", "specialized"] = Field(
+    augmentation: Augmentation = Field(
         "affine",
         description="Composition of augmentations, each with the one before; specialized needs images in the pool.",
     )
@@ -186,7 +189,7 @@ class Grid(FrozenModel):
         max_length=40,
         description="Name of the experiment in records and reports: small letters, digits, dashes.",
     )
-    architectures: tuple[Literal["Unet", "DeepLabV3Plus"], ...] = Field(
+    architectures: tuple[Architecture, ...] = Field(
         ("Unet", "DeepLabV3Plus"), max_length=8, description="Shapes of the network."
     )
     encoders: tuple[str, ...] = Field((), max_length=8, description="Encoders that segmentation-models-pytorch knows.")
@@ -194,7 +197,7 @@ class Grid(FrozenModel):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (1e-4, 3e-4, 1e-3), max_length=12, description="AdamW's learning rates at the start."
     )
-    augmentations: tuple[str, ...] = Field((), max_length=12, description="Compositions of augmentations.")
+    augmentations: tuple[Augmentation, ...] = Field((), max_length=8, description="Compositions of augmentations.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), max_length=20, description="Seeds: the same run several times, to see how much is chance."
     )
