@@ -14,7 +14,7 @@ from small_world import World
 from plankseg import serving
 from plankseg.storage.store import Store
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 
 DRIVER = Path(__file__).with_name("killed_compare.py")
 
@@ -37,9 +37,17 @@ class Bench:
             cwd=serving.ROOT,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
+
+    def artifact_sizes(self) -> dict[str, int]:
+        """Characters of what the last run showed, by key."""
+        found = httpx.post(
+            f"{self.surroundings.prefect_url}/api/artifacts/latest/filter",
+            json={"artifacts": {"key": {"like_": "compare-tiny"}}},
+        ).raise_for_status()
+        return {artifact["key"]: len(str(artifact["data"])) for artifact in found.json()}
 
     def table(self) -> list[dict[str, object]]:
         """The newest table artifact, without what depends on the clock."""
@@ -76,6 +84,10 @@ def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
     assert [row["place"] for row in table] == [1, 2, ""]
     assert "diverged" in str(table[-1]["model"])
     assert bench.store.models.of_round(0) is not None, "model 0 is untouched"
+    assert (bench.store.work_dir("reports") / "compare-tiny.html").read_text().count("<img") == 1 + 12 * 3
+    sizes = bench.artifact_sizes()
+    assert sizes.keys() == {"compare-tiny", "compare-tiny-curves", "compare-tiny-gallery"}
+    assert max(sizes.values()) < 200_000
 
     calm = Bench(world.copy(tmp_path / "calm"), bench.surroundings)
     side_by_side = calm.compare("0", "2")
