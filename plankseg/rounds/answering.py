@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -235,7 +235,16 @@ def _new_labels(
         premask_of=lambda image_id: None if rows[image_id].blind else premask(image_id),  # then it was drawn
         is_known=known.__contains__,
     )
-    return [_label(store, answer, rows[answer.image_id], premask(answer.image_id)) for answer in pulled.answers]
+    newest = store.labels.newest_versions() if pulled.answers else {}
+    labels = [_label(store, answer, rows[answer.image_id], premask(answer.image_id)) for answer in pulled.answers]
+    return [_after(label, newest.get(label.ls_annotation or 0)) for label in labels]
+
+
+def _after(label: LabelRow, newest: datetime | None) -> LabelRow:
+    """The label, later than the version of its annotation that we saw before, though Label Studio's clock went back."""
+    if newest is None or label.answered_at > newest:
+        return label
+    return replace(label, answered_at=newest + timedelta(microseconds=1), ls_updated_at=label.answered_at)
 
 
 def _standing(store: Store, round_number: int, *, asked: AbstractSet[str], fresh: Sequence[LabelRow]) -> Collected:

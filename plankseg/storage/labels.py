@@ -28,7 +28,10 @@ SAYS = {"skipped": 0, "quarantined": 1, "unusable": 2, "usable": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRow:
-    """One version of one answer. `seconds` of work, `changed_px` against the pre-mask, `round` 0 for ingest."""
+    """One version of one answer. `seconds` of work, `changed_px` against the pre-mask, `round` 0 for ingest.
+
+    `ls_updated_at` is Label Studio's own time of it, where its clock went back and `answered_at` had to be later.
+    """
 
     image_id: str
     round: int
@@ -46,6 +49,7 @@ class LabelRow:
     changed_px: int | None = None
     ls_task: int | None = None
     ls_annotation: int | None = None
+    ls_updated_at: datetime | None = None
 
     def __post_init__(self) -> None:
         check_choice("origin", self.origin, get_args(Origin))
@@ -68,7 +72,7 @@ class LabelRow:
     def key(self) -> tuple[object, ...]:
         """What makes two rows the same answer: annotation and time, or for a mask from ingest image and origin."""
         if self.by_hand:
-            return (self.ls_annotation, _utc(self.answered_at))
+            return (self.ls_annotation, _utc(self.ls_updated_at or self.answered_at))
         return (self.origin, self.image_id)
 
 
@@ -108,8 +112,17 @@ class Labels:
     def versions(self) -> set[tuple[int, datetime]]:
         """Annotation and time (UTC) of every version of a person's answer that is recorded."""
         by_hand = ~pc.field("origin").isin(MACHINE_ORIGINS)
-        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at"], where=by_hand)
-        return set(zip(rows["ls_annotation"].to_pylist(), map(_utc, rows["answered_at"].to_pylist()), strict=True))
+        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at", "ls_updated_at"], where=by_hand)
+        return {(row["ls_annotation"], _utc(row["ls_updated_at"] or row["answered_at"])) for row in rows.to_pylist()}
+
+    def newest_versions(self) -> dict[int, datetime]:
+        """When (UTC) the newest recorded version of each annotation was answered."""
+        by_hand = ~pc.field("origin").isin(MACHINE_ORIGINS)
+        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at"], where=by_hand).to_pylist()
+        found: dict[int, datetime] = {}
+        for row in sorted(rows, key=lambda row: row["answered_at"]):
+            found[row["ls_annotation"]] = _utc(row["answered_at"])
+        return found
 
     def hand_labelled_ids(self) -> set[str]:
         """Every image that a person ever answered, in whatever way."""
@@ -136,7 +149,7 @@ def _what_is_new(snapshot: Snapshot, unique: dict[tuple[object, ...], LabelRow])
     if not rows:
         return None
     # One transaction per answer; thousands of masks from ingest share one, so that the log stays quick.
-    answers = tuple(f"answer-{row.ls_annotation}-{_utc(row.answered_at).isoformat()}" for row in rows if row.by_hand)
+    answers = tuple(f"answer-{row.key[0]}-{row.key[1].isoformat()}" for row in rows if row.by_hand)  # type: ignore[attr-defined]
     serial = None if all(row.by_hand for row in rows) else "ingest"
     return Commit(rows=as_mappings(rows), transactions=answers, serial=serial)
 
@@ -147,11 +160,15 @@ def _recorded(snapshot: Snapshot, rows: Sequence[LabelRow]) -> set[tuple[object,
     annotations = pa.array([row.ls_annotation for row in rows if row.by_hand], pa.int64())
     images = pa.array([row.image_id for row in rows if not row.by_hand], pa.string())
     same = (by_hand & pc.field("ls_annotation").isin(annotations)) | (~by_hand & pc.field("image_id").isin(images))
-    found = snapshot.read(["image_id", "origin", "ls_annotation", "answered_at"], same)
+    found = snapshot.read(["image_id", "origin", "ls_annotation", "answered_at", "ls_updated_at"], same)
     keys: set[tuple[object, ...]] = set()
     for row in found.to_pylist():
         made = row["origin"] in MACHINE_ORIGINS
-        keys.add((row["origin"], row["image_id"]) if made else (row["ls_annotation"], _utc(row["answered_at"])))
+        keys.add(
+            (row["origin"], row["image_id"])
+            if made
+            else (row["ls_annotation"], _utc(row["ls_updated_at"] or row["answered_at"]))
+        )
     return keys
 
 

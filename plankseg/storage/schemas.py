@@ -49,6 +49,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "changed_px": INTEGER,
             "ls_task": INTEGER,
             "ls_annotation": INTEGER,
+            "ls_updated_at": TIMESTAMP,
         },
     ),
     "proposals": _schema(

@@ -40,7 +40,7 @@ class World:
         return decode_mask((self.folders.pool_masks / str(row.taxon) / f"{row.external_id}.png").read_bytes())
 
 
-def make_world(folder: Path) -> World:
+def make_world(folder: Path, recipe: Recipe = TINY) -> World:
     """Write images, ingest them and train model 0."""
     from plankseg.rounds.fitting import fit
 
@@ -50,5 +50,5 @@ def make_world(folder: Path) -> World:
     ingest_folder(store, folders.source, role="source")
     ingest_folder(store, folders.validation, role="validation", masks=folders.validation_masks)
     ingest_folder(store, folders.pool, role="pool")
-    fit(store, TINY, Settings(store=str(store.root), device="cpu"), round_number=0)
+    fit(store, recipe, Settings(store=str(store.root), device="cpu"), round_number=0)
     return World(folders, store.root)

@@ -345,3 +345,16 @@ def test_a_kill_between_masks_and_rows_is_healed_by_the_next_collect(
 def test_without_a_token_the_variable_to_set_is_named() -> None:
     with pytest.raises(LabelStudioAuthError, match="PLANKSEG_LABEL_STUDIO_TOKEN"):
         connect(Settings(label_studio_token=None)).__enter__()
+
+
+def test_an_edit_after_the_servers_clock_went_back_counts_and_is_taken_once(desk: Desk) -> None:
+    number = desk.answer(0, PREMASK)
+    assert desk.collect().new == 1
+    desk.server.update_annotation(number, [], lead_time=3.0)
+    for _, task in desk.server._tasks.values():
+        for annotation in task["annotations"]:
+            annotation["updated_at"] = "2001-01-01T00:00:00Z"
+    assert desk.collect().new == 1
+    assert (desk.row(0).origin, desk.row(0).status) == ("empty", "usable")
+    assert desk.collect().new == 0
+    assert [row.origin for row in desk.store.labels.history(desk.ids[0])] == ["accepted", "empty"]
