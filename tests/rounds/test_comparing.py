@@ -99,6 +99,20 @@ def test_the_best_comes_first_and_failures_last_with_their_reason(
     assert len({tuple(row) for row in table}) == 1, "every row has the same columns"
 
 
+def test_the_test_half_is_reported_beside_the_half_that_chose(tmp_path: Path) -> None:
+    store = store_with(tmp_path / "halves", source=6, validation=6)
+    row, _ = epochs_of(store, RUNS[0])
+    assert row.fingerprint is not None
+    found = comparison_of(store, "grid", RUNS[:1], finished={RUNS[0].key: row.fingerprint}, failures={})
+    halves = found.best.metrics["measures"]
+    assert len(halves["selection"]["images"]) == len(halves["test"]["images"]) == 3
+    assert not halves["selection"]["images"].keys() & halves["test"]["images"].keys()
+    test = found.best.mean("test", "dice")
+    assert test is not None
+    assert str(table_of(found)[0]["test Dice"]).startswith(f"{test['mean']:.3f} [")
+    assert found.best.dice == pytest.approx(halves["selection"]["means"]["dice"]["mean"])
+
+
 def test_when_nothing_finished_the_error_has_every_reason(store: Store) -> None:
     with pytest.raises(TrainingError, match=r"None of the 2 runs.*lr 1e-3.*: no weights; .*lr 1e-2.*: diverged"):
         comparison_of(store, "grid", RUNS, finished={}, failures={RUNS[0].key: "no weights", RUNS[1].key: "diverged"})
