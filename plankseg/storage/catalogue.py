@@ -142,8 +142,16 @@ class Catalogue:
     def id_set(self, role: Role) -> "IdSet":
         """The images of one role, for asking about one after the other: 64 bytes each."""
         check_choice("role", role, get_args(Role))
-        effective = self._effective()
-        return IdSet(effective.filter(pc.equal(effective["role"], role))["image_id"])
+        rows = self._tables.read("images", columns=["image_id", "role"])
+        ranks = pc.index_in(rows["role"], pa.array(PRECEDENCE)).to_numpy()
+        ids = _fixed_width(rows["image_id"])
+        del rows
+        pa.default_memory_pool().release_unused()  # else the strings' memory stays ours for the whole ingest
+        order = np.argsort(ids, kind="stable")
+        ids, ranks = ids[order], ranks[order]
+        begins = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.zeros(0, np.intp)
+        best = np.minimum.reduceat(ranks, begins) if len(ids) else ranks
+        return IdSet(ids[begins][best == PRECEDENCE.index(role)])
 
     def taxa(self, role: Role) -> dict[str, str | None]:
         """The taxon of each image of a role, by ascending image_id; None where none is known."""
@@ -250,10 +258,9 @@ class ImageLoader:
 class IdSet:
     """Image ids as one sorted array, found by bisection."""
 
-    def __init__(self, ids: pa.ChunkedArray) -> None:
-        """Of ids in ascending order."""
-        chunks = [_fixed_width(chunk) for chunk in ids.chunks]
-        self._ids = np.concatenate(chunks) if chunks else np.zeros(0, "S64")
+    def __init__(self, ids: np.ndarray) -> None:
+        """Of ids in ascending order, as bytes of 64 digits."""
+        self._ids = ids
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -264,10 +271,16 @@ class IdSet:
         return position < len(self._ids) and bool(self._ids[position] == key)
 
 
-def _fixed_width(ids: pa.StringArray) -> np.ndarray:
-    """Strings of 64 letters as one block, without a Python string for each."""
-    packed = pa.concat_arrays([ids]).cast(pa.binary()).cast(pa.binary(64))
-    return np.frombuffer(packed.buffers()[1], "S64", count=len(packed), offset=64 * packed.offset).copy()
+def _fixed_width(ids: pa.ChunkedArray) -> np.ndarray:
+    """Strings of 64 digits as one block, without a Python string for each."""
+    whole = np.empty(len(ids), "S64")
+    at = 0
+    for chunk in ids.chunks:
+        packed = chunk.cast(pa.binary()).cast(pa.binary(64))
+        there = np.frombuffer(packed.buffers()[1], "S64", count=len(packed), offset=64 * packed.offset)
+        whole[at : at + len(packed)] = there
+        at += len(packed)
+    return whole
 
 
 class _Places:

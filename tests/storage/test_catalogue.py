@@ -270,3 +270,13 @@ def test_an_image_stays_in_the_half_it_was_put_into(catalogue: Catalogue) -> Non
     assert [catalogue.row(sha(name)).half for name in "ab"] == ["test", "selection"]
     with pytest.raises(StoreError, match="half is 'third'; it can be selection, test"):
         image("a", half="third")
+
+
+def test_a_set_of_ids_has_the_images_that_count_in_a_role_and_no_others(catalogue: Catalogue) -> None:
+    assert len(catalogue.id_set("pool")) == 0
+    assert sha("a") not in catalogue.id_set("pool")
+    catalogue.add([image(name, role="pool") for name in "dbca"])
+    catalogue.add([image("b", role="validation"), image("x", role="source")])
+    found = catalogue.id_set("pool")
+    assert [sha(name) in found for name in "abcdx"] == [True, False, True, True, False]
+    assert (len(found), len(catalogue.id_set("validation"))) == (3, 1)
