@@ -42,18 +42,20 @@ class Bench:
         )
 
     @contextmanager
-    def advance_held(self, point: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    def advance_held(self, point: str, folder: Path) -> Iterator[None]:
         """Run `advance` in a process of its own, held at the point for the block, then let go; wait for its end."""
-        process = subprocess.Popen(
-            [sys.executable, str(DRIVER), point],
-            env=self.environment | {"PAUSE_IN": str(folder)}, cwd=serving.ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        log = folder / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(DRIVER), point],
+                env=self.environment | {"PAUSE_IN": str(folder)}, cwd=serving.ROOT, stdout=output,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
         try:
             while not (folder / "here").exists():
-                assert process.poll() is None, process.communicate()[0]
+                assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
-            yield process
+            yield
         finally:
             (folder / "go").touch()
             process.wait(300)
