@@ -45,6 +45,7 @@ def serve(surroundings: serving.Surroundings) -> Iterator[serving.Server]:
     port = serving.free_port()
     with start(surroundings.directory / "logs" / "s3.log", port) as server:
         named = environment(port, surroundings.environment())
+        named["PLANKSEG_WORK"] = str(surroundings.directory / "work")
         os.environ.clear()
         os.environ.update(named)
         server.wait()
