@@ -11,6 +11,8 @@ from plankseg import serving
 BUCKET = "plankseg-demo"
 STORE = f"s3://{BUCKET}/store"
 
+ACCOUNT = "plankseg"  # the server in memory lets everybody in; boto3 wants some name all the same
+
 
 def address(port: int) -> str:
     """Where the server answers."""
@@ -27,8 +29,8 @@ def environment(port: int, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment in which boto3 finds this server, and no other account of whoever runs the demo."""
     own = {
         "AWS_ENDPOINT_URL": address(port),
-        "AWS_ACCESS_KEY_ID": "plankseg",
-        "AWS_SECRET_ACCESS_KEY": "in-memory",
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": ACCOUNT,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/dev/null",
