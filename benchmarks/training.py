@@ -178,19 +178,19 @@ def measure_dice() -> dict[str, float]:
     """Validation Dice of small trainings in bf16 less those in fp32, the same three seeds."""
     if not uses_bf16("auto", CPU):
         return {}
-    torch.set_num_threads(2)
-    samples = {str(seed): draw_sample("clean", seed, max_side_px=120) for seed in range(80)}
+    torch.set_num_threads(1)  # threads gain nothing on so small squares
+    samples = {str(seed): draw_sample("clean", seed, max_side_px=120) for seed in range(50)}
     examples = [Example(name, 1.0) for name in samples]
 
     def dice(seed: int, precision: str) -> float:
         training = TrainingConfig(
-            side_px=64, epochs=6, batch_size=8, learning_rate=1e-3, augmentation="basic", loader_workers=0,
+            side_px=64, epochs=14, batch_size=8, learning_rate=1e-3, augmentation="basic", loader_workers=0,
             precision=precision, seed=seed,
         )  # fmt: skip
         recipe = Recipe(network=NetworkConfig(encoder="resnet18", encoder_weights="none"), training=training)
         with tempfile.TemporaryDirectory() as folder:
             model = train(
-                examples[:60], examples[60:], load=lambda name: samples[name].grey,
+                examples[:35], examples[35:], load=lambda name: samples[name].grey,
                 load_mask=lambda name: samples[name].mask, recipe=recipe, round_number=0, start=None,
                 work_dir=Path(folder), device="cpu", report=lambda _: None,
             )  # fmt: skip
