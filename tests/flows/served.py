@@ -70,8 +70,9 @@ def deployments(at: serving.Surroundings) -> set[str]:
     """The flows that can be started in the UI."""
     if not answers(f"{at.prefect_url}/api/health"):
         return set()
+    deployed = post(at, "deployments/filter", {}).json()  # first: every one of these has its flow by then
     by_id = {flow["id"]: flow["name"] for flow in post(at, "flows/filter", {}).json()}
-    return {by_id[deployment["flow_id"]] for deployment in post(at, "deployments/filter", {}).json()}
+    return {by_id[deployment["flow_id"]] for deployment in deployed}
 
 
 def run(at: serving.Surroundings, flow: str, parameters: dict[str, object]) -> dict[str, object]:
