@@ -190,6 +190,9 @@ def _forget_checkpoints(store: Store, round_number: int) -> None:
         shutil.rmtree(folder)
 
 
+FEWEST_TO_JUDGE = 6
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a new model is promoted, why, and the comparison behind it where there was a model to compare with."""
@@ -202,7 +205,11 @@ class Verdict:
 def _judge(
     store: Store, active: ModelRow | None, model: TrainedModel, data: TrainingSet, settings: Settings
 ) -> Verdict:
-    """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %)."""
+    """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %).
+
+    Of fewer than six images all differ in one direction by chance more often than once in twenty (sign test), and a
+    bootstrap of them would call that significant: then nothing is called worse or better.
+    """
     if active is None:
         return Verdict(True, "the first model")
     before = evaluate(store, active, data, settings)
@@ -212,8 +219,11 @@ def _judge(
         np.array([before.dice[i] for i in ids]),
         rng=np.random.default_rng(0),
     )
-    worse, better = difference.high < 0, difference.low > 0
+    can_tell = len(ids) >= FEWEST_TO_JUDGE
+    worse, better = can_tell and difference.high < 0, can_tell and difference.low > 0
     verdict = "worse than" if worse else "better than" if better else "no clear difference from"
+    if not can_tell:
+        verdict = f"too few images (below {FEWEST_TO_JUDGE}) to tell it from"
     reason = (
         f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
         f"{verdict} model {active.round}"

@@ -62,8 +62,13 @@ def answers(url: str) -> bool:
 
 
 def post(at: serving.Surroundings, path: str, body: dict[str, object]) -> httpx.Response:
-    """Ask the Prefect server, as its UI does."""
-    return httpx.post(f"{at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False).raise_for_status()
+    """Ask the Prefect server, as its UI does; again where its database was busy, as Prefect's own client would."""
+    for _ in range(20):
+        answer = httpx.post(f"{at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(0.5)
+    return answer.raise_for_status()
 
 
 def deployments(at: serving.Surroundings) -> set[str]:

@@ -44,7 +44,7 @@ def make_world(folder: Path, recipe: Recipe = TINY) -> World:
     """Write images, ingest them and train model 0."""
     from plankseg.rounds.fitting import fit
 
-    folders = write_domains(folder / "images", source=30, pool=60, validation=8)
+    folders = write_domains(folder / "images", source=30, pool=60, validation=12)
     assert folders.validation is not None
     store = Store.open(folder / "store")
     ingest_folder(store, folders.source, role="source")

@@ -168,6 +168,7 @@ def test_a_model_is_promoted_unless_it_is_significantly_worse(
     store: Store, monkeypatch: pytest.MonkeyPatch, before: list[float], after: list[float], promoted: bool, verdict: str
 ) -> None:
     pretend(monkeypatch, before=before, after=after)
+    monkeypatch.setattr(fitting, "FEWEST_TO_JUDGE", 2)
     first = add_model(store, 0)
     row = fit(store, TINY, CPU, round_number=1)
     assert row.promoted is promoted
@@ -182,6 +183,14 @@ def test_a_model_is_promoted_unless_it_is_significantly_worse(
     assert compared.difference == pytest.approx(np.mean(after) - np.mean(before))
     assert compared.low <= compared.difference <= compared.high
     assert row.validation_dice == pytest.approx(np.mean(after))
+
+
+def test_of_two_images_no_model_is_called_worse(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, before=[0.9, 0.8], after=[0.5, 0.4])
+    add_model(store, 0)
+    row = fit(store, TINY, CPU, round_number=1)
+    assert row.promoted
+    assert row.reason.endswith("too few images (below 6) to tell it from model 0")
 
 
 def test_fit_twice_is_fit_once_and_checkpoints_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
