@@ -210,6 +210,16 @@ class Grid(FrozenModel):
         return values
 
 
+class FinalConfig(FrozenModel):
+    """The last training, after the rounds; everything else is as in the active model's recipe."""
+
+    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description="Side of the square input.")
+    batch_size: int = Field(8, ge=2, description="Images per training step.")
+    epochs: int = Field(40, ge=1, description="Epochs: longer than a round's.")
+    labels_only: bool = Field(False, description="Train on what people answered alone, without the source.")
+    warm_start: bool = Field(True, description="Start from the active model, not from the encoder weights.")
+
+
 class Part(FrozenModel):
     """A part of the catalogue; what is left empty does not narrow it."""
 

@@ -175,7 +175,7 @@ def fit(
         references=reference_squares(store, recipe, round_number),
         progress=sys.stderr.isatty(),
     )
-    verdict = _judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
+    verdict = judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
     metrics = recorded_metrics(store, model, data, recipe, settings)
     row = _record(model, data, recipe, metrics, round_number=round_number, active=active, verdict=verdict)
     store.models.put_weights(model.weights)
@@ -202,9 +202,7 @@ class Verdict:
     comparison: Comparison | None = None
 
 
-def _judge(
-    store: Store, active: ModelRow | None, model: TrainedModel, data: TrainingSet, settings: Settings
-) -> Verdict:
+def judge(store: Store, active: ModelRow | None, model: TrainedModel, data: TrainingSet, settings: Settings) -> Verdict:
     """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %).
 
     Of fewer than six images all differ in one direction by chance more often than once in twenty (sign test), and a

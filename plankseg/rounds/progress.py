@@ -11,6 +11,7 @@ from plankseg.rounds.lookalikes import lookalike_ids
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
+FINAL = "final"  # the experiment under which the last training is recorded
 Step = Literal["ingest", "pretrain", "propose", "replace", "annotate", "retrain", "wait", "finished"]
 
 
@@ -68,6 +69,26 @@ def recipe_in_force(store: Store) -> Recipe:
     """The recipe the active model was trained with, which later steps go on with; the defaults before there is one."""
     active = store.models.active()
     return recipe_of(active) if active else Recipe()
+
+
+def model_for(store: Store, wanted: str | None = None) -> ModelRow:
+    """The model that an archive is segmented with: the final one, or the active one where rounds were trained since.
+
+    `wanted` names another by the first characters of its id. Raises SettingsError for no such model, or several.
+    """
+    finals, active = store.models.candidates(FINAL), store.models.active()
+    if wanted:
+        every = {row.model_id: row for row in (*store.models.candidates(), *store.models.all())}
+        found = [row for model_id, row in every.items() if model_id.startswith(wanted.strip().lower())]
+        if len(found) != 1:
+            there = ", ".join(model_id[:12] for model_id in every) or "no model at all: train one first"
+            raise SettingsError(f"{len(found)} models have an id that begins with {wanted!r}; there is {there}.")
+        return found[0]
+    if finals and (active is None or finals[-1].round >= active.round):
+        return finals[-1]
+    if active is None:
+        raise SettingsError("There is no model yet; run the flow 'pretrain' first.")
+    return active
 
 
 def recipe_of(model: ModelRow) -> Recipe:

@@ -13,7 +13,8 @@ from plankseg.imaging.masks import decode_mask, largest_component
 from plankseg.imaging.measures import measure
 from plankseg.rounds import segmenting
 from plankseg.rounds.ingesting import ingest_folder
-from plankseg.rounds.segmenting import Job, plan, segment_shard
+from plankseg.rounds.segmenting import segment_shard
+from plankseg.rounds.sharding import Job, plan
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 

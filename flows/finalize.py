@@ -1,0 +1,39 @@
+"""How good does the model become with everything that people answered?"""
+
+import time
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.shared import at_work, log_epochs, open_store, recipe_or_active
+from plankseg.config import FinalConfig, Recipe, settings
+
+PUBLISHED = FinalConfig()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="train the final model")
+def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
+    """Train, compare and record the final model; a killed training goes on where its last epoch ended."""
+    from plankseg.rounds.finalizing import fit_final
+
+    log, started = get_run_logger(), time.monotonic()
+    model = fit_final(open_store(), recipe, final, settings(), report=log_epochs(log))
+    log.info(
+        "Final model %s (%d px, %d epochs, %s): Dice %.4f on the %s. %s. %.0f s.",
+        model.model_id[:12], model.side_px, model.epochs, model.candidate, model.validation_dice, model.validation_set,
+        model.reason, time.monotonic() - started,
+    )  # fmt: skip
+    return f"final model {model.model_id[:12]}: validation Dice {model.validation_dice:.4f}; {model.reason}"
+
+
+@flow(name="finalize", flow_run_name="finalize", persist_result=False)
+def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> str:
+    """Train the last model on all answers, in large squares and longer; with the same answers it is only looked up.
+
+    Args:
+        final: Size and length of the last training.
+        recipe: Everything else. Left empty: the recipe of the active model.
+    """
+    store = open_store()
+    with at_work(store):
+        return fit_final_model(recipe_or_active(store, recipe), final)

@@ -1,0 +1,61 @@
+"""What does the model make of the whole archive?"""
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.shared import open_store, show_picture
+from plankseg.config import ExportConfig, Part, SegmentConfig, settings
+from plankseg.rounds.progress import model_for
+from plankseg.rounds.sharding import Job, Shard, plan
+
+EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{name}")
+def segment_images(shard: Shard, name: str) -> None:
+    """Masks and measures of one shard."""
+    from plankseg.rounds.segmenting import segment_shard  # torch is loaded only by the tasks that use it
+
+    row = segment_shard(open_store(), shard, device=settings().device)
+    rate = row.images / row.seconds if row.seconds else 0.0
+    get_run_logger().info("%s: %d images, %d unreadable, %.1f images/s", name, row.images, row.unreadable, rate)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="write table and zips")
+def export_masks(job: Job, config: ExportConfig) -> str:
+    """Write the table of measures and the zips for EcoTaxa; show counts and masks."""
+    from plankseg.rounds.exporting import export, measures_of, summary_of
+    from plankseg.rounds.picturing import mask_gallery
+
+    store = open_store()
+    exported = export(store, job.model, job.settings, job.image_ids, config=config)
+    rows = summary_of(store, job, exported)
+    create_table_artifact(key="segmented", table=rows, description=f"{exported.images} images segmented.")
+    picture = mask_gallery(store, measures_of(store, job.model, job.settings, job.image_ids))
+    if picture is not None:
+        show_picture("masks", "Masks, from the least to the most certain", picture, "The Dice that the model expects.")
+    return f"{exported.images} images: table {exported.table}, {len(exported.zips)} zips for EcoTaxa beside it"
+
+
+@flow(name="segment", flow_run_name="segment", persist_result=False)
+def segment(
+    part: Part = EVERYTHING,
+    model: str | None = None,
+    how: SegmentConfig = PUBLISHED,
+    export: ExportConfig = FOR_ECOTAXA,
+) -> str:
+    """Segment and measure a part of the archive, and write it out for EcoTaxa; what is done already is not repeated.
+
+    Args:
+        part: Which images.
+        model: The first characters of a model's id. Left empty: the final model, or the active one.
+        how: Views, parts, shards.
+        export: What is written beside the masks.
+    """
+    store = open_store()
+    with store.lock("segment"):
+        job = plan(store, part, how, model_for(store, model))
+        for number, shard in enumerate(job.todo, start=job.total - len(job.todo) + 1):
+            segment_images(shard, f"shard {number} of {job.total}")
+        return export_masks(job, export)

@@ -1,0 +1,48 @@
+"""How does a mask come about? A GIF: the image, what each view sees in it, what all agree on, the object cut out."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from plankseg.imaging.arrays import Grey, Mask, Probability
+from plankseg.imaging.masks import dice
+from plankseg.imaging.measures import without_background
+from plankseg.imaging.overlay import CORRECTION, GalleryRow, Picture, gallery, heatmap, outline
+
+FRAME_MS = 700
+LAST_FRAME_MS = 2500
+
+
+def frames(grey: Grey, views: Sequence[tuple[str, Probability]], *, cell_px: int = 360) -> list[Picture]:
+    """Before, every view (its name and its probabilities at the image's own size), their doubt, after, cut out."""
+    together = np.mean([probability for _, probability in views], axis=0)
+    mask: Mask = together >= 0.5
+    shown = [(_plain(grey), "before")]
+    for number, (name, probability) in enumerate(views, start=1):
+        seen: Mask = probability >= 0.5
+        caption = f"view {number} of {len(views)}: {name.replace('_', ' ')}, Dice to all {dice(seen, mask):.2f}"
+        shown.append((outline(grey, seen), caption))
+    if len(views) > 1:
+        doubt = np.var([probability for _, probability in views], axis=0)
+        factor = shown[0][0].shape[0] // grey.shape[0]
+        shown.append((heatmap(doubt.repeat(factor, axis=0).repeat(factor, axis=1)), "where the views disagree"))
+    shown.append((outline(grey, mask, colour=CORRECTION), "after: the mask"))
+    shown.append((_plain(without_background(grey, mask)), "the object alone"))
+    return [gallery([GalleryRow((picture,), caption)], cell_px=cell_px) for picture, caption in shown]
+
+
+def encode_gif(pictures: Sequence[Picture]) -> bytes:
+    """The pictures one after the other, for ever; the last one stays longest. Raises ValueError without a picture."""
+    if not pictures:
+        raise ValueError("A GIF needs at least one picture; none was given.")
+    first, *rest = [Image.fromarray(picture) for picture in pictures]
+    out = io.BytesIO()
+    times = [FRAME_MS] * len(rest) + [LAST_FRAME_MS]
+    first.save(out, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
+    return out.getvalue()
+
+
+def _plain(grey: Grey) -> Picture:
+    return outline(grey, np.zeros(grey.shape, dtype=bool))
