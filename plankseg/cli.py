@@ -235,6 +235,21 @@ def copy_store(
 
 
 @app.command()
+def gif(
+    image: Annotated[str, typer.Argument(help="The beginning of an image_id, or the image's name in its archive.")],
+    path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
+    model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
+) -> None:
+    """Show how an image's mask comes about: before, every test-time view, after, the object alone."""
+    from plankseg.rounds.picturing import gif_of, image_named
+    from plankseg.rounds.progress import model_for
+
+    store = _existing_store(settings())
+    path.write_bytes(gif_of(store, model_for(store, model), image_named(store, image), settings()))
+    console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor(
     directory: Annotated[
         Path | None, typer.Option(help="Look at what `plankseg up` serves from this working directory.")

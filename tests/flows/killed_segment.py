@@ -1,0 +1,61 @@
+"""Runs the flow `segment` in a process of its own, and kills that process -9 at a named point.
+
+usage: killed_segment.py POINT COUNT SHARD_SIZE [PART]     (POINT 'nowhere' runs to the end, PART is JSON)
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from plankseg.config import ExportConfig, Part, SegmentConfig
+
+
+def kill_in(owner: Any, name: str, *, on_call: int, before: bool) -> None:
+    """Die before or after the n-th call of a function."""
+    original, calls = getattr(owner, name), 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if before and calls == on_call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if calls == on_call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def arm(point: str, count: int) -> None:
+    """Make this process die at a point."""
+    import plankseg.rounds.ecotaxa as ecotaxa
+    import plankseg.rounds.segmenting as segmenting
+    import plankseg.storage.segments as segments
+
+    match point:
+        case "nowhere":
+            pass
+        case "masks":
+            kill_in(segmenting, "encode_mask", on_call=count, before=False)
+        case "before the record":
+            kill_in(segments.Segments, "commit", on_call=count, before=True)
+        case "after the record":
+            kill_in(segments.Segments, "commit", on_call=count, before=False)
+        case "zip":
+            kill_in(ecotaxa, "write_entry", on_call=count, before=False)
+        case _:
+            raise SystemExit(f"no point {point!r}")
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1], int(sys.argv[2]))
+    from flows.segment import segment
+
+    part = Part.model_validate_json(sys.argv[4]) if len(sys.argv) > 4 else Part()
+    state = segment(
+        part, None, SegmentConfig(shard_size=int(sys.argv[3])), ExportConfig(pixel_size_mm=0.0106), return_state=True
+    )
+    print(state.result(raise_on_failure=False))
+    sys.exit(0 if state.is_completed() else 1)

@@ -1,0 +1,97 @@
+"""The harvest through the real Prefect: killed anywhere and run again, it is the undisturbed one, byte for byte."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rounds.ecotaxa_rules import complaints
+from small_world import World
+
+from plankseg import serving
+from plankseg.storage.store import Store
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
+DRIVER = Path(__file__).with_name("killed_segment.py")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A store of its own and the shared Prefect server."""
+
+    store: Store
+    surroundings: serving.Surroundings
+
+    def segment(self, point: str, count: int = 0, shard_size: int = 30) -> subprocess.CompletedProcess[str]:
+        environment = self.surroundings.environment() | {
+            "PLANKSEG_STORE": str(self.store.root),
+            "PLANKSEG_DEVICE": "cpu",
+        }
+        return subprocess.run(
+            [sys.executable, str(DRIVER), point, str(count), str(shard_size)],
+            env=environment,
+            cwd=serving.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def harvest(self) -> dict[str, bytes]:
+        """Every file of the export, and every object that finished shards name."""
+        rows = self.store.tables.read("segments").to_pylist()
+        files = {path.name: path.read_bytes() for path in (self.store.root / "exports").iterdir()}
+        files |= {row["shard_id"]: self.store.blobs.get(row["measures_sha"], "parquet") for row in rows}
+        assert len(files) > len(rows)
+        finished = self.store.segments.done(rows[0]["model_id"], rows[0]["settings"])
+        for row in self.store.segments.measures(finished).to_pylist():
+            files[row["image_id"]] = self.store.blobs.get(row["mask_sha"], "png")
+        return files
+
+
+def finished_shards(done: subprocess.CompletedProcess[str]) -> int:
+    return (done.stdout + done.stderr).count("images/s")
+
+
+@pytest.fixture(scope="module")
+def calm(
+    world: World,
+    surroundings: serving.Surroundings,
+    prefect_server: serving.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    """What an undisturbed run leaves."""
+    bench = Bench(world.copy(tmp_path_factory.mktemp("calm") / "store"), surroundings)
+    done = bench.segment("nowhere")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert finished_shards(done) == 4
+    zips = sorted((bench.store.root / "exports").glob("*.zip"))
+    assert len(zips) == 1
+    assert complaints(zips) == []
+    again = bench.segment("nowhere")
+    assert (again.returncode, finished_shards(again)) == (0, 0), "nothing is done twice"
+    return bench.harvest()
+
+
+@pytest.mark.parametrize(
+    ("point", "count", "left"),
+    [("masks", 45, 3), ("before the record", 2, 3), ("after the record", 2, 2), ("zip", 40, 0)],
+)
+def test_killed_anywhere_the_harvest_is_the_same_and_no_shard_is_done_twice(
+    point: str,
+    count: int,
+    left: int,
+    calm: dict[str, bytes],
+    world: World,
+    surroundings: serving.Surroundings,
+    tmp_path: Path,
+) -> None:
+    bench = Bench(world.copy(tmp_path / "store"), surroundings)
+    killed = bench.segment(point, count)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    again = bench.segment("nowhere")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert finished_shards(again) == left
+    assert bench.harvest() == calm
