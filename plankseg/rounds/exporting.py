@@ -57,7 +57,7 @@ def export(store: Store, model: ModelRow, settings: str, image_ids: Sequence[str
         ObjectMissingError, ObjectCorruptError: a mask or an image is not there any more, or not what it was.
     """
     measures = measures_of(store, model, settings, image_ids)
-    folder = Path(config.folder).expanduser().resolve() if config.folder else store.root / "exports"
+    folder = _folder(store, config)
     rows = store.catalogue.rows_by_id(measures["image_id"].to_pylist())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,13 @@ def export(store: Store, model: ModelRow, settings: str, image_ids: Sequence[str
         touching=_count(measures["touches_border"]),
         in_parts=_count(pc.greater(measures["parts"], 1)),
     )
+
+
+def _folder(store: Store, config: ExportConfig) -> Path:
+    """Where a person finds it: the given folder, or one in the store; of a store in a bucket, in its local folder."""
+    if config.folder:
+        return Path(config.folder).expanduser().resolve()
+    return (store.root if isinstance(store.root, Path) else store.work_root) / "exports"
 
 
 def summary_of(store: Store, job: Job, exported: Exported) -> list[dict[str, object]]:

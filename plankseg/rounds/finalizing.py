@@ -18,6 +18,7 @@ from plankseg.learning.training import EpochReport, train
 from plankseg.rounds.comparing import fingerprint
 from plankseg.rounds.fitting import TrainingSet, judge, mask_loader, recorded_metrics, training_set
 from plankseg.rounds.progress import FINAL
+from plankseg.rounds.references import reference_squares
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -64,7 +65,8 @@ def fit_final(
     active = store.models.active()
     parent = active if active is not None and final.warm_start else None
     rounds = max(data.labels[example.image_id].round for example in data.examples if example.is_correction)
-    name = _name(fingerprint(recipe, data), parent, rounds)
+    references = reference_squares(store, recipe, rounds)
+    name = _name(fingerprint(recipe, data, references), parent, rounds)
     work_dir = store.work_dir(f"final-{name[:32]}")
     row = store.models.candidate(name)
     if row is None:
@@ -79,6 +81,7 @@ def fit_final(
             work_dir=work_dir,
             device=settings.device,
             report=report,
+            references=references,
             progress=sys.stderr.isatty(),
         )
         verdict = judge(store, active, model, data, settings)
