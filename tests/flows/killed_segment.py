@@ -11,15 +11,13 @@ from typing import Any
 from plankseg.config import ExportConfig, Part, SegmentConfig
 
 
-def kill_in(owner: Any, name: str, *, on_call: int, before: bool) -> None:
-    """Die before or after the n-th call of a function."""
+def kill_in(owner: Any, name: str, *, on_call: int) -> None:
+    """Die after the n-th call of a function."""
     original, calls = getattr(owner, name), 0
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if before and calls == on_call:
-            os.kill(os.getpid(), signal.SIGKILL)
         result = original(*args, **kwargs)
         if calls == on_call:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,13 +36,11 @@ def arm(point: str, count: int) -> None:
         case "nowhere":
             pass
         case "masks":
-            kill_in(segmenting, "encode_mask", on_call=count, before=False)
-        case "before the record":
-            kill_in(segments.Segments, "commit", on_call=count, before=True)
+            kill_in(segmenting, "encode_mask", on_call=count)
         case "after the record":
-            kill_in(segments.Segments, "commit", on_call=count, before=False)
+            kill_in(segments.Segments, "commit", on_call=count)
         case "zip":
-            kill_in(ecotaxa, "write_entry", on_call=count, before=False)
+            kill_in(ecotaxa, "write_entry", on_call=count)
         case _:
             raise SystemExit(f"no point {point!r}")
 

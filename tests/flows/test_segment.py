@@ -80,7 +80,7 @@ def calm(
 
 @pytest.mark.parametrize(
     ("point", "count", "left"),
-    [("masks", 45, 3), ("before the record", 2, 3), ("after the record", 2, 2), ("zip", 40, 0)],
+    [("masks", 45, 3), ("after the record", 2, 2), ("zip", 40, 0)],
 )
 def test_killed_anywhere_the_harvest_is_the_same_and_no_shard_is_done_twice(
     point: str,
