@@ -38,7 +38,7 @@ class Bench:
             cwd=serving.ROOT,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
 
@@ -101,6 +101,7 @@ def test_killed_anywhere_the_harvest_is_the_same_and_no_shard_is_done_twice(
 
 
 @pytest.mark.real_data
+@pytest.mark.timeout(2400)  # a training and four passes over 1,468 images, beside another worker's tests
 def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
     real_data: Path, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
 ) -> None:
