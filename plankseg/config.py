@@ -202,6 +202,13 @@ class Grid(FrozenModel):
         (), max_length=20, description="Seeds: the same run several times, to see how much is chance."
     )
 
+    @field_validator("name")
+    @classmethod
+    def _not_the_last_trainings(cls, name: str) -> str:
+        if name == "final":
+            raise ValueError("'final' is the name of the last training's records: give the grid another one")
+        return name
+
     @field_validator("architectures", "encoders", "freeze_encoder", "learning_rates", "augmentations", "seeds")
     @classmethod
     def _each_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:

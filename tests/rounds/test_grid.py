@@ -69,3 +69,8 @@ def test_short_names_leave_out_what_all_runs_share() -> None:
         "Unet seed 1": "Unet seed 1",
         "Unet lr 1e-3 seed 1": "Unet lr 1e-3 seed 1",
     }
+
+
+def test_no_grid_takes_the_name_of_the_last_training() -> None:
+    with pytest.raises(ValidationError, match="name of the last training"):
+        Grid(name="final")
