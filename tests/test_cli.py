@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from plankseg import cli
+from plankseg.cli import looking
+from plankseg.cli.whole_loop import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError
 from plankseg.storage.models import ModelRow
@@ -120,8 +123,8 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_model(store, "Dice +0.1 [low] and [/nothing]")
-    monkeypatch.setattr(cli, "console", cli.Console(width=200))
-    cli.status()
+    monkeypatch.setattr(looking, "console", Console(width=200))
+    looking.status()
     said = capsys.readouterr().out
     assert "Dice +0.1 [low] and [/nothing]" in said
     assert "0.812" in said
@@ -173,12 +176,12 @@ def test_a_demo_on_folders_that_cannot_work_starts_nothing(arguments: list[str],
 
 
 def test_what_a_demo_on_other_folders_left_is_moved_aside_whole(tmp_path: Path) -> None:
-    work = cli._directory_for(tmp_path / "demo", {"source": "a", "pool": "b"})
+    work = directory_for(tmp_path / "demo", {"source": "a", "pool": "b"})
     (work / "store").mkdir()
     (work / "store" / "answer").write_text("a person's mask")
-    assert cli._directory_for(work, {"source": "a", "pool": "b"}) == work
+    assert directory_for(work, {"source": "a", "pool": "b"}) == work
     assert (work / "store" / "answer").exists(), "the same folders go on where they were"
-    cli._directory_for(work, {})
+    directory_for(work, {})
     assert not (work / "store").exists()
     aside = [path for path in tmp_path.iterdir() if path != work]
     assert [(path / "store" / "answer").read_text() for path in aside] == ["a person's mask"]

@@ -1,0 +1,5 @@
+"""`python -m plankseg.cli`."""
+
+from plankseg.cli import main
+
+main()

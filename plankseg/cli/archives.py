@@ -1,0 +1,52 @@
+"""Commands that bring archives in and move whole stores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plankseg.cli.terminal import console
+from plankseg.config import settings
+
+
+def ingest(
+    place: Annotated[str, typer.Argument(help="Folder, tar, zip or s3://bucket/prefix with the images.")],
+    role: Annotated[str, typer.Option(help="source (clean), pool (to choose from) or validation.")],
+    layout: Annotated[str, typer.Option(help="auto, class_folders, ecotaxa, table or pairs.")] = "auto",
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks with the images' names.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+) -> None:
+    """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
+    from plankseg.rounds.ingesting_by_hand import ingest_at_terminal
+
+    ingest_at_terminal(console, settings(), place, role=role, layout=layout, masks=masks, table=table, dataset=dataset)
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="zooscannet or pelgas.")],
+    to: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
+    url: Annotated[str | None, typer.Option(help="Address of the file, where another one is wanted.")] = None,
+) -> None:
+    """Download a published archive, or go on with a download that broke off."""
+    from plankseg.archives.fetching import fetch as download
+    from plankseg.archives.fetching import published
+    from plankseg.bars import downloading
+
+    found = published(name)
+    console.print(f"{found.title}, licence {found.licence}, {found.page}", highlight=False, soft_wrap=True)
+    with downloading(console, name) as told:
+        path = download(name, to, url=url, told=told)
+    console.print(f"{path} is whole. Next: plankseg ingest {path} --role pool", highlight=False, soft_wrap=True)
+
+
+def copy_store(
+    source: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the store.")],
+    target: Annotated[str, typer.Argument(help="Where its copy goes: another folder or address.")],
+) -> None:
+    """Copy a whole store, verified; run again after a kill, or later, it copies only what is missing."""
+    from plankseg.storage.copying import copy_store as copy
+
+    with console.status("") as line:
+        done = copy(source, target, on_progress=lambda n, of: line.update(f"{n} of {of} files"))
+    console.print(f"Copied {done.files} files, {done.bytes / 1e6:.1f} MB; {done.there} were there already.")

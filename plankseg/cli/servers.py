@@ -1,0 +1,85 @@
+"""Commands that start what stays running, and the one that says what does not."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from plankseg import serving
+from plankseg.cli.terminal import PROJECT, Directory, console
+from plankseg.config import settings
+
+
+def doctor(
+    directory: Annotated[
+        Path | None, typer.Option(help="Look at what `plankseg up` serves from this working directory.")
+    ] = None,
+) -> None:
+    """Check every part, and name the cure for what is not in order."""
+    from plankseg.doctor import examine
+
+    table = Table()
+    for heading in ("part", "state", "what was seen", "cure"):
+        table.add_column(heading)
+    if directory is not None:
+        at = serving.Surroundings(
+            directory.resolve(),
+            int(os.environ.get("PREFECT_PORT", 4200)),
+            int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
+        )
+        os.environ.update(at.environment())
+    findings = list(examine(settings()))
+    for finding in findings:
+        table.add_row(finding.part, finding.state, finding.seen, finding.cure)
+    console.print(table)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+def webhook_relay(
+    port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port on this machine.")] = 8090,
+    prefect_api_url: Annotated[
+        str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
+    ] = "http://127.0.0.1:4200/api",
+) -> None:
+    """Tell Prefect when a round is answered, so that `advance` starts at once and not with the next schedule."""
+    from plankseg.labelling.relay import serve
+
+    serve(settings(), port=port, prefect_api_url=prefect_api_url)
+
+
+def up(
+    directory: Directory = Path("demo"),
+    prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect UI.")] = 4200,
+    label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
+    relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
+) -> None:
+    """Serve Prefect, a worker with the flows, Label Studio and its webhook relay, in the foreground, until Ctrl-C."""
+    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port, relay_port)
+    serving.require_free(prefect_port, setting="PREFECT_PORT")
+    serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
+    serving.require_free(relay_port, setting="RELAY_PORT")
+    with serving.holding(surroundings.directory):
+        credentials = serving.ensure_credentials(surroundings.directory)
+        _greet(surroundings, credentials)
+        honcho = str(Path(sys.executable).parent / "honcho")
+        os.chdir(serving.ROOT)
+        command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
+        title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
+        os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
+
+
+def _greet(surroundings: serving.Surroundings, credentials: serving.Credentials) -> None:
+    """Print where everything is, and the log-in."""
+    console.print(
+        f"Prefect UI    {surroundings.prefect_url}\n"
+        f"Label Studio  {surroundings.label_studio_url}   {credentials.email}   {credentials.password}\n"
+        f"Store         {surroundings.store}\n"
+        f"Log-in and token are kept in {surroundings.directory / 'credentials.env'} (readable by you alone).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    sys.stdout.flush()

@@ -1,0 +1,24 @@
+"""What every command shares: where it prints, and the store it works on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from plankseg.config import Settings
+from plankseg.errors import SettingsError
+from plankseg.storage.store import Store
+
+console = Console()
+
+PROJECT = "plankseg"  # of the servers that we start ourselves
+Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
+
+
+def existing_store(surroundings: Settings) -> Store:
+    """The store that the settings name. Raises SettingsError where there is none: looking must not make one."""
+    location = surroundings.store_location
+    if not Store.exists(location):
+        raise SettingsError(f"There is no store at {location}; set PLANKSEG_STORE or run `make demo`.")
+    return Store.open(location)
