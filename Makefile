@@ -80,7 +80,7 @@ bench: setup
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
 
 lock: $(VENV)/.uv
-	@echo 'torch==2.13.0' | $(UV) pip compile pyproject.toml --extra dev --python-version 3.11 $(UV_FLAGS) \
+	@echo 'torch==2.13.0' | $(UV) pip compile pyproject.toml --extra dev --extra openvino --python-version 3.11 $(UV_FLAGS) \
 	    --constraint - --no-header --no-annotate --no-emit-index-url --no-emit-find-links | sed 's/+cpu$$//' > requirements.lock.part
 	@mv requirements.lock.part requirements.lock
 

@@ -11,6 +11,9 @@ from plankseg.errors import SettingsError
 
 Architecture = Literal["Unet", "DeepLabV3Plus"]
 Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
+BackendName = Literal[
+    "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
+]
 
 
 def _title(name: str, _: object) -> str:
@@ -108,7 +111,11 @@ class QueryConfig(FrozenModel):
     random_controls: int = Field(
         0, ge=0, description="How many of the images are drawn at random, for an unbiased estimate of effort and Dice."
     )
-    forward_batch: int = Field(32, ge=1, description="Views per forward pass of the network.")
+    forward_batch: int = Field(
+        32,
+        ge=1,
+        description="Views per forward pass of the network; above 256 px of side as many fewer as they are larger.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the draws; the round is mixed in.")
 
     @model_validator(mode="after")

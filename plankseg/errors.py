@@ -40,6 +40,10 @@ class WeightsError(PlanksegError, OSError):
     """Encoder or model weights cannot be had."""
 
 
+class BackendError(PlanksegError, RuntimeError):
+    """A way of computing the network is not to be had here, or gives another answer than the network."""
+
+
 class TrainingError(PlanksegError, RuntimeError):
     """A training cannot start or cannot go on."""
 

@@ -1,29 +1,22 @@
 """Where is the object in each of very many images, and how far do the views agree?
 
-The network's next squares are read and letterboxed by threads while it computes, so that neither waits for the other.
-In memory are a few batches of squares at a time, whatever the sizes of the images; the preprocessing is the training's.
+The images are read by threads while the network computes (`reading_ahead`); the preprocessing is the training's.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Probability
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import dice
-from plankseg.querying.scoring import Load, Looker
+from plankseg.querying.reading_ahead import Square, Unreadable, read_ahead
+from plankseg.querying.scoring import Looker
 from plankseg.querying.uncertainty import SquareMap
 from plankseg.querying.views import View
-
-READERS = 4
-BATCHES_AHEAD = 3
 
 PerView = Float[np.ndarray, "views side side"]
 
@@ -46,62 +39,20 @@ class Found:
         return self.letterbox.undo(self.square)
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """An image that could not be read, and why."""
-
-    image_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Square:
-    image_id: str
-    letterbox: Letterbox
-    pixels: UInt8[np.ndarray, "side side"]
-
-
 def find_objects(looker: Looker, image_ids: Sequence[str], views: Sequence[View]) -> Iterator[Found | Unreadable]:
     """Look at each image in all views, in the order given.
 
     An image that cannot be read becomes an `Unreadable`; nothing else is passed over. As many images at a time as have
     all their views in one forward pass, at least one. Raises ScoreError where the model's answer is not finite.
     """
-    step = max(1, looker.query.forward_batch // len(views))
-    looker.network.to(device=looker.device, memory_format=torch.channels_last)
-    for batch in _read_ahead(image_ids, looker.load, side_px=looker.side_px, step=step):
-        found = iter(_look_at(looker, [square for square in batch if isinstance(square, _Square)], views))
+    step = looker.images_at_once(views)
+    for batch in read_ahead(image_ids, looker.load, side_px=looker.side_px, step=step):
+        found = iter(_look_at(looker, [square for square in batch if isinstance(square, Square)], views))
         for one in batch:
             yield one if isinstance(one, Unreadable) else next(found)
 
 
-def _read_ahead(
-    image_ids: Sequence[str], load: Load, *, side_px: int, step: int
-) -> Iterator[list[_Square | Unreadable]]:
-    batches = (image_ids[start : start + step] for start in range(0, len(image_ids), step))
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
-    pending: deque[list[Future[_Square | Unreadable]]] = deque()
-    try:
-        while True:
-            for batch in islice(batches, BATCHES_AHEAD - len(pending)):
-                pending.append([pool.submit(_read, image_id, load, side_px) for image_id in batch])
-            if not pending:
-                return
-            yield [future.result() for future in pending.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read(image_id: str, load: Load, side_px: int) -> _Square | Unreadable:
-    try:
-        grey = load(image_id)
-    except (ImageReadError, StoreError) as error:
-        return Unreadable(image_id, str(error))
-    letterbox = Letterbox.of(grey.shape, side_px)
-    return _Square(image_id, letterbox, letterbox.apply(grey))
-
-
-def _look_at(looker: Looker, squares: Sequence[_Square], views: Sequence[View]) -> list[Found]:
+def _look_at(looker: Looker, squares: Sequence[Square], views: Sequence[View]) -> list[Found]:
     if not squares:
         return []
     pixels = torch.from_numpy(np.stack([square.pixels for square in squares]))

@@ -1,32 +1,30 @@
 """How unsure is the model of each of these images?
 
 Every image is looked at in several views; the views of many images share a forward pass. The preprocessing is the
-training's own (`learning.preparing`), and only one chunk of images is in memory at a time. A score depends on the
-image, the model and the recipe, not on the company it is scored in: `score` goes through the ids in sorted order, so
-even the last bit does not depend on the pool's order.
+training's own (`learning.preparing`); images are read once, by threads, while the network computes. A score depends on
+the image, the model, the backend and the recipe, not on the company it is scored in, to the last bit: the archive may
+be cut into any shards, scored by any number of processes in any order, and the scores put together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from plankseg.config import QueryConfig
 from plankseg.errors import ScoreError
-from plankseg.imaging.arrays import Grey, Probability
+from plankseg.imaging.arrays import Probability
 from plankseg.imaging.letterbox import Letterbox
-from plankseg.learning.precision import Precision, autocast
-from plankseg.learning.preparing import batch_tensor
+from plankseg.learning.backends import Backend
+from plankseg.querying.reading_ahead import Load, Square, Unreadable, read_ahead
 from plankseg.querying.uncertainty import SquareMap, mean_in_band, mean_inside, measure_of
 from plankseg.querying.uncertainty import Views as ViewMaps
 from plankseg.querying.views import Maps, Squares, View, views_of
 
-Load = Callable[[str], Grey]
-"""Gives the grey image of an id; it alone knows where images live."""
+FULL_BATCH_PX = 256
+"""Above this side a forward pass takes fewer views, so that its memory stays as it is at this one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What the model makes of one image, in the square."""
 
     image_id: str
@@ -53,123 +51,128 @@ class _Seen:
 
 
 def score(
-    network: torch.nn.Module,
+    backend: Backend,
     image_ids: Sequence[str],
     load: Load,
     *,
     query: QueryConfig,
     side_px: int,
-    device: torch.device | str,
-    precision: Precision = "fp32",
     on_progress: Callable[[int, int], None] | None = None,
+    on_unreadable: Callable[[Unreadable], None] | None = None,
 ) -> dict[str, float]:
     """The uncertainty of every image, in the order of the ids; an id that is given twice is scored once.
 
-    `on_progress(done, total)` is called after every chunk, with numbers of images. The network is moved to `device` and
-    stays there; whether it was in training mode is restored. bf16 ranks images as fp32 does (Spearman 0.998 on 64
-    ZooScanNet images) and is faster where the processor has it; fp32 gives the same scores on every machine up to
-    rounding. Raises ScoreError naming the image for which the model's
-    answer is not finite, and what `load` raises.
+    A pure function of ids: `score(a + b)` is `score(a) | score(b)` to the last bit. `on_progress(done, total)` is
+    called after every chunk, with numbers of images. `on_unreadable` is told of an image that cannot be read, which
+    then has no score; without it that raises what `load` raised. Raises ScoreError naming the image for which the
+    model's answer is not finite.
     """
     wanted = sorted(set(image_ids))
     scores: dict[str, float] = {}
-    for chunk in Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted):
-        scores |= {seen.image_id: seen.uncertainty for seen in chunk}
+    done = 0
+    for chunk in Looker(backend, load, query, side_px).chunks(wanted, apart=True):
+        for one in chunk:
+            if isinstance(one, Seen):
+                scores[one.image_id] = one.uncertainty
+            elif on_unreadable is not None:
+                on_unreadable(one)
+            else:
+                raise one.error or ScoreError(one.reason)
+        done += len(chunk)
         if on_progress is not None:
-            on_progress(len(scores), len(wanted))
+            on_progress(done, len(wanted))
     return scores
 
 
 def look(
-    network: torch.nn.Module,
-    image_ids: Sequence[str],
-    load: Load,
-    *,
-    query: QueryConfig,
-    side_px: int,
-    device: torch.device | str,
-    precision: Precision = "fp32",
+    backend: Backend, image_ids: Sequence[str], load: Load, *, query: QueryConfig, side_px: int
 ) -> Iterator[Looked]:
     """Probability and uncertainty of each image at its native size, in the order given, repeated ids once.
 
     The uncertainty agrees with that of `score` up to float32's rounding. Raises what `score` raises.
     """
-    wanted = list(dict.fromkeys(image_ids))
-    for seen in chain.from_iterable(
-        Looker(network, load, query, side_px, torch.device(device), precision).chunks(wanted)
-    ):
-        yield Looked(
-            image_id=seen.image_id,
-            probability=seen.letterbox.undo(seen.probability),
-            uncertainty_map=seen.letterbox.undo(seen.uncertainty_map),
-            uncertainty=seen.uncertainty,
-        )
+    for chunk in Looker(backend, load, query, side_px).chunks(list(dict.fromkeys(image_ids))):
+        for seen in chunk:
+            if isinstance(seen, Unreadable):
+                raise seen.error or ScoreError(seen.reason)
+            yield Looked(
+                image_id=seen.image_id,
+                probability=seen.letterbox.undo(seen.probability),
+                uncertainty_map=seen.letterbox.undo(seen.uncertainty_map),
+                uncertainty=seen.uncertainty,
+            )
 
 
 @dataclass(frozen=True)
 class Looker:
     """One model with everything it needs to look at any image."""
 
-    network: torch.nn.Module
+    backend: Backend
     load: Load
     query: QueryConfig
     side_px: int
-    device: torch.device
-    precision: Precision
 
-    def chunks(self, image_ids: Sequence[str]) -> Iterator[list[_Seen]]:
-        """As many images at a time as have all their views in one forward pass, at least one."""
+    @property
+    def forward_rows(self) -> int:
+        """Views in one forward pass: as the recipe says, fewer for large squares, at least one."""
+        larger = max(1.0, (self.side_px / FULL_BATCH_PX) ** 2)
+        return max(1, int(self.query.forward_batch / larger))
+
+    def images_at_once(self, views: Sequence[View]) -> int:
+        """As many images as have all their views in one forward pass, at least one."""
+        return max(1, self.forward_rows // len(views))
+
+    def chunks(self, image_ids: Sequence[str], *, apart: bool = False) -> Iterator[list[Seen | Unreadable]]:
+        """What is seen in each image, in the order given, `images_at_once` at a time.
+
+        `apart`: no image's last bit may depend on the others. Raises ScoreError where an answer is not finite.
+        """
         views = views_of(self.query)
-        step = max(1, self.query.forward_batch // len(views))
-        self.network.to(device=self.device, memory_format=torch.channels_last)
-        for start in range(0, len(image_ids), step):
-            yield self._look_at(image_ids[start : start + step], views)
+        step = self.images_at_once(views)
+        for batch in read_ahead(image_ids, self.load, side_px=self.side_px, step=step):
+            squares = [one for one in batch if isinstance(one, Square)]
+            seen = iter(self._look_at(squares, views, apart=apart) if squares else [])
+            yield [one if isinstance(one, Unreadable) else next(seen) for one in batch]
 
-    def in_views(self, squares: Squares, image_ids: Sequence[str], views: Sequence[View]) -> ViewMaps:
+    def in_views(
+        self, squares: Squares, image_ids: Sequence[str], views: Sequence[View], *, apart: bool = False
+    ) -> ViewMaps:
         """Probabilities of the object in each view of each square, undone: (views, n, side, side), on the device.
 
         Raises ScoreError naming the images for which the model's answer is not finite.
         """
         with torch.inference_mode():
-            logits = self._logits(torch.cat([view.do(squares, image_ids) for view in views]))
+            rows = min(self.forward_rows, self.images_at_once(views) * len(views))
+            logits = self._logits(torch.cat([view.do(squares, image_ids) for view in views]), rows, apart=apart)
             per_view = logits.reshape(len(views), len(image_ids), self.side_px, self.side_px)
             _check_finite(per_view, image_ids)
             return torch.stack([view.undo(seen) for view, seen in zip(views, per_view.sigmoid(), strict=True)])
 
-    def _look_at(self, image_ids: Sequence[str], views: Sequence[View]) -> list[_Seen]:
-        letterboxes, squares = self._squares(image_ids)
+    def _look_at(self, squares: Sequence[Square], views: Sequence[View], *, apart: bool) -> list[Seen]:
+        pixels = torch.from_numpy(np.stack([square.pixels for square in squares]))
         with torch.inference_mode():
-            undone = self.in_views(squares, image_ids, views)
+            undone = self.in_views(pixels, [square.image_id for square in squares], views, apart=apart)
             maps = measure_of(self.query)(undone).cpu().numpy()
             means = undone.mean(0).cpu().numpy()
         return [
-            _Seen(image_id, letterbox, mean, map_, _region_mean(map_, mean, letterbox, self.query))
-            for image_id, letterbox, mean, map_ in zip(image_ids, letterboxes, means, maps, strict=True)
+            Seen(one.image_id, one.letterbox, mean, map_, _region_mean(map_, mean, one.letterbox, self.query))
+            for one, map_, mean in zip(squares, maps, means, strict=True)
         ]
 
-    def _squares(self, image_ids: Sequence[str]) -> tuple[list[Letterbox], Squares]:
-        letterboxes, squares = [], []
-        for image_id in image_ids:
-            grey = self.load(image_id)
-            letterboxes.append(Letterbox.of(grey.shape, self.side_px))
-            squares.append(letterboxes[-1].apply(grey))
-        return letterboxes, torch.from_numpy(np.stack(squares))
+    def _logits(self, squares: Squares, rows: int, *, apart: bool) -> Maps:
+        """The backend's answers, `rows` squares at a time.
 
-    def _logits(self, squares: Squares) -> Maps:
-        """The network's answers, `forward_batch` squares at a time."""
-        with _evaluating(self.network), autocast(self.precision, self.device):
-            prepared = torch.split(batch_tensor(squares.numpy()), self.query.forward_batch)
-            return torch.cat([self._forward(part) for part in prepared])
+        A forward pass over fewer squares is computed by other kernels, whose last bits differ; where no image may
+        depend on the others a part that is not full is therefore filled up with black ones.
+        """
+        fill = apart and not self.backend.looks_one_by_one
+        return torch.cat(
+            [self.backend.logits(_filled(part, rows) if fill else part)[: len(part)] for part in squares.split(rows)]
+        )
 
-    def _forward(self, prepared: Float[torch.Tensor, "n 3 h w"]) -> Maps:
-        logits: torch.Tensor = self.network(prepared.to(device=self.device, memory_format=torch.channels_last))
-        expected = (len(prepared), 1, *prepared.shape[2:])
-        if tuple(logits.shape) != expected:
-            raise ScoreError(
-                f"The model answers {tuple(logits.shape)} where {expected} was expected: one logit per pixel. "
-                "Score with a network from build_network."
-            )
-        return logits[:, 0].float()
+
+def _filled(squares: Squares, rows: int) -> UInt8[torch.Tensor, "rows h w"]:
+    return torch.cat([squares, squares.new_zeros(rows - len(squares), *squares.shape[1:])])
 
 
 def _check_finite(logits: Float[torch.Tensor, "views n side side"], image_ids: Sequence[str]) -> None:
@@ -186,19 +189,3 @@ def _region_mean(uncertainty_map: SquareMap, probability: SquareMap, letterbox: 
     if query.region == "band":
         return mean_in_band(uncertainty_map, probability, letterbox, query.band_px)
     return mean_inside(uncertainty_map, letterbox)
-
-
-@contextmanager
-def _evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, restored module by module afterwards, and exact, repeatable convolutions on a GPU.
-
-    In training mode batch-norm would make a score depend on the images beside it; TF32 would blur its fourth digit.
-    """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        for module, was_training in modes:
-            module.training = was_training  # not .train(): it would wake the batch-norm of a frozen encoder

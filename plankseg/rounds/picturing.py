@@ -13,6 +13,7 @@ from plankseg.imaging.animation import encode_gif, frames
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.scoring import Looker
 from plankseg.querying.views import views_of
@@ -60,7 +61,7 @@ def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> 
     recipe, device = recipe_of(model), choose_device(settings.device)
     network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
     views, load = views_of(recipe.query), store.catalogue.load
-    looker = Looker(network, load, recipe.query, model.side_px, device, recipe.training.precision)
+    looker = Looker(plain_backend(network, device, recipe.training.precision), load, recipe.query, model.side_px)
     grey = load(image_id)
     letterbox = Letterbox.of(grey.shape, model.side_px)
     squares = torch.from_numpy(letterbox.apply(grey)[None])

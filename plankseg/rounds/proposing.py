@@ -10,6 +10,7 @@ from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
+from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look, score
@@ -69,14 +70,14 @@ def propose(
     trained_as = recipe_of(model)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
-    precision = trained_as.training.precision
+    backend = plain_backend(network, device, trained_as.training.precision)
     complete_hashes(store)
     pool = choosable(store, recipe)
     unreadable: tuple[str, ...] = ()
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
-        return score(network, image_ids, store.catalogue.load, query=recipe.query, side_px=model.side_px,
-                     device=device, precision=precision, on_progress=on_progress)  # fmt: skip
+        return score(backend, image_ids, store.catalogue.load,
+                     query=recipe.query, side_px=model.side_px, on_progress=on_progress)  # fmt: skip
 
     if there:
         chosen = [row.image_id for row in there]
@@ -87,12 +88,7 @@ def propose(
         controls = _controls(store, recipe.query, set(pool) - {*selection.chosen, *unreadable}, round_number)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id)) + controls
     pool_size = len(pool) - len(unreadable)
-    looked = tuple(
-        look(
-            network, chosen, store.catalogue.load,
-            query=recipe.query, side_px=model.side_px, device=device, precision=precision,
-        )
-    )  # fmt: skip
+    looked = tuple(look(backend, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px))
     if selection is not None:
         _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=pool_size)
     return Proposal(

@@ -13,8 +13,10 @@ from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
 from plankseg.imaging.measures import expected_dice, measure
+from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
-from plankseg.querying.finding import Found, Unreadable, find_objects
+from plankseg.querying.finding import Found, find_objects
+from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import Looker
 from plankseg.querying.views import View, recipe_views, views_of
 from plankseg.rounds.progress import recipe_of
@@ -75,14 +77,8 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[Looker, tuple[View
         forward_batch=settings["forward_batch"],
     )
     views = recipe_views(0.0)[:1] if settings["views"] == "none" else views_of(query)
-    looker = Looker(
-        _networks[key],
-        store.catalogue.loader(shard.image_ids),
-        query,
-        shard.model.side_px,
-        where,
-        recipe.training.precision,
-    )
+    backend = plain_backend(_networks[key], where, recipe.training.precision)
+    looker = Looker(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px)
     return looker, views, settings["largest_part"]
 
 

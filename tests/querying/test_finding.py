@@ -8,8 +8,10 @@ from test_scoring import SIDE, pictures, tiny_network
 from plankseg.config import QueryConfig
 from plankseg.errors import ImageReadError, ScoreError
 from plankseg.imaging.letterbox import Letterbox
-from plankseg.querying import finding
-from plankseg.querying.finding import Found, Unreadable, agreement_of, find_objects
+from plankseg.learning.backends import plain_backend
+from plankseg.querying import reading_ahead
+from plankseg.querying.finding import Found, agreement_of, find_objects
+from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import Looker, look
 from plankseg.querying.views import dihedral_views, recipe_views
 
@@ -18,14 +20,13 @@ QUERY = QueryConfig(forward_batch=15, noise_sd=0.1)
 
 
 def looker(load: object = None, network: torch.nn.Module | None = None) -> Looker:
-    device = torch.device("cpu")
-    return Looker(network or tiny_network(), load or pictures().__getitem__, QUERY, SIDE, device, "fp32")
+    return Looker(plain_backend(network or tiny_network(), "cpu"), load or pictures().__getitem__, QUERY, SIDE)
 
 
 def test_it_finds_what_the_proposal_would_show() -> None:
     ids = list(pictures())
     found = list(find_objects(looker(), ids, recipe_views(QUERY.noise_sd)))
-    shown = look(tiny_network(), ids, pictures().__getitem__, query=QUERY, side_px=SIDE, device="cpu")
+    shown = look(plain_backend(tiny_network(), "cpu"), ids, pictures().__getitem__, query=QUERY, side_px=SIDE)
     for one, other in zip(found, shown, strict=True):
         assert isinstance(one, Found)
         assert one.image_id == other.image_id
@@ -75,7 +76,7 @@ def test_only_a_few_batches_are_read_ahead() -> None:
 
     found = find_objects(looker(load), [f"image-{n}" for n in range(300)], dihedral_views())
     next(found)
-    assert len(read) <= (finding.BATCHES_AHEAD + 1) * (QUERY.forward_batch // 8)
+    assert len(read) <= (reading_ahead.BATCHES_AHEAD + 1) * (QUERY.forward_batch // 8)
     found.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 

@@ -1,0 +1,236 @@
+"""In which way is the network computed here? Grey squares in, logits out, whoever does the arithmetic.
+
+`torch` is the network as it was trained, in fp32: what all others are measured against. `folded` has its batch-norms in
+its convolutions, `compiled` is that through torch.compile, on a GPU; `-bf16` computes in bf16, only where the
+processor has it. OpenVINO (CPU, an extra) computes one square per core: its answer for a square depends on nothing
+but the square, to the last bit. Which of them is fastest is for `querying.calibrating` to find out.
+"""
+
+import copy
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from plankseg.config import BackendName
+from plankseg.errors import BackendError, ScoreError
+from plankseg.learning.folding import fold_batch_norms
+from plankseg.learning.precision import Precision, autocast, uses_bf16
+from plankseg.learning.preparing import batch_tensor
+
+Squares = UInt8[torch.Tensor, "n side side"]
+Logits = Float[torch.Tensor, "n side side"]
+
+REFERENCE: BackendName = "torch"
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One network, ready to be asked. Whatever it needs for a size of square it makes when such a square comes."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in recipes and records."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its answers lie."""
+        ...
+
+    @property
+    def looks_one_by_one(self) -> bool:
+        """Whether the last bit of an answer depends on the square alone, not on how many come at once."""
+        ...
+
+    def logits(self, squares: Squares) -> Logits:
+        """One logit per pixel, float32, on `device`; not checked for being finite. The squares are on the CPU."""
+        ...
+
+
+def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[BackendName, ...]:
+    """What can be tried on this device, the reference first; nothing in bf16 where the recipe says fp32."""
+    families: list[str] = ["torch", "folded"]
+    if device.type == "cuda":
+        families.append("compiled")
+    if device.type == "cpu" and has_openvino():
+        families.append("openvino")
+    bf16 = precision != "fp32" and uses_bf16("auto", device)
+    return tuple(name for family in families for name in _named(family) if bf16 or not name.endswith("-bf16"))
+
+
+def _named(family: str) -> tuple[BackendName, BackendName]:
+    return family, f"{family}-bf16"  # type: ignore[return-value]  # every family has both names
+
+
+def has_openvino() -> bool:
+    """Whether the extra is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def make_backend(name: BackendName, network: torch.nn.Module, device: torch.device) -> Backend:
+    """The network in one of the ways. The network itself is left alone but for being moved to the device.
+
+    Raises BackendError when it cannot be had here, with what to do.
+    """
+    family, bf16 = name.removesuffix("-bf16"), name.endswith("-bf16")
+    if family == "torch":
+        return plain_backend(network, device, "bf16" if bf16 else "fp32")
+    if family == "openvino":
+        return OpenVinoBackend(network, device, bf16=bf16)
+    return FoldedBackend(network, device, bf16=bf16, compiled=family == "compiled")
+
+
+def plain_backend(
+    network: torch.nn.Module, device: torch.device | str, precision: Precision = "fp32"
+) -> "TorchBackend":
+    """The network as it is: eager, its weights in fp32, its convolutions in the format that the precision says."""
+    return TorchBackend(network, torch.device(device), precision)
+
+
+class TorchBackend:
+    """The network as it is. It is moved to the device, and its modes are restored after each look."""
+
+    looks_one_by_one = False
+
+    def __init__(self, network: torch.nn.Module, device: torch.device, precision: Precision) -> None:
+        self.device = device
+        self.name = "torch-bf16" if uses_bf16(precision, device) else "torch"
+        self._precision = precision
+        self._network = network.to(device=device, memory_format=torch.channels_last)
+
+    def logits(self, squares: Squares) -> Logits:
+        """One logit per pixel."""
+        prepared = _prepared(squares, self.device)
+        with torch.inference_mode(), _evaluating(self._network), autocast(self._precision, self.device):
+            return _one_each(self._network(prepared), prepared.shape)
+
+
+class FoldedBackend:
+    """A copy of the network with its batch-norms folded, in bf16 as a whole or in fp32, on a GPU compiled if wanted."""
+
+    looks_one_by_one = False
+
+    def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool, compiled: bool = False) -> None:
+        self.device = device
+        self.name = f"{'compiled' if compiled else 'folded'}{'-bf16' if bf16 else ''}"
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
+        if compiled and device.type != "cuda":
+            raise BackendError(f"torch.compile is used on a GPU only, and this is {device}. Set the backend to auto.")
+        folded = fold_batch_norms(network).to(device=device, dtype=self._dtype, memory_format=torch.channels_last)
+        self._network: Callable[[torch.Tensor], torch.Tensor] = torch.compile(folded) if compiled else folded
+
+    def logits(self, squares: Squares) -> Logits:
+        """One logit per pixel."""
+        prepared = _prepared(squares, self.device).to(self._dtype)
+        with torch.inference_mode(), _exact_convolutions():
+            return _one_each(self._network(prepared), prepared.shape)
+
+
+class OpenVinoBackend:
+    """The network through OpenVINO: as many squares at once as torch may use threads, each on one of them."""
+
+    looks_one_by_one = True
+
+    def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool) -> None:
+        if device.type != "cpu":
+            raise BackendError(f"OpenVINO is used on the CPU only, and this is {device}. Set the backend to auto.")
+        self.device = device
+        self.name = "openvino-bf16" if bf16 else "openvino"
+        self._openvino = _openvino()
+        self._network = copy.deepcopy(network).cpu().float().eval()
+        self._precision = "bf16" if bf16 else "f32"
+        self._queues: dict[int, Any] = {}
+
+    def logits(self, squares: Squares) -> Logits:
+        """One logit per pixel."""
+        prepared = batch_tensor(squares.numpy()).numpy()
+        answers = np.empty((len(prepared), *squares.shape[1:]), np.float32)
+        queue = self._queue(squares.shape[-1])
+
+        def keep(request: Any, place: int) -> None:
+            answers[place] = request.get_output_tensor(0).data[0, 0]
+
+        queue.set_callback(keep)
+        for place in range(len(prepared)):
+            queue.start_async({0: prepared[place : place + 1]}, place)
+        queue.wait_all()
+        return torch.from_numpy(answers)
+
+    def _queue(self, side_px: int) -> Any:
+        """Requests of the network compiled for squares of one size, kept until another size comes."""
+        if side_px not in self._queues:
+            compiled = self._compile(side_px)
+            self._queues = {side_px: self._openvino.AsyncInferQueue(compiled, torch.get_num_threads())}
+        return self._queues[side_px]
+
+    def _compile(self, side_px: int) -> Any:
+        example = torch.zeros((1, 3, side_px, side_px))
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch 2.13's own copying of what it exported
+            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+            _one_each(self._network(example), example.shape)
+            model = self._openvino.convert_model(torch.export.export(self._network, (example,)))
+        threads = torch.get_num_threads()
+        options = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same cores
+        }
+        return self._openvino.Core().compile_model(model, "CPU", options)
+
+
+def _openvino() -> Any:
+    """The package, without what it reports to its makers when it is imported. Raises BackendError if it is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # its import then fails, as it may
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(
+            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'plankseg[openvino]'; or set the "
+            "backend to auto."
+        ) from error
+    return openvino
+
+
+def _prepared(squares: Squares, device: torch.device) -> Float[torch.Tensor, "n 3 side side"]:
+    return batch_tensor(squares.numpy()).to(device=device, memory_format=torch.channels_last)
+
+
+def _one_each(answer: torch.Tensor, asked: torch.Size) -> Logits:
+    """The answer as one logit per pixel. Raises ScoreError when it is something else."""
+    expected = (asked[0], 1, *asked[2:])
+    if tuple(answer.shape) != expected:
+        raise ScoreError(
+            f"The model answers {tuple(answer.shape)} where {expected} was expected: one logit per pixel. "
+            "Score with a network from build_network."
+        )
+    return answer[:, 0].float()
+
+
+@contextmanager
+def _evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode, restored module by module afterwards, and exact convolutions.
+
+    In training mode batch-norm would make an answer depend on the squares beside it.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with _exact_convolutions():
+            yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training  # not .train(): it would wake the batch-norm of a frozen encoder
+
+
+def _exact_convolutions() -> Any:
+    """Repeatable convolutions on a GPU; TF32 would blur a score's fourth digit."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,0 +1,66 @@
+"""How does the next image get ready while the network computes? Threads read and letterbox a few batches ahead.
+
+In memory are a few batches of squares and one image per thread, whatever the sizes of the images.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from jaxtyping import UInt8
+
+from plankseg.errors import ImageReadError, StoreError
+from plankseg.imaging.arrays import Grey
+from plankseg.imaging.letterbox import Letterbox
+
+READERS = 4
+BATCHES_AHEAD = 3
+
+Load = Callable[[str], Grey]
+"""Gives the grey image of an id; it alone knows where images live."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be read, and why."""
+
+    image_id: str
+    reason: str
+    error: Exception | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Square:
+    """An image as the network takes it."""
+
+    image_id: str
+    letterbox: Letterbox
+    pixels: UInt8[np.ndarray, "side side"]
+
+
+def read_ahead(image_ids: Sequence[str], load: Load, *, side_px: int, step: int) -> Iterator[list[Square | Unreadable]]:
+    """The images in the order given, `step` at a time, each read once. Raises what `load` raises of other errors."""
+    batches = (image_ids[start : start + step] for start in range(0, len(image_ids), step))
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
+    pending: deque[list[Future[Square | Unreadable]]] = deque()
+    try:
+        while True:
+            for batch in islice(batches, BATCHES_AHEAD - len(pending)):
+                pending.append([pool.submit(_read, image_id, load, side_px) for image_id in batch])
+            if not pending:
+                return
+            yield [future.result() for future in pending.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(image_id: str, load: Load, side_px: int) -> Square | Unreadable:
+    try:
+        grey = load(image_id)
+    except (ImageReadError, StoreError) as error:
+        return Unreadable(image_id, str(error), error)
+    letterbox = Letterbox.of(grey.shape, side_px)
+    return Square(image_id, letterbox, letterbox.apply(grey))
