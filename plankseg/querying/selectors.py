@@ -18,6 +18,7 @@ import numpy as np
 
 from plankseg.config import QueryConfig
 from plankseg.errors import EmptyPoolError, ScoreError, SettingsError
+from plankseg.querying.ids import SortedIds
 
 Batch = tuple[str, ...]
 """Image ids, none twice."""
@@ -142,12 +143,12 @@ def highest(scores: Mapping[str, float], count: int) -> Batch:
     return tuple(sorted(scores, key=lambda image_id: (-scores[image_id], image_id))[:count])
 
 
-def _ordered(pool: Sequence[str]) -> list[str]:
+def _ordered(pool: Sequence[str]) -> Sequence[str]:
     if not pool:
         raise EmptyPoolError(
             "No image is left to choose from: the pool has 0 unlabelled images; ingest more, or finalize."
         )
-    return sorted(set(pool))
+    return pool if isinstance(pool, SortedIds) else sorted(set(pool))
 
 
 def _scored(scores: PoolScores, image_ids: Sequence[str]) -> dict[str, float]:

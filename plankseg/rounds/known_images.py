@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from plankseg.storage.catalogue import IdSet, Role
+from plankseg.querying.ids import SortedIds
+from plankseg.storage.catalogue import Role
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.store import Store
 
@@ -19,11 +20,11 @@ class KnownImages:
 
     def __init__(self, store: Store, role: Role, *, wants_masks: bool) -> None:
         self._catalogue = store.catalogue
-        self._others: list[tuple[Role, IdSet]] = [(other, store.catalogue.id_set(other)) for other in STRONGER[role]]
+        self._others: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in STRONGER[role]]
         self._met: set[bytes] = set()
         self._moved: dict[str, str] = {}
         self._labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else None
-        self.ids = store.catalogue.id_set(role)
+        self.ids = store.catalogue.ids(role)
 
     def is_settled(self, image_id: str) -> bool:
         """True when its pixels need no look: it has a stronger role, or is known and has all that it can be given."""

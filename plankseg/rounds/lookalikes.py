@@ -34,20 +34,19 @@ def lookalikes(store: Store, *, bits: int) -> list[Lookalike]:
 
     Only recorded hashes are looked at: call `complete_hashes` before something is chosen or trained.
     """
-    references = {image_id: known for image_id, known in store.catalogue.hashes("validation").items() if known}
-    if not references:
+    every = store.catalogue.roster()
+    (kept,) = np.nonzero(every.in_role("validation") & every.is_hashed)
+    if not len(kept):
         return []
-    from plankseg.imaging.likeness import as_numbers, nearest  # loads OpenCV, which an empty store can do without
+    from plankseg.imaging.likeness import nearest  # loads OpenCV, which an empty store can do without
 
-    names, theirs = list(references), as_numbers(references.values())
     found = []
     for role in LEARNT_FROM:
-        hashes = {image_id: known for image_id, known in store.catalogue.hashes(role).items() if known}
-        ids = list(hashes)
-        least, which = nearest(as_numbers(hashes.values()), theirs)
+        (there,) = np.nonzero(every.in_role(role) & every.is_hashed)
+        least, which = nearest(every.hashes[there], every.hashes[kept], bits=bits)
         found += [
-            Lookalike(ids[place], role, like=names[which[place]], bits_apart=int(least[place]))
-            for place in np.flatnonzero(least <= bits).tolist()
+            Lookalike(every.ids[there[near]], role, like=every.ids[kept[which[near]]], bits_apart=int(least[near]))
+            for near in np.flatnonzero(least <= bits)
         ]
     return found
 
@@ -63,11 +62,11 @@ def complete_hashes(store: Store) -> int:
     Ingest records hashes itself, so this is work only for images of an older plankseg, once, and nothing at all while
     there is no validation set. What cannot be read is left without a hash, with a warning: nobody can train on it.
     """
-    of_validation = store.catalogue.hashes("validation")
-    if not of_validation:
+    every = store.catalogue.roster()
+    if not every.in_role("validation").any():
         return 0
-    roles = [of_validation, *(store.catalogue.hashes(role) for role in LEARNT_FROM)]
-    missing = [image_id for hashes in roles for image_id, known in hashes.items() if known is None]
+    roles: tuple[Role, ...] = ("validation", *LEARNT_FROM)
+    missing = [image_id for role in roles for image_id in every.ids.where(every.in_role(role) & ~every.is_hashed)]
     unread = 0
     for first in range(0, len(missing), CHUNK):
         chunk = missing[first : first + CHUNK]

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from plankseg.config import Recipe
 from plankseg.errors import SettingsError
+from plankseg.querying.ids import SortedIds
 from plankseg.rounds.lookalikes import lookalike_ids
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -103,14 +104,14 @@ def recipe_of(model: ModelRow) -> Recipe:
         ) from error
 
 
-def choosable(store: Store, recipe: Recipe | None = None) -> list[str]:
+def choosable(store: Store, recipe: Recipe | None = None) -> SortedIds:
     """Ids of the pool that may be proposed: never proposed before, never answered by hand, nor like the validation set.
 
     How like is said by the recipe, or by the one in force.
     """
     bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
     taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | lookalike_ids(store, bits=bits)
-    return sorted(set(store.catalogue.ids("pool")) - taken)
+    return store.catalogue.ids("pool").without(taken)
 
 
 def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:

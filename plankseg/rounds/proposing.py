@@ -12,6 +12,7 @@ from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
+from plankseg.querying.ids import SortedIds
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look, score
 from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
@@ -85,7 +86,7 @@ def propose(
     else:
         query = _without_controls(recipe.query)
         selection, unreadable = _select(store, query, pool, score_ids, round_number=round_number)
-        controls = _controls(store, recipe.query, set(pool) - {*selection.chosen, *unreadable}, round_number)
+        controls = _controls(store, recipe.query, pool.without([*selection.chosen, *unreadable]), round_number)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id)) + controls
     pool_size = len(pool) - len(unreadable)
     looked = tuple(look(backend, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px))
@@ -101,15 +102,14 @@ def _without_controls(query: QueryConfig) -> QueryConfig:
     return query.model_copy(update={"batch_size": query.batch_size - query.random_controls, "random_controls": 0})
 
 
-def _controls(store: Store, query: QueryConfig, left: Iterable[str], round_number: int) -> list[str]:
+def _controls(store: Store, query: QueryConfig, left: SortedIds, round_number: int) -> list[str]:
     """As many readable images of what is left as the recipe wants, drawn at random; fewer where there are no more."""
-    ids = sorted(left)
     drawn: list[str] = []
-    for place in np.random.default_rng([query.seed, round_number, 1]).permutation(len(ids)):
+    for place in np.random.default_rng([query.seed, round_number, 1]).permutation(len(left)):
         if len(drawn) == query.random_controls:
             break
-        if not _unreadable(store, [ids[place]]):
-            drawn.append(ids[place])
+        if not _unreadable(store, [left[place]]):
+            drawn.append(left[place])
     return drawn
 
 
@@ -123,7 +123,7 @@ def _blind(query: QueryConfig, chosen: Iterable[str], round_number: int) -> set[
 def _select(
     store: Store,
     query: QueryConfig,
-    pool: Sequence[str],
+    pool: SortedIds,
     score_ids: Callable[[Sequence[str]], Mapping[str, float]],
     *,
     round_number: int,
@@ -132,7 +132,7 @@ def _select(
 
     Only what is drawn is read, and scored once all of it can be; each new draw begins with the round's own seed.
     """
-    left, unreadable, readable = list(pool), set[str](), set[str]()
+    left, unreadable, readable = pool, set[str](), set[str]()
 
     def score_readable(image_ids: Sequence[str]) -> Mapping[str, float]:
         if reasons := _unreadable(store, set(image_ids) - readable):
@@ -148,7 +148,7 @@ def _select(
             for image_id, reason in error.reasons.items():
                 log.warning("Image %s is left out of round %d: %s", image_id, round_number, reason)
             unreadable.update(error.reasons)
-            left = [image_id for image_id in left if image_id not in unreadable]
+            left = left.without(unreadable)
     cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
     raise EmptyPoolError(f"No image of the pool is left to propose{cannot}; ingest more, or finish the training.")
 

@@ -51,13 +51,13 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
 
 def _next_best(store: Store, round_number: int, *, seed: int) -> Iterator[str]:
     """Readable images that may still be asked for: those the round scored, most uncertain first, then a random draw."""
-    left = set(choosable(store))
+    left = choosable(store)
     scores = {
         row.image_id: row.uncertainty
         for row in store.proposals.of_round(round_number)
         if row.image_id in left and row.uncertainty is not None
     }
-    rest = sorted(left - scores.keys())
+    rest = left.without(scores)
     order = np.random.default_rng([seed, round_number, 3]).permutation(len(rest))
     for image_id in (*sorted(scores, key=lambda i: (-scores[i], i)), *(rest[place] for place in order)):
         try:

@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from plankseg.storage.schemas import schema_of, to_table
 
 ATTEMPTS = 40
 LONGEST_WAIT_S = 0.5
+BATCH_ROWS = 65_536  # of a table that is read in pieces
 # Models name the version of `labels` they were trained on, so no version may ever be tidied away.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
@@ -51,6 +52,12 @@ class Snapshot:
         """The Delta version; 0 for a table that is not there yet, which is what it is made with."""
         return 0 if self._delta is None else int(self._asked(self._delta.version))
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are, by the files' own statistics; where some file has none, fewer than there are."""
+        delta = self._delta
+        return 0 if delta is None else int(self._asked(delta.count))
+
     def transaction(self, name: str) -> int | None:
         """The version an application transaction was last recorded with, None if never."""
         delta = self._delta
@@ -65,18 +72,41 @@ class Snapshot:
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows, with the columns and the filter pushed down to the files."""
+        wanted = self._wanted(columns)
+        if self._delta is None:
+            return wanted.empty_table()
+        try:
+            return self._dataset(self._delta).to_table(columns=wanted.names, filter=where).cast(wanted)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
+
+    def batches(self, columns: Sequence[str], where: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in pieces, for who keeps little of them: only a few pieces are in memory at any time."""
+        wanted = self._wanted(columns)
+        if self._delta is None:
+            return
+        try:
+            yield from self._dataset(self._delta).to_batches(
+                columns=wanted.names, filter=where, batch_size=BATCH_ROWS, batch_readahead=4, fragment_readahead=4
+            )
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
+        finally:
+            pa.default_memory_pool().release_unused()  # else the pieces' memory stays ours
+
+    def _wanted(self, columns: Sequence[str] | None) -> pa.Schema:
         names = list(self.schema.names if columns is None else columns)
         unknown = sorted(set(names) - set(self.schema.names))
         if unknown:
             raise StoreError(f"Table {self.table!r} has no columns {unknown}; it has {self.schema.names}.")
-        wanted = pa.schema([self.schema.field(name) for name in names])
-        if self._delta is None:
-            return wanted.empty_table()
-        try:
-            # With today's columns: one that came after this version was written reads as nulls, in filters too.
-            return self._delta.to_pyarrow_dataset(schema=self.schema).to_table(columns=names, filter=where).cast(wanted)
-        except (DeltaError, OSError, pa.ArrowException) as error:
-            raise _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder") from error
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def _dataset(self, delta: DeltaTable) -> Any:
+        # With today's columns: one that came after this version was written reads as nulls, in filters too.
+        return delta.to_pyarrow_dataset(schema=self.schema)
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder")
 
 
 class DeltaTables:

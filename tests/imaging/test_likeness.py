@@ -76,6 +76,15 @@ def test_the_nearest_reference_is_the_one_that_counting_bits_finds(hashes: list[
         assert alike(ours, theirs, bits=bits).tolist() == [any(d <= bits for d in row) for row in distances]
 
 
+@given(NUMBERS, st.lists(st.sets(st.integers(0, 63), max_size=12), max_size=8), st.integers(0, 13))
+def test_a_bound_on_the_distance_hides_nothing_within_it(reference: int, changes: list[set[int]], bits: int) -> None:
+    hashes = [reference ^ sum(1 << bit for bit in changed) for changed in changes]
+    ours, theirs = (as_numbers(f"{number:016x}" for number in numbers) for numbers in (hashes, [reference]))
+    least, _ = nearest(ours, theirs, bits=bits)
+    for found, changed in zip(least.tolist(), changes, strict=True):
+        assert found == len(changed) if len(changed) <= bits else found in (len(changed), 64)
+
+
 @pytest.mark.parametrize("text", ["", "12", "g" * 16])
 def test_what_is_no_hash_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

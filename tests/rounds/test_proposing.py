@@ -87,7 +87,7 @@ def test_an_image_that_was_deleted_is_left_out_with_a_warning_and_the_draw_made_
     rows = [(row.batch, row.image_id, row.uncertainty) for row in store.proposals.of_round(1)]
     assert gone not in {image_id for _, image_id, _ in rows}
     other = store_with(tmp_path / "without", pool=9)
-    without = [image_id for image_id in choosable(other) if image_id != gone]
+    without = choosable(other).without([gone])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("plankseg.rounds.proposing.choosable", lambda *_: without)
         add_model(other, 0, weights=weights)

@@ -8,7 +8,7 @@ from racing import in_forked_child, race
 
 from plankseg.errors import ObjectMissingError, StoreError
 from plankseg.storage.blobs import sha256_of
-from plankseg.storage.catalogue import ImageLoader, read_image_bytes
+from plankseg.storage.image_files import ImageLoader, read_image_bytes
 from plankseg.storage.s3 import objects
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.s3.client import in_threads
