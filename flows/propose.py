@@ -1,6 +1,7 @@
 """Which twenty images teach us most?"""
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.shared import ON_THE_NETWORK, at_work, open_store, recipe_or_active, show_picture, step_name
@@ -25,6 +26,11 @@ def choose(recipe: Recipe, round_number: int) -> None:
     )  # fmt: skip
     if proposal.unreadable:
         log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
+    create_table_artifact(
+        key=f"round-{round_number}-backends",
+        table=proposal.inference.table(),
+        description=f"{proposal.inference.backend}: {proposal.inference.reason}. {proposal.inference.machine}",
+    )
     show_picture(
         f"round-{round_number}-gallery",
         f"Round {round_number}: what teaches most",

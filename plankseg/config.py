@@ -128,6 +128,24 @@ class QueryConfig(FrozenModel):
         return self
 
 
+class InferenceConfig(FrozenModel):
+    """With what a pool is scored: the fastest way here that sees the same masks and ranks images alike."""
+
+    backend: Literal["auto", BackendName] = Field(
+        "auto", description="auto: try what this machine has on some images of the pool. Or one by name."
+    )
+    calibration_images: int = Field(
+        16, ge=4, le=500, description="Images of the pool that the ways are tried on; a smaller pool is scored in fp32."
+    )
+    min_dice: float = Field(
+        0.98, ge=0, le=1, description="Mean Dice that a way's masks must have to those of plain fp32."
+    )
+    min_rank_correlation: float = Field(
+        0.98, ge=-1, le=1, description="Spearman correlation that a way's uncertainties must have to those of fp32."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the draw of the images that are tried on.")
+
+
 class RoundsConfig(FrozenModel):
     """When to stop, what counts as effort, and what becomes of skipped images."""
 
@@ -185,6 +203,7 @@ class Recipe(FrozenModel):
     query: QueryConfig = QueryConfig()
     rounds: RoundsConfig = RoundsConfig()
     validation: ValidationConfig = ValidationConfig()
+    inference: InferenceConfig = InferenceConfig()
 
 
 class Grid(FrozenModel):

@@ -7,7 +7,9 @@ but the square, to the last bit. Which of them is fastest is for `querying.calib
 """
 
 import copy
+import importlib.metadata
 import importlib.util
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,7 +37,7 @@ class Backend(Protocol):
     """One network, ready to be asked. Whatever it needs for a size of square it makes when such a square comes."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> BackendName:
         """What it is called in recipes and records."""
         ...
 
@@ -55,14 +57,18 @@ class Backend(Protocol):
 
 
 def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[BackendName, ...]:
-    """What can be tried on this device, the reference first; nothing in bf16 where the recipe says fp32."""
-    families: list[str] = ["torch", "folded"]
+    """What is worth trying on this device, the reference first; nothing in bf16 where the recipe says fp32.
+
+    `torch-bf16` is not: it converts weights in every forward pass, which `folded-bf16` does once.
+    """
+    families: list[str] = ["folded"]
     if device.type == "cuda":
         families.append("compiled")
     if device.type == "cpu" and has_openvino():
         families.append("openvino")
     bf16 = precision != "fp32" and uses_bf16("auto", device)
-    return tuple(name for family in families for name in _named(family) if bf16 or not name.endswith("-bf16"))
+    tried = (name for family in families for name in _named(family))
+    return (REFERENCE, *(name for name in tried if bf16 or not name.endswith("-bf16")))
 
 
 def _named(family: str) -> tuple[BackendName, BackendName]:
@@ -72,6 +78,20 @@ def _named(family: str) -> tuple[BackendName, BackendName]:
 def has_openvino() -> bool:
     """Whether the extra is installed."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def machine(device: torch.device) -> str:
+    """What decides here which backend is fastest: processor or GPU, threads, versions. Equal machines, equal words."""
+    has = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    versions = f"torch {torch.__version__}"
+    if has_openvino():
+        versions += f", OpenVINO {importlib.metadata.version('openvino')}"
+    return f"{device.type}: {has}; {torch.get_num_threads()} threads; {versions}"
+
+
+def _processor() -> str:
+    features = sorted(name for name, has in torch.cpu.get_capabilities().items() if has is True)
+    return f"{platform.machine()} with {', '.join(features)}"
 
 
 def make_backend(name: BackendName, network: torch.nn.Module, device: torch.device) -> Backend:
@@ -101,7 +121,7 @@ class TorchBackend:
 
     def __init__(self, network: torch.nn.Module, device: torch.device, precision: Precision) -> None:
         self.device = device
-        self.name = "torch-bf16" if uses_bf16(precision, device) else "torch"
+        self.name: BackendName = "torch-bf16" if uses_bf16(precision, device) else "torch"
         self._precision = precision
         self._network = network.to(device=device, memory_format=torch.channels_last)
 
@@ -119,7 +139,7 @@ class FoldedBackend:
 
     def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool, compiled: bool = False) -> None:
         self.device = device
-        self.name = f"{'compiled' if compiled else 'folded'}{'-bf16' if bf16 else ''}"
+        self.name: BackendName = _named("compiled" if compiled else "folded")[bf16]
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         if compiled and device.type != "cuda":
             raise BackendError(f"torch.compile is used on a GPU only, and this is {device}. Set the backend to auto.")
@@ -142,7 +162,7 @@ class OpenVinoBackend:
         if device.type != "cpu":
             raise BackendError(f"OpenVINO is used on the CPU only, and this is {device}. Set the backend to auto.")
         self.device = device
-        self.name = "openvino-bf16" if bf16 else "openvino"
+        self.name: BackendName = "openvino-bf16" if bf16 else "openvino"
         self._openvino = _openvino()
         self._network = copy.deepcopy(network).cpu().float().eval()
         self._precision = "bf16" if bf16 else "f32"
@@ -176,7 +196,12 @@ class OpenVinoBackend:
             # torch 2.13's own copying of what it exported
             warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
             _one_each(self._network(example), example.shape)
-            model = self._openvino.convert_model(torch.export.export(self._network, (example,)))
+            try:
+                model = self._openvino.convert_model(torch.export.export(self._network, (example,)))
+            except RuntimeError as error:
+                raise BackendError(
+                    f"OpenVINO cannot take this network over: {str(error)[:300]}. Set the backend to auto."
+                ) from error
         threads = torch.get_num_threads()
         options = {
             "INFERENCE_PRECISION_HINT": self._precision,

@@ -12,6 +12,7 @@ from pydantic import FiniteFloat, ValidationError
 
 from plankseg.config import FrozenModel, QueryConfig
 from plankseg.errors import ManifestError, ScoreError
+from plankseg.querying.calibrating import Inference
 from plankseg.querying.selectors import Batch, Selection, best_batch, highest
 from plankseg.querying.views import views_of
 
@@ -20,7 +21,8 @@ class Manifest(FrozenModel):
     """The record of one choice.
 
     `batches` holds every candidate batch in the order drawn, `batch` the index of the winner, `scores` every image that
-    was scored. `seed` is the recipe's: of the draws, with the round mixed in, and of the noisy view.
+    was scored. `inference` says with which backend and why it was that one; None in manifests from before there was a
+    choice. `seed` is the recipe's: of the draws, with the round mixed in, and of the noisy view.
     """
 
     round: int
@@ -39,10 +41,18 @@ class Manifest(FrozenModel):
     scores: dict[str, FiniteFloat]
     batch: int
     chosen: Batch
+    inference: Inference | None = None
 
     @classmethod
     def of(
-        cls, selection: Selection, *, query: QueryConfig, round_number: int, model_id: str, pool_size: int
+        cls,
+        selection: Selection,
+        *,
+        query: QueryConfig,
+        round_number: int,
+        model_id: str,
+        pool_size: int,
+        inference: Inference | None = None,
     ) -> "Manifest":
         """Write down a selection by `query` from a pool of `pool_size` different images, scored by `model_id`."""
         return cls(
@@ -54,6 +64,7 @@ class Manifest(FrozenModel):
             scores=selection.scores,
             batch=selection.batch,
             chosen=selection.chosen,
+            inference=inference,
             **query.model_dump(
                 include={"seed", "selector", "mode", "batch_size", "noise_sd", "measure", "region", "band_px"}
             ),

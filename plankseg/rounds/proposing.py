@@ -10,14 +10,16 @@ from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
-from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
+from plankseg.querying.calibrating import Inference
 from plankseg.querying.ids import SortedIds
 from plankseg.querying.manifest import Manifest
-from plankseg.querying.scoring import Looked, look, score
+from plankseg.querying.scoring import Looked, look
 from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
+from plankseg.rounds.inferring import eyes_of
 from plankseg.rounds.lookalikes import complete_hashes
 from plankseg.rounds.progress import choosable, recipe_of
+from plankseg.rounds.scoring import score_images
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
@@ -29,7 +31,8 @@ log = logging.getLogger(__name__)
 class Proposal:
     """A round's images in the order of falling uncertainty, with what the person is shown.
 
-    `pool_size` is what was drawn from; `unreadable` were drawn first and left out of it, ascending.
+    `pool_size` is what was drawn from; `unreadable` were drawn first and left out of it, ascending. `inference` says
+    with which backend they were looked at, and why with that.
     """
 
     round: int
@@ -37,6 +40,7 @@ class Proposal:
     images: tuple[Looked, ...]
     pool_size: int
     scored: int
+    inference: Inference
     unreadable: tuple[str, ...] = ()
 
 
@@ -58,7 +62,8 @@ def propose(
 ) -> Proposal:
     """Draw candidate batches, score their union with the active model, keep the best batch, and commit all of it.
 
-    Deterministic: the same store, recipe and round give the same proposal, so a kill before the commit costs time only.
+    Deterministic: the same store, recipe and round give the same proposal on a machine of the same kind, so a kill
+    before the commit costs time only; what was scored by then is not scored again.
     If the round was proposed already, the model that chose them looks at its images again and nothing is written.
     An image that was drawn and cannot be read any more is left out with a warning, and the draw is made again.
 
@@ -71,14 +76,19 @@ def propose(
     trained_as = recipe_of(model)
     device = choose_device(settings.device)
     network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
-    backend = plain_backend(network, device, trained_as.training.precision)
     complete_hashes(store)
     pool = choosable(store, recipe)
     unreadable: tuple[str, ...] = ()
+    eyes = eyes_of(
+        store, model, network, recipe,
+        device=device, precision=trained_as.training.precision, pool=() if there else pool,
+    )  # fmt: skip
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
-        return score(backend, image_ids, store.catalogue.load,
-                     query=recipe.query, side_px=model.side_px, on_progress=on_progress)  # fmt: skip
+        scores, reasons = score_images(store, eyes, model, recipe, image_ids, on_progress=on_progress)
+        if reasons:
+            raise _UnreadableError(reasons)
+        return scores
 
     if there:
         chosen = [row.image_id for row in there]
@@ -89,12 +99,14 @@ def propose(
         controls = _controls(store, recipe.query, pool.without([*selection.chosen, *unreadable]), round_number)
         chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id)) + controls
     pool_size = len(pool) - len(unreadable)
-    looked = tuple(look(backend, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px))
+    looked = tuple(look(eyes.backend, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px))
     if selection is not None:
-        _commit(store, recipe, selection, looked, model=model, round_number=round_number, pool_size=pool_size)
-    return Proposal(
-        round_number, model, looked, pool_size, scored=len(selection.scores) if selection else 0, unreadable=unreadable
-    )
+        _commit(
+            store, recipe, selection, looked,
+            model=model, round_number=round_number, pool_size=pool_size, inference=eyes.inference,
+        )  # fmt: skip
+    scored = len(selection.scores) if selection else 0
+    return Proposal(round_number, model, looked, pool_size, scored, eyes.inference, unreadable)
 
 
 def _without_controls(query: QueryConfig) -> QueryConfig:
@@ -130,19 +142,15 @@ def _select(
 ) -> tuple[Selection, tuple[str, ...]]:
     """Select from the images of the pool that can be read, and name those found unreadable on the way.
 
-    Only what is drawn is read, and scored once all of it can be; each new draw begins with the round's own seed.
+    Only what is drawn is read; each new draw begins with the round's own seed. Of the images whose scores are known
+    from before only the chosen ones are read, so a run that was killed chooses as it would have done.
     """
-    left, unreadable, readable = pool, set[str](), set[str]()
-
-    def score_readable(image_ids: Sequence[str]) -> Mapping[str, float]:
-        if reasons := _unreadable(store, set(image_ids) - readable):
-            readable.update(set(image_ids) - reasons.keys())
-            raise _UnreadableError(reasons)
-        return score_ids(image_ids)
-
+    left, unreadable = pool, set[str]()
     while left:
         try:
-            selection = select(query, PoolScores(left, score_readable), draw_rng(query, round_number))
+            selection = select(query, PoolScores(left, score_ids), draw_rng(query, round_number))
+            if reasons := _unreadable(store, selection.chosen):
+                raise _UnreadableError(reasons)
             return selection, tuple(sorted(unreadable))
         except _UnreadableError as error:
             for image_id, reason in error.reasons.items():
@@ -188,6 +196,7 @@ def _commit(
     model: ModelRow,
     round_number: int,
     pool_size: int,
+    inference: Inference,
 ) -> None:
     """Write pre-masks and manifest, then one commit with a row for every image of every candidate batch."""
     manifest = Manifest.of(
@@ -196,6 +205,7 @@ def _commit(
         round_number=round_number,
         model_id=model.model_id,
         pool_size=pool_size,
+        inference=inference,
     )
     manifest_sha = store.blobs.put(manifest.to_json(), "json")
     premasks = {one.image_id: store.blobs.put(encode_mask(premask(one)), "png") for one in looked}

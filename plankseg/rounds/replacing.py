@@ -7,9 +7,9 @@ import numpy as np
 from plankseg.config import Settings
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.masks import encode_mask
-from plankseg.learning.backends import plain_backend
 from plankseg.learning.network import build_network, choose_device
 from plankseg.querying.scoring import look as look_at
+from plankseg.rounds.inferring import eyes_of
 from plankseg.rounds.progress import choosable, look, recipe_of
 from plankseg.rounds.proposing import model_of, premask
 from plankseg.storage.proposals import ProposalRow
@@ -28,11 +28,11 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
     recipe = recipe_of(model)
     device = choose_device(settings.device)
     network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
-    backend = plain_backend(network, device, recipe.training.precision)
+    eyes = eyes_of(store, model, network, recipe, device=device, precision=recipe.training.precision)
     waiting = _next_best(store, round_number, seed=first.seed)
     replaced: dict[str, str] = {}
     for skipped, image_id in zip(sorted(look(store).skipped), waiting, strict=False):
-        (looked,) = look_at(backend, [image_id], store.catalogue.load, query=recipe.query, side_px=model.side_px)
+        (looked,) = look_at(eyes.backend, [image_id], store.catalogue.load, query=recipe.query, side_px=model.side_px)
         row = ProposalRow(
             round=round_number,
             image_id=image_id,

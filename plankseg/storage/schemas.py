@@ -97,6 +97,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         },
         {},
     ),
+    "calibrations": _schema(
+        {"key": TEXT, "model_id": TEXT, "machine": TEXT, "backend": TEXT, "record": TEXT, "created_at": TIMESTAMP}, {}
+    ),
+    "scores": _schema({"key": TEXT, "image_id": TEXT, "score": REAL}, {}),
     "promotions": _schema(
         {
             "model_id": TEXT,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plankseg.errors import StoreError
 from plankseg.storage.blobs import Blobs, FolderBlobs, write_whole
+from plankseg.storage.calibrations import Calibrations
 from plankseg.storage.catalogue import Catalogue
 from plankseg.storage.labels import Labels
 from plankseg.storage.locks import FolderLocks, Locks
@@ -17,6 +18,7 @@ from plankseg.storage.promotions import Promotions
 from plankseg.storage.proposals import Proposals
 from plankseg.storage.pushes import Pushes
 from plankseg.storage.s3.addresses import Address, is_s3
+from plankseg.storage.scores import Scores
 from plankseg.storage.segments import Segments
 from plankseg.storage.tables import DeltaTables
 
@@ -50,6 +52,8 @@ class Store:
         self.proposals = Proposals(tables)
         self.promotions = Promotions(tables)
         self.pushes = Pushes(tables)
+        self.calibrations = Calibrations(tables)
+        self.scores = Scores(tables)
         self.models = Models(tables, blobs, self.promotions)
         self._locks = locks
         self.segments = Segments(tables, blobs)

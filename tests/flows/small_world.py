@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from plankseg.config import NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
 from plankseg.domains import Folders, write_domains
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
@@ -18,6 +18,7 @@ TINY = Recipe(
     ),
     query=QueryConfig(batches=3),
     rounds=RoundsConfig(budget=2),
+    inference=InferenceConfig(backend="torch"),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plankseg.config import NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
@@ -26,6 +26,7 @@ TINY = Recipe(
     ),
     query=QueryConfig(batch_size=5, batches=4),
     rounds=RoundsConfig(budget=2),
+    inference=InferenceConfig(backend="torch"),
 )
 
 

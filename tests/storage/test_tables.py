@@ -14,6 +14,7 @@ from racing import in_forked_child, race
 from storage_rows import image, model, proposed, sha
 
 from plankseg.errors import StoreError
+from plankseg.storage.calibrations import CalibrationRow
 from plankseg.storage.catalogue import ImageRow
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
@@ -49,6 +50,7 @@ def append_serially(root: str, name: str) -> int:
         ("proposals", ProposalRow),
         ("models", ModelRow),
         ("promotions", PromotionRow),
+        ("calibrations", CalibrationRow),
     ],
 )
 def test_row_classes_and_columns_are_the_same(table: str, kind: Any) -> None:

@@ -1,0 +1,108 @@
+"""With which backend does a model look at images here? As the recipe says, or as a calibration found once and for all.
+
+The choice is written into the store before the first image is scored. A run that was killed, and any other run of
+this model on a machine of this kind, finds it there: what is measured by the clock is never measured twice.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from plankseg.config import InferenceConfig, Recipe
+from plankseg.errors import ImageReadError, StoreError
+from plankseg.imaging.arrays import Grey
+from plankseg.learning.backends import REFERENCE, Backend, backends_here, machine, make_backend, plain_backend
+from plankseg.learning.precision import Precision
+from plankseg.querying.calibrating import Inference, calibrate, fastest
+from plankseg.querying.views import views_of
+from plankseg.storage.calibrations import CalibrationRow
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A model ready to look at images, and how it came by its backend."""
+
+    backend: Backend
+    inference: Inference
+
+
+def eyes_of(
+    store: Store,
+    model: ModelRow,
+    network: torch.nn.Module,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    precision: Precision,
+    pool: Sequence[str] = (),
+) -> Eyes:
+    """The backend of the recipe; for `auto` the one recorded for this model and machine, else tried on the pool.
+
+    Where the pool has too few readable images, or none is given, nothing is tried and nothing recorded: the network
+    then looks as it was trained. Raises BackendError when the backend that the recipe names cannot be had here.
+    """
+    wanted, here = recipe.inference, machine(device)
+    if wanted.backend != "auto":
+        inference = Inference(backend=wanted.backend, machine=here, reason="named by the recipe")
+        return Eyes(make_backend(wanted.backend, network, device), inference)
+    key = _key(model, recipe, here, precision)
+    row = store.calibrations.of(key)
+    if row is None:
+        greys = _some_of(store, pool, wanted)
+        if len(greys) < wanted.calibration_images:
+            backend = plain_backend(network, device, precision)
+            reason = f"too few images to try others on: {len(greys)} of {wanted.calibration_images}"
+            return Eyes(backend, Inference(backend=backend.name, machine=here, reason=reason))
+        trials = calibrate(
+            network, greys, backends_here(device, precision),
+            query=recipe.query, side_px=model.side_px, device=device, bounds=wanted,
+        )  # fmt: skip
+        best = fastest(trials)
+        inference = Inference(
+            backend=best.backend, machine=here, images=len(greys), trials=trials,
+            reason=f"the fastest of {sum(trial.agrees for trial in trials)} that agree with {REFERENCE}",
+        )  # fmt: skip
+        row = store.calibrations.settle(
+            CalibrationRow(
+                key=key, model_id=model.model_id, machine=here, backend=best.backend, record=inference.model_dump_json()
+            )
+        )
+    inference = Inference.model_validate_json(row.record)
+    return Eyes(make_backend(inference.backend, network, device), inference)
+
+
+def score_key(model: ModelRow, recipe: Recipe, backend: str) -> str:
+    """All that a score depends on beside the image, as one hash."""
+    query = recipe.query
+    parts = (
+        "scores 1", model.model_id, str(model.side_px), backend, query.measure, query.region, str(query.band_px),
+        str(query.noise_sd), str(query.seed), *(view.name for view in views_of(query)),
+    )  # fmt: skip
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _key(model: ModelRow, recipe: Recipe, here: str, precision: Precision) -> str:
+    parts = (score_key(model, recipe, "auto"), recipe.inference.model_dump_json(), here, precision)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _some_of(store: Store, pool: Sequence[str], config: InferenceConfig) -> dict[str, Grey]:
+    """Readable images of the pool, whose ids are ascending, drawn by the recipe's seed."""
+    greys: dict[str, Grey] = {}
+    for place in np.random.default_rng([config.seed, 4]).permutation(len(pool)):
+        if len(greys) == config.calibration_images:
+            break
+        image_id = pool[place]
+        try:
+            greys[image_id] = store.catalogue.load(image_id)
+        except (ImageReadError, StoreError) as error:
+            log.info("Image %s is not tried on: %s", image_id, error)
+    return greys
