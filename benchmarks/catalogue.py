@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import typer
-from deltalake import write_deltalake
+from deltalake import WriterProperties, write_deltalake
 from ingesting import pack
 
 BOUNDS = {"draw_s": 1.0, "draw_peak_mb": 500.0, "again_peak_mb": 1000.0, "growth": 1.3}
@@ -86,7 +86,12 @@ def append(store: Any, name: str, table: pa.Table) -> None:
     for field in wanted:
         if field.name not in table.column_names:
             table = table.append_column(field.name, pa.nulls(table.num_rows, field.type))
-    write_deltalake(store.tables.uri(name), table.select(wanted.names).cast(wanted), mode="append")
+    write_deltalake(
+        store.tables.uri(name),
+        table.select(wanted.names).cast(wanted),
+        mode="append",
+        writer_properties=WriterProperties(compression="ZSTD"),
+    )
 
 
 def write_exclusions(store: Any, ids: list[str]) -> None:

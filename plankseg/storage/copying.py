@@ -12,6 +12,7 @@ from typing import Protocol
 
 from plankseg.errors import ObjectCorruptError, StoreError
 from plankseg.storage.blobs import sha256_of, write_whole
+from plankseg.storage.maintaining import LOCK as MAINTENANCE
 from plankseg.storage.s3.addresses import Address, check_key
 from plankseg.storage.store import MARKER, Store, root_of
 
@@ -65,7 +66,8 @@ def copy_store(
         raise StoreError(f"There is no store at {source}; correct the address.")
     if root_of(source) == root_of(target):
         raise StoreError(f"{source} and {target} are the same place; name another target.")
-    with Store.open(source).lock("advance"):
+    store = Store.open(source)
+    with store.lock("advance"), store.lock(MAINTENANCE):
         here, there = _place(root_of(source)), _place(root_of(target))
         return _copy(here, there, note=str(root_of(source)), on_progress=on_progress)
 

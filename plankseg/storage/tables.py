@@ -68,7 +68,7 @@ class Snapshot:
         try:
             return question()  # may read the log, and so meet a server that refuses
         except (DeltaError, OSError) as error:
-            raise _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder") from error
+            raise fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder") from error
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows, with the columns and the filter pushed down to the files."""
@@ -106,7 +106,7 @@ class Snapshot:
         return delta.to_pyarrow_dataset(schema=self.schema)
 
     def _unreadable(self, error: Exception) -> StoreError:
-        return _fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder")
+        return fault(f"Cannot read table {self.table!r}", error, "check the store's tables folder")
 
 
 class DeltaTables:
@@ -188,6 +188,11 @@ class DeltaTables:
             raise StoreError(f"Table {table!r} has no version {version}; it has 0 to {newest.version}.")
         return Snapshot(table, self._open(table, version))
 
+    def delta(self, table: str) -> DeltaTable | None:
+        """The newest version as deltalake has it, None for a table that is not there yet. Raises StoreError."""
+        schema_of(table)
+        return self._open(table)
+
     def uri(self, table: str) -> str:
         """Where the table lies, for pandas, DuckDB and the like."""
         schema_of(table)
@@ -208,7 +213,7 @@ class DeltaTables:
                 if not may_be_in_the_making:  # else another writer may just have made it: look again
                     raise StoreError(f"Table {uri} is damaged: {error}; restore it from a backup.") from error
             except (DeltaError, OSError) as error:
-                raise _fault(f"Cannot open table {uri}", error, "check the folder and its rights") from error
+                raise fault(f"Cannot open table {uri}", error, "check the folder and its rights") from error
             time.sleep(0.02)
         raise AssertionError("unreachable: the last look returns or raises")
 
@@ -226,7 +231,7 @@ class DeltaTables:
             )
         except (DeltaError, OSError) as error:
             if self._open(table) is None:  # else another writer made it first, which is as good
-                raise _fault(f"Cannot make table {self.uri(table)}", error, "check space and rights") from error
+                raise fault(f"Cannot make table {self.uri(table)}", error, "check space and rights") from error
         return Snapshot(table, self._open(table))
 
     def _write(self, snapshot: Snapshot, planned: Commit) -> None:
@@ -246,10 +251,10 @@ class DeltaTables:
             raise
         except (DeltaError, OSError, pa.ArrowException) as error:
             cure = "nothing of it is visible. Check free space and rights of the store, then run it again"
-            raise _fault(f"Cannot write table {snapshot.table!r}", error, cure) from error
+            raise fault(f"Cannot write table {snapshot.table!r}", error, cure) from error
 
 
-def _fault(beginning: str, error: Exception, cure: str) -> StoreError:
+def fault(beginning: str, error: Exception, cure: str) -> StoreError:
     """What a failure of the tables' own client means, be it a disk's or an S3 server's."""
     if isinstance(error, StoreError):
         return error

@@ -1,0 +1,54 @@
+"""Does the store stay small and quick? Small files together, old ones away; no row, no object, no needed version."""
+
+from datetime import timedelta
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from flows.shared import open_store
+from plankseg.config import FrozenModel
+from plankseg.storage.maintaining import Maintained
+from plankseg.storage.maintaining import maintain as tidy_up
+
+
+class Upkeep(FrozenModel):
+    """How old the past must be to go, and whether anything shall be done at all."""
+
+    horizon_days: int = Field(
+        7, ge=1, le=3650, description="Files that only versions older than this need are removed; models keep theirs."
+    )
+    dry_run: bool = Field(False, description="Change nothing, only list what would be removed now.")
+
+
+WEEKLY = Upkeep()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="tidy the tables")
+def tidy(upkeep: Upkeep) -> Maintained:
+    """Put small files together and remove what nobody needs."""
+    return tidy_up(open_store(), horizon=timedelta(days=upkeep.horizon_days), dry_run=upkeep.dry_run)
+
+
+@flow(name="maintain", flow_run_name="maintain", persist_result=False)
+def maintain(upkeep: Upkeep = WEEKLY) -> str:
+    """Keep the store's tables small and quick to read; others may work on the store meanwhile.
+
+    Args:
+        upkeep: The horizon, and a dry run.
+    """
+    done = tidy(upkeep)
+    show(done, upkeep)
+    return done.summary(dry_run=upkeep.dry_run)
+
+
+def show(done: Maintained, upkeep: Upkeep) -> None:
+    """A table of what was done, or would be; every file that goes is named in the log."""
+    for name in done.gone():
+        get_run_logger().info("%s %s", "Would go:" if upkeep.dry_run else "Gone:", name)
+    create_table_artifact(
+        key="maintained",
+        table=done.rows(),
+        description=f"{done.summary(dry_run=upkeep.dry_run)}. Horizon: {upkeep.horizon_days} days.",
+    )
