@@ -99,3 +99,19 @@ def runs(at: serving.Surroundings, flow: str) -> list[dict[str, object]]:
     """Every run of a flow that began, the newest last."""
     asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
     return [one for one in post(at, "flow_runs/filter", asked).json() if one["start_time"]]
+
+
+def tick_every(at: serving.Surroundings, seconds: int | None) -> None:
+    """Change the schedule of `advance/clock`, as a person does in the UI; None stops it."""
+    deployed = f"{at.prefect_url}/api/deployments"
+    clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
+    body: dict[str, object] = {"active": seconds is not None}
+    if seconds is not None:
+        body["schedule"] = {"interval": seconds}
+    url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
+
+    def is_taken() -> bool:
+        answer = httpx.patch(url, json=body, timeout=30, trust_env=False)
+        return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE and answer.raise_for_status().is_success
+
+    until(is_taken, what=lambda: "Prefect's database stays busy", timeout_s=60)

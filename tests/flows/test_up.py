@@ -3,10 +3,11 @@
 import stat
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 
 import psutil
 import pytest
-from served import run, serve_up
+from served import post, run, serve_up, until
 
 from plankseg import serving
 from plankseg.domains import write_domains
@@ -45,6 +46,24 @@ def test_the_log_in_is_printed_and_kept_for_the_owner_alone(
     assert at.label_studio_url in printed
     assert credentials.password in printed
     assert stat.S_IMODE((at.directory / "credentials.env").stat().st_mode) == 0o600
+
+
+def test_the_clock_has_its_next_ticks_in_the_schedule(
+    up: tuple[serving.Surroundings, subprocess.Popen[bytes]],
+) -> None:
+    at, _ = up
+
+    def ticks() -> list[str]:
+        asked = {
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "deployments": {"name": {"any_": ["clock"]}},
+        }
+        planned = post(at, "flow_runs/filter", asked | {"sort": "EXPECTED_START_TIME_ASC"}).json()
+        return [run["expected_start_time"] for run in planned]
+
+    until(lambda: len(ticks()) > 1, what=lambda: "Prefect's scheduler planned nothing", timeout_s=90)
+    first, second = (datetime.fromisoformat(tick) for tick in ticks()[:2])
+    assert (second - first).total_seconds() == 300
 
 
 def test_flows_started_from_the_ui_do_their_work_and_say_what_is_due(
