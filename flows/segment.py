@@ -1,10 +1,13 @@
 """What does the model make of the whole archive?"""
 
+from typing import Any
+
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import open_store, show_picture
+from flows.runners import run_each
+from flows.shared import StoreAt, open_store, show_picture
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
 from plankseg.rounds.progress import model_for
 from plankseg.rounds.sharding import Job, Shard, plan
@@ -13,11 +16,11 @@ EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
-def segment_images(shard: Shard, name: str) -> None:
-    """Masks and measures of one shard."""
+def segment_images(shard: Shard, name: str, at: StoreAt) -> None:
+    """Masks and measures of one shard, on any machine that sees the store."""
     from plankseg.rounds.segmenting import segment_shard  # torch is loaded only by the tasks that use it
 
-    row = segment_shard(open_store(), shard, device=settings().device)
+    row = segment_shard(at.open(), shard, device=settings().device)
     rate = row.images / row.seconds if row.seconds else 0.0
     get_run_logger().info("%s: %d images, %d unreadable, %.1f images/s", name, row.images, row.unreadable, rate)
 
@@ -56,6 +59,15 @@ def segment(
     store = open_store()
     with store.lock("segment"):
         job = plan(store, part, how, model_for(store, model))
-        for number, shard in enumerate(job.todo, start=job.total - len(job.todo) + 1):
-            segment_images(shard, f"shard {number} of {job.total}")
+        for _ in run_each(segment_images, shards_of(job)):
+            pass
         return export_masks(job, export)
+
+
+def shards_of(job: Job) -> list[dict[str, Any]]:
+    """What is left to do, as parameters of `segment_images`."""
+    first = job.total - len(job.todo) + 1
+    return [
+        {"shard": shard, "name": f"shard {number} of {job.total}", "at": StoreAt.ours()}
+        for number, shard in enumerate(job.todo, start=first)
+    ]

@@ -1,8 +1,10 @@
 """What the flows share: the store and its lock, names of runs, retries, pictures under the UI's size bound."""
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from logging import LoggerAdapter
 from typing import Any
 
@@ -12,7 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from plankseg.config import Recipe, settings
-from plankseg.errors import LabelStudioDownError, StoreDownError
+from plankseg.errors import LabelStudioDownError, StoreDownError, StoreError
 from plankseg.rounds.effort import anchoring_of, effort_of
 from plankseg.rounds.progress import look, recipe_in_force
 from plankseg.rounds.status import last_decision, read_status
@@ -24,6 +26,28 @@ PATIENCE_S = 60.0
 
 # Which stores the flow that is running here holds, subflows included; another thread or process has its own.
 _at_work: ContextVar[frozenset[object]] = ContextVar("_at_work", default=frozenset())
+
+
+@dataclass(frozen=True)
+class StoreAt:
+    """A flow's store, for a task that may run in another process or on another machine, whose settings are others."""
+
+    location: str
+    max_image_pixels: int
+
+    @classmethod
+    def ours(cls) -> "StoreAt":
+        """The store of PLANKSEG_STORE."""
+        return cls(settings().store_location, settings().max_image_pixels)
+
+    def open(self) -> Store:
+        """The store, where it can be seen. Raises StoreError where it cannot; none is made."""
+        if not Store.exists(self.location):
+            raise StoreError(
+                f"{platform.node()} sees no store at {self.location}. Workers of other machines need a store in a "
+                "bucket, s3://bucket/prefix, or a folder that all of them mount in the same place."
+            )
+        return Store.open(self.location, max_image_pixels=self.max_image_pixels)
 
 
 def open_store() -> Store:

@@ -302,6 +302,13 @@ class Settings(BaseSettings):
         "instead of through Label Studio.",
     )
     device: str = Field("auto", description="auto | cpu | cuda | cuda:1 | mps")
+    runner: Literal["threads", "dask"] = Field(
+        "threads",
+        description="Where passes over very many images run: in the flow's own process, or on the workers of Dask.",
+    )
+    dask_address: str = Field(
+        "", description="Dask's scheduler, such as tcp://host:8786; empty: worker processes of this machine."
+    )
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
 
     @property

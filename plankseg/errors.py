@@ -108,5 +108,9 @@ class ServerError(PlanksegError, RuntimeError):
     """A server that we started did not come up, or went away."""
 
 
+class RunnerError(PlanksegError, ConnectionError):
+    """The workers that shards are given to, or their scheduler, are not there or went away."""
+
+
 class HookError(PlanksegError, ValueError):
     """The body of a webhook cannot be read."""

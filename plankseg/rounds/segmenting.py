@@ -1,6 +1,7 @@
 """What does a model make of a shard of the archive? Masks and measures, written so that twice is once."""
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,21 +30,24 @@ IN_WORK = 4 * WRITERS  # images whose masks are being measured and written
 Row = dict[str, object]
 
 _networks: dict[tuple[str, str], torch.nn.Module] = {}  # the last one this process used, by model and device
+_one_at_a_time = threading.Lock()  # torch has all cores or the GPU at work with one shard; two would share a network
 
 
 def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     """Segment and measure the images of a shard, keep masks and measures, and record it as done.
 
-    It depends on the shard alone and may be done twice, or by two workers: the result has the same bytes.
+    It depends on the shard alone and may be done twice, or by two workers: the result has the same bytes. A process
+    does one shard at a time, whatever its threads.
 
     Raises:
         ScoreError: the model's answer is not finite; it names the images.
         StoreError: not one image could be read, so nothing is recorded; or the store cannot be written.
     """
-    started = time.monotonic()
-    looker, views, largest_part = _looker(store, shard, device)
-    found = find_objects(looker, shard.image_ids, views)
-    rows = list(_in_threads(lambda one: _row(store, one, largest_part=largest_part), found))
+    with _one_at_a_time:
+        started = time.monotonic()
+        looker, views, largest_part = _looker(store, shard, device)
+        found = find_objects(looker, shard.image_ids, views)
+        rows = list(_in_threads(lambda one: _row(store, one, largest_part=largest_part), found))
     reasons = [row["reason"] for row in rows if row["reason"] is not None]
     if len(reasons) == len(rows):
         raise StoreError(f"None of {len(rows)} images can be read. The first: {reasons[0]}")

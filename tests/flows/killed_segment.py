@@ -1,6 +1,6 @@
 """Runs the flow `segment` in a process of its own, and kills that process -9 at a named point.
 
-usage: killed_segment.py POINT COUNT SHARD_SIZE [PART]     (POINT 'nowhere' runs to the end, PART is JSON)
+usage: killed_segment.py POINT COUNT SHARD_SIZE [VIEWS]     (POINT 'nowhere' runs to the end)
 """
 
 import os
@@ -49,9 +49,7 @@ if __name__ == "__main__":
     arm(sys.argv[1], int(sys.argv[2]))
     from flows.segment import segment
 
-    part = Part.model_validate_json(sys.argv[4]) if len(sys.argv) > 4 else Part()
-    state = segment(
-        part, None, SegmentConfig(shard_size=int(sys.argv[3])), ExportConfig(pixel_size_mm=0.0106), return_state=True
-    )
+    how = SegmentConfig(shard_size=int(sys.argv[3]), views=sys.argv[4] if len(sys.argv) > 4 else "recipe")
+    state = segment(Part(), None, how, ExportConfig(pixel_size_mm=0.0106), return_state=True)
     print(state.result(raise_on_failure=False))
     sys.exit(0 if state.is_completed() else 1)

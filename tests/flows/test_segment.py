@@ -3,12 +3,11 @@
 import shutil
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rounds.ecotaxa_rules import complaints
+from segment_bench import Bench
 from small_world import World
 
 from flows.demo import LAPTOP
@@ -17,41 +16,6 @@ from plankseg.config import Settings
 from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
-DRIVER = Path(__file__).with_name("killed_segment.py")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A store of its own and the shared Prefect server."""
-
-    store: Store
-    surroundings: serving.Surroundings
-
-    def segment(self, point: str, count: int = 0, shard_size: int = 30) -> subprocess.CompletedProcess[str]:
-        environment = self.surroundings.environment() | {
-            "PLANKSEG_STORE": str(self.store.root),
-            "PLANKSEG_DEVICE": "cpu",
-        }
-        return subprocess.run(
-            [sys.executable, str(DRIVER), point, str(count), str(shard_size)],
-            env=environment,
-            cwd=serving.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-
-    def harvest(self) -> dict[str, bytes]:
-        """Every file of the export, and every object that finished shards name."""
-        rows = self.store.tables.read("segments").to_pylist()
-        files = {path.name: path.read_bytes() for path in (self.store.root / "exports").iterdir()}
-        files |= {row["shard_id"]: self.store.blobs.get(row["measures_sha"], "parquet") for row in rows}
-        assert len(files) > len(rows)
-        finished = self.store.segments.done(rows[0]["model_id"], rows[0]["settings"])
-        for row in self.store.segments.measures(finished).to_pylist():
-            files[row["image_id"]] = self.store.blobs.get(row["mask_sha"], "png")
-        return files
 
 
 def finished_shards(done: subprocess.CompletedProcess[str]) -> int:

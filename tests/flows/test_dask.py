@@ -1,0 +1,140 @@
+"""`segment` on a separate Dask scheduler: a worker or the scheduler killed -9, the result is that of threads.
+
+PLANKSEG_DASK_IMAGES=20000 repeats it at the size of a small archive, in one view (about half an hour on two cores).
+"""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from dask_cluster import dask_cluster
+from rounds.little_store import add_model
+from segment_bench import Bench
+from served import until
+
+from plankseg import serving
+from plankseg.config import NetworkConfig, Recipe, TrainingConfig
+from plankseg.domains import write_domains
+from plankseg.rounds.ingesting import ingest_folder
+from plankseg.storage.store import Store
+
+IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "64"))
+SHARD_SIZE = max(8, IMAGES // 40)
+SHARDS = -(-IMAGES // SHARD_SIZE)
+VIEWS = "recipe" if IMAGES < 1000 else "none"
+PATIENCE_S = 120 + IMAGES / 5
+SMALL = Recipe(
+    network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
+    training=TrainingConfig(side_px=128, precision="fp32"),
+)
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600 + IMAGES // 2)]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with synthetic images, and a network at side 128 that never learnt: no mask of it is easy to repeat."""
+    import torch
+
+    from plankseg.learning.network import build_network, model_bytes
+
+    folder = tmp_path_factory.mktemp("archive")
+    store = Store.open(folder / "store")
+    images = write_domains(folder / "images", source=0, pool=IMAGES, validation=0).pool
+    ingest_folder(store, images, role="pool")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        add_model(store, 0, weights=model_bytes(build_network(SMALL.network)), recipe=SMALL)
+    return store.root
+
+
+def bench(archive: Path, to: Path, surroundings: serving.Surroundings, **more: str) -> Bench:
+    shutil.copytree(archive, to)
+    return Bench(Store.open(to), surroundings, more)
+
+
+@pytest.fixture(scope="module")
+def on_threads(
+    archive: Path,
+    surroundings: serving.Surroundings,
+    prefect_server: serving.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    """What the run on threads leaves."""
+    undisturbed = bench(archive, tmp_path_factory.mktemp("threads") / "store", surroundings)
+    started = time.monotonic()
+    done = undisturbed.segment(shard_size=SHARD_SIZE, views=VIEWS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told(f"threads: {IMAGES} images in {time.monotonic() - started:.1f} s")
+    assert len(undisturbed.recorded()) == SHARDS
+    return undisturbed.harvest()
+
+
+def told(line: str) -> None:
+    """Figures for whoever runs this at size, with -s."""
+    print(line, flush=True)
+
+
+def test_a_worker_killed_in_the_middle_costs_a_shard_and_changes_no_byte(
+    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+) -> None:
+    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+        running = bench(
+            archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+        )
+        started = time.monotonic()
+        process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
+        log = (tmp_path / "log").read_text
+        until(lambda: len(running.recorded()) >= SHARDS // 3, what=log, timeout_s=PATIENCE_S)
+        before = len(running.recorded())
+        victim = cluster.processes[1]
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        killed_at = time.monotonic() - started
+        assert process.wait(PATIENCE_S) == 0, log()
+    told(f"dask, one of two workers killed after {killed_at:.1f} s and {before} of {SHARDS} shards: "
+         f"{time.monotonic() - started:.1f} s")  # fmt: skip
+    assert 0 < before < SHARDS
+    assert len(running.recorded()) == len(set(running.recorded())) == SHARDS
+    assert running.harvest() == on_threads
+
+
+def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_completes(
+    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+) -> None:
+    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+        running = bench(
+            archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+        )
+        process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
+        log = (tmp_path / "log").read_text
+        until(lambda: len(running.recorded()) >= 2, what=log, timeout_s=PATIENCE_S)
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        assert process.wait(90) == 1, log()
+        assert f"The Dask scheduler {cluster.address} went away" in log()
+        assert "run this again" in log()
+    assert 2 <= len(running.recorded()) < SHARDS
+    again = Bench(running.store, surroundings)  # on threads: who did a shard makes no difference
+    done = again.segment(shard_size=SHARD_SIZE, views=VIEWS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(again.recorded()) == len(set(again.recorded())) == SHARDS
+    assert again.harvest() == on_threads
+
+
+def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback_alone(
+    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+) -> None:
+    here = bench(archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask")
+    process = here.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
+    log = (tmp_path / "log").read_text
+    until(lambda: here.recorded() or process.poll() is not None, what=log, timeout_s=PATIENCE_S)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    ports = [one.laddr for each in family for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
+    assert len(ports) > 2, "a scheduler and at least one worker with its nanny"
+    assert {at.ip for at in ports} == {"127.0.0.1"}
+    assert process.wait(PATIENCE_S) == 0, log()
+    until(lambda: not any(each.is_running() for each in family[1:]), what=lambda: f"left of {family}", timeout_s=30)
+    assert here.harvest() == on_threads
