@@ -107,7 +107,7 @@ def _cluster_here() -> Any:
     here = {"host": "127.0.0.1", "protocol": "tls://", "security": key, "dashboard": False}
     one = {"nthreads": 1, "memory_limit": 0}  # how much there is, the machine says
     return SpecCluster(
-        scheduler={"cls": Scheduler, "options": {**here, "port": 0}},
+        scheduler={"cls": Scheduler, "options": {**here, "port": 0, "dashboard_address": "127.0.0.1:0"}},
         workers={
             number: {"cls": Nanny, "options": {**here, **one, "env": {"PLANKSEG_DEVICE": device}}}
             for number, device in enumerate(_devices_here(settings().device))

@@ -58,7 +58,7 @@ class DaskCluster:
     def _start(self, kind: str, *args: str, log: str | None = None) -> "subprocess.Popen[bytes]":
         with self.log(log or kind).open("ab") as output:
             process = subprocess.Popen(
-                [DASK, kind, *args, "--host", "127.0.0.1", "--no-dashboard"],
+                [DASK, kind, *args, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
                 env=dict(self.environment), cwd=serving.ROOT, stdout=output, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL, preexec_fn=serving.die_with_parent,
             )  # fmt: skip

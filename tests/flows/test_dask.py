@@ -22,16 +22,16 @@ from plankseg.domains import write_domains
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.store import Store
 
-IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "64"))
+IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "48"))
 SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
-PATIENCE_S = 120 + IMAGES / 5
+PATIENCE_S = 280 + IMAGES / 5
 SMALL = Recipe(
     network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
     training=TrainingConfig(side_px=128, precision="fp32"),
 )
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600 + IMAGES // 2)]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900 + IMAGES // 2)]
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +130,14 @@ def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback
     here = bench(archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask")
     process = here.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
     log = (tmp_path / "log").read_text
-    until(lambda: here.recorded() or process.poll() is not None, what=log, timeout_s=PATIENCE_S)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    ports = [one.laddr for each in family for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
-    assert len(ports) > 2, "a scheduler and at least one worker with its nanny"
-    assert {at.ip for at in ports} == {"127.0.0.1"}
-    assert process.wait(PATIENCE_S) == 0, log()
+    try:
+        until(lambda: here.recorded() or process.poll() is not None, what=log, timeout_s=PATIENCE_S)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        ports = [one.laddr for each in family for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
+        assert len(ports) > 2, "a scheduler and at least one worker with its nanny"
+        assert {at.ip for at in ports} == {"127.0.0.1"}
+        assert process.wait(PATIENCE_S) == 0, log()
+    finally:
+        serving.end(process)
     until(lambda: not any(each.is_running() for each in family[1:]), what=lambda: f"left of {family}", timeout_s=30)
     assert here.harvest() == on_threads
