@@ -1,14 +1,40 @@
 """Which twenty images teach us most?"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import ON_THE_NETWORK, at_work, open_store, recipe_or_active, show_picture, step_name
+from flows.runners import on_dask, run_each
+from flows.shared import ON_THE_NETWORK, StoreAt, at_work, open_store, recipe_or_active, show_picture, step_name
 from plankseg.config import Recipe, settings
 from plankseg.rounds.answering import connect, project_for
 from plankseg.rounds.answering import push as push_images
 from plankseg.rounds.progress import check_proposable, look
+
+if TYPE_CHECKING:
+    from plankseg.rounds.scoring import ScoringShard  # loads torch
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{name}")
+def score(shard: "ScoringShard", name: str, at: StoreAt) -> None:
+    """Score one shard, on any machine that sees the store."""
+    from plankseg.rounds.scoring import score_shard
+
+    scored = score_shard(at.open(), shard, device=settings().device)
+    get_run_logger().info("%s: %d images scored with %s", name, scored, shard.inference.backend)
+
+
+def on_workers(shards: "Sequence[ScoringShard]") -> None:
+    """Have shards scored by the workers of Dask."""
+    calls = [
+        {"shard": shard, "name": f"score {number} of {len(shards)}", "at": StoreAt.ours()}
+        for number, shard in enumerate(shards, start=1)
+    ]
+    for _ in run_each(score, calls):
+        pass
 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
@@ -18,7 +44,9 @@ def choose(recipe: Recipe, round_number: int) -> None:
     from plankseg.rounds.reporting import proposal_gallery
 
     store = open_store()
-    proposal = propose_round(store, recipe, settings(), round_number=round_number)
+    proposal = propose_round(
+        store, recipe, settings(), round_number=round_number, spread=on_workers if on_dask() else None
+    )
     log = get_run_logger()
     log.info(
         "Round %d: %d images chosen of %d scored, pool %d",

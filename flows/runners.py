@@ -41,8 +41,7 @@ def run_each(task: "Task[..., R]", calls: Sequence[Mapping[str, Any]]) -> Iterat
         RunnerError: the scheduler or its workers are not there, or went away.
         Whatever the task raises.
     """
-    check_runner(settings())
-    if settings().runner == "threads":
+    if not on_dask():
         for call in calls:
             yield task(**call)
     elif calls:
@@ -51,6 +50,12 @@ def run_each(task: "Task[..., R]", calls: Sequence[Mapping[str, Any]]) -> Iterat
             for future in futures:
                 _wait(client, future)
                 yield _result(client, future)
+
+
+def on_dask() -> bool:
+    """Whether shards go to other processes. Raises SettingsError where the settings contradict each other."""
+    check_runner(settings())
+    return settings().runner == "dask"
 
 
 def check_runner(settings: Settings) -> None:

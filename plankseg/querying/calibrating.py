@@ -42,6 +42,11 @@ class Inference(FrozenModel):
     images: int = 0
     trials: tuple[Trial, ...] = ()
 
+    @property
+    def images_per_s(self) -> float | None:
+        """How fast the backend was when it was tried, if it was."""
+        return next((trial.images_per_s for trial in self.trials if trial.backend == self.backend), None)
+
     def table(self) -> list[dict[str, object]]:
         """The trials, as people read them; `chosen` marks the one that was taken."""
         rows = [trial.model_dump() | {"chosen": trial.backend == self.backend} for trial in self.trials]

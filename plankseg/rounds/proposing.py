@@ -19,7 +19,7 @@ from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
 from plankseg.rounds.inferring import eyes_of
 from plankseg.rounds.lookalikes import complete_hashes
 from plankseg.rounds.progress import choosable, recipe_of
-from plankseg.rounds.scoring import score_images
+from plankseg.rounds.scoring import ScoringShard, score_images, shards_to_score
 from plankseg.storage.models import ModelRow
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
@@ -59,6 +59,7 @@ def propose(
     *,
     round_number: int,
     on_progress: Callable[[int, int], None] | None = None,
+    spread: Callable[[Sequence[ScoringShard]], None] | None = None,
 ) -> Proposal:
     """Draw candidate batches, score their union with the active model, keep the best batch, and commit all of it.
 
@@ -66,6 +67,7 @@ def propose(
     before the commit costs time only; what was scored by then is not scored again.
     If the round was proposed already, the model that chose them looks at its images again and nothing is written.
     An image that was drawn and cannot be read any more is left out with a warning, and the draw is made again.
+    `spread` has shards scored elsewhere, by `score_shard`; what it leaves is scored here.
 
     Raises:
         TrainingError: there is no model yet.
@@ -85,6 +87,8 @@ def propose(
     )  # fmt: skip
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
+        if spread is not None:
+            spread(shards_to_score(store, eyes, model, recipe, image_ids))
         scores, reasons = score_images(store, eyes, model, recipe, image_ids, on_progress=on_progress)
         if reasons:
             raise _UnreadableError(reasons)

@@ -1,15 +1,39 @@
-"""How unsure is a model of these images of the store? What it scored before is looked up, the rest is kept at once."""
+"""How unsure is a model of these images of the store? What it scored before is looked up, the rest is kept at once.
 
+A score depends on the image and the way of looking alone, so how images are cut into shards, and which process does
+which of them, changes no bit of it.
+"""
+
+import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from plankseg.config import Recipe
+from plankseg.errors import SettingsError
+from plankseg.learning.network import choose_device
+from plankseg.querying.calibrating import Inference
 from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import score
+from plankseg.rounds.at_hand import backend_at_hand, one_at_a_time
 from plankseg.rounds.inferring import Eyes, score_key
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
 KEPT_AT_ONCE = 240  # images a commit; a killed run scores at most so many again
+SHARD_S = 60.0  # of work in a shard, as far as the speed is known
+FEWEST_SHARDS = 48  # so that a dozen workers have several each, and none waits long for the last one
+SMALLEST_SHARD = 12  # images; below, starting costs more than scoring
+
+
+@dataclass(frozen=True)
+class ScoringShard:
+    """Images that a model is to score in one way, in whatever process sees the store and has such a `device`."""
+
+    model: ModelRow
+    recipe: Recipe
+    inference: Inference
+    device: str
+    image_ids: tuple[str, ...]
 
 
 def score_images(
@@ -44,3 +68,45 @@ def score_images(
         store.scores.keep(key, found)
         scores |= found
     return scores, {one.image_id: one.reason for one in bad}
+
+
+def shards_to_score(
+    store: Store, eyes: Eyes, model: ModelRow, recipe: Recipe, image_ids: Sequence[str]
+) -> list[ScoringShard]:
+    """Those of the images that have no score yet, in slices of at most a minute's work at the speed that was tried."""
+    wanted = sorted(set(image_ids))
+    known = store.scores.known(score_key(model, recipe, eyes.inference.backend), wanted)
+    missing = [image_id for image_id in wanted if image_id not in known]
+    size = shard_size(len(missing), eyes.inference.images_per_s)
+    return [
+        ScoringShard(
+            model, recipe, eyes.inference, eyes.backend.device.type, tuple(missing[start : start + size])
+        )
+        for start in range(0, len(missing), size)
+    ]  # fmt: skip
+
+
+def shard_size(images: int, images_per_s: float | None) -> int:
+    """How many images a shard has: a minute's work, less where there are few images for many workers."""
+    at_most = -(-images // FEWEST_SHARDS)
+    of_a_minute = at_most if images_per_s is None else int(images_per_s * SHARD_S)
+    return max(SMALLEST_SHARD, min(at_most, of_a_minute))
+
+
+def score_shard(store: Store, shard: ScoringShard, *, device: str) -> int:
+    """Score a shard and keep the scores; return how many images have one. Images that cannot be read are passed over.
+
+    Whoever asks for all of them afterwards is told which those are. Raises SettingsError on a machine whose device is
+    another kind than the one the way of looking was tried on, and what `make_backend` and `score` raise.
+    """
+    kind = choose_device(device).type
+    if kind != shard.device:
+        raise SettingsError(
+            f"{platform.node()} would score on {kind}, but the flow chose {shard.inference.backend} for "
+            f"{shard.device}: scores would differ. Run the flow on a machine like its workers, or set PLANKSEG_DEVICE."
+        )
+    with one_at_a_time:
+        backend = backend_at_hand(store, shard.model, shard.inference.backend, device=device)
+        eyes = Eyes(backend, shard.inference)
+        scores, _ = score_images(store, eyes, shard.model, shard.recipe, shard.image_ids)
+    return len(scores)

@@ -1,25 +1,23 @@
 """What does a model make of a shard of the archive? Masks and measures, written so that twice is once."""
 
 import json
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
-import torch
-
 from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
 from plankseg.imaging.measures import expected_dice, measure
 from plankseg.learning.backends import plain_backend
-from plankseg.learning.network import build_network, choose_device
+from plankseg.learning.network import choose_device
 from plankseg.querying.finding import Found, find_objects
 from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import Looker
 from plankseg.querying.views import View, recipe_views, views_of
+from plankseg.rounds.at_hand import network_at_hand, one_at_a_time
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.sharding import Shard
 from plankseg.storage.segments import MEASURES, SegmentRow
@@ -28,9 +26,6 @@ from plankseg.storage.store import Store
 WRITERS = 4
 IN_WORK = 4 * WRITERS  # images whose masks are being measured and written
 Row = dict[str, object]
-
-_networks: dict[tuple[str, str], torch.nn.Module] = {}  # the last one this process used, by model and device
-_one_at_a_time = threading.Lock()  # torch has all cores or the GPU at work with one shard; two would share a network
 
 
 def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
@@ -43,7 +38,7 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
         ScoreError: the model's answer is not finite; it names the images.
         StoreError: not one image could be read, so nothing is recorded; or the store cannot be written.
     """
-    with _one_at_a_time:
+    with one_at_a_time:
         started = time.monotonic()
         looker, views, largest_part = _looker(store, shard, device)
         found = find_objects(looker, shard.image_ids, views)
@@ -68,11 +63,6 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
 def _looker(store: Store, shard: Shard, device: str) -> tuple[Looker, tuple[View, ...], bool]:
     """The model of a shard, ready to look, the views it looks in, and whether only the largest part is kept."""
     where, recipe = choose_device(device), recipe_of(shard.model)
-    key = (shard.model.model_id, str(where))
-    if key not in _networks:
-        _networks.clear()
-        weights = store.models.weights(shard.model.model_id)
-        _networks[key] = build_network(recipe.network, weights=weights).to(where)
     settings = json.loads(shard.settings)
     query = QueryConfig(
         views="dihedral" if settings["views"] == "dihedral" else "recipe",
@@ -81,7 +71,7 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[Looker, tuple[View
         forward_batch=settings["forward_batch"],
     )
     views = recipe_views(0.0)[:1] if settings["views"] == "none" else views_of(query)
-    backend = plain_backend(_networks[key], where, recipe.training.precision)
+    backend = plain_backend(network_at_hand(store, shard.model, where), where, recipe.training.precision)
     looker = Looker(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px)
     return looker, views, settings["largest_part"]
 

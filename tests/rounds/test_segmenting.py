@@ -11,7 +11,7 @@ from plankseg.config import Part, SegmentConfig
 from plankseg.errors import EmptyPoolError, StoreError
 from plankseg.imaging.masks import decode_mask, largest_component
 from plankseg.imaging.measures import measure
-from plankseg.rounds import segmenting
+from plankseg.rounds import at_hand
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.rounds.segmenting import segment_shard
 from plankseg.rounds.sharding import Job, plan
@@ -27,7 +27,7 @@ def store(tmp_path: Path, weights: bytes) -> Iterator[Store]:
     store = store_with(tmp_path, pool=12, source=2)
     add_model(store, 0, weights=weights)
     yield store
-    segmenting._networks.clear()
+    at_hand.forget()
 
 
 def model_of(store: Store) -> ModelRow:

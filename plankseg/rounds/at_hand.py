@@ -1,0 +1,47 @@
+"""Which network has this process at hand? The last one it loaded: a worker loads a model once, not for every shard."""
+
+import threading
+
+import torch
+
+from plankseg.config import BackendName
+from plankseg.learning.backends import Backend, make_backend
+from plankseg.learning.network import build_network, choose_device
+from plankseg.rounds.progress import recipe_of
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+one_at_a_time = threading.Lock()
+"""Held by a shard while it computes: one has all cores or the GPU at work, and two would share what is at hand."""
+
+_networks: dict[tuple[str, str], torch.nn.Module] = {}
+_backends: dict[tuple[str, str, BackendName], Backend] = {}
+
+
+def network_at_hand(store: Store, model: ModelRow, device: torch.device) -> torch.nn.Module:
+    """The network of a model on a device, from the store by its hash unless it is here already.
+
+    Raises what `Models.weights` and `build_network` raise.
+    """
+    key = (model.model_id, str(device))
+    if key not in _networks:
+        forget()
+        weights = store.models.weights(model.model_id)
+        _networks[key] = build_network(recipe_of(model).network, weights=weights).to(device)
+    return _networks[key]
+
+
+def backend_at_hand(store: Store, model: ModelRow, name: BackendName, *, device: str) -> Backend:
+    """The same network, ready to be asked in one of the ways. Raises BackendError when that cannot be had here."""
+    where = choose_device(device)
+    key = (model.model_id, str(where), name)
+    if key not in _backends:
+        _backends.clear()
+        _backends[key] = make_backend(name, network_at_hand(store, model, where), where)
+    return _backends[key]
+
+
+def forget() -> None:
+    """Let go of what is at hand."""
+    _networks.clear()
+    _backends.clear()
