@@ -12,10 +12,11 @@ from plankseg.rounds.pages import page_head, table, write_page
 from plankseg.rounds.side_by_side import COLOURS, Seen
 
 PICTURE_BYTES = 60_000
+OUTLINE = "boundary_f"
 STYLE = """
 body { max-width: 84rem; } h1 { margin-bottom: 0; } code { background: #f0f0f0; padding: .1rem .3rem; }
-table { font-size: 14px; font-variant-numeric: tabular-nums; } th { vertical-align: bottom; }
-.wide { overflow-x: auto; } .wide td { white-space: nowrap; padding: .3rem .6rem; }
+table { font-size: 13px; font-variant-numeric: tabular-nums; } th { vertical-align: bottom; }
+.wide { overflow-x: auto; } .wide td, .wide th { padding: .3rem .4rem; } .wide td { white-space: nowrap; }
 .wide tr:nth-child(2) td { font-weight: 600; }
 .sheet { display: grid; gap: .5rem; }
 .sheet img { width: 100%; height: 17rem; object-fit: contain; object-position: left; image-rendering: pixelated; }
@@ -85,8 +86,25 @@ def summary(comparison: Comparison) -> str:
     return (
         f"{done} runs finished{failed}. Best: {best.run.key}, Dice {best.dice:.3f} on the {best.model.validation_set};"
         f" trained on {best.metrics['examples']} images of the source at {best.model.side_px} px,"
-        f" {best.model.epochs} epochs."
+        f" {best.model.epochs} epochs.{''.join(f' {doubt}' for doubt in doubts(comparison))}"
     )
+
+
+def doubts(comparison: Comparison) -> list[str]:
+    """What speaks against the best by Dice, and only the pictures can settle: in sentences, none if nothing does."""
+    best, found = comparison.best, []
+    if best.metrics["best_epoch"] == 1 < best.model.epochs:
+        found.append("Its best epoch is its first: it may have learnt where objects lie rather than where they end.")
+    outlines = {result: mean["mean"] for result in comparison.results if (mean := result.mean("selection", OUTLINE))}
+    told = {result: value for result, value in outlines.items() if value is not None}
+    if told and best in told:
+        ahead = max(told, key=lambda result: told[result])
+        if told[ahead] > told[best]:
+            found.append(
+                f"By the outline (F within 2 px) {comparison.short[ahead.run.key]} is ahead, {told[ahead]:.3f} to"
+                f" {told[best]:.3f}: look at the pictures before you take one."
+            )
+    return found
 
 
 def titles_of(comparison: Comparison) -> list[str]:

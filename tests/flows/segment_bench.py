@@ -9,7 +9,7 @@ from pathlib import Path
 from plankseg import serving
 from plankseg.storage.store import Store
 
-DRIVER = Path(__file__).with_name("killed_segment.py")
+DRIVER = Path(__file__).with_name("killed_harvest.py")
 
 
 @dataclass(frozen=True)

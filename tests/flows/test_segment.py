@@ -3,16 +3,18 @@
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rounds.ecotaxa_rules import complaints
+from rounds.little_store import add_answers, add_proposal
 from segment_bench import Bench
 from small_world import World
 
 from flows.demo import LAPTOP
 from plankseg import serving
-from plankseg.config import Settings
+from plankseg.config import FinalConfig, Settings
 from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -64,12 +66,69 @@ def test_killed_anywhere_the_harvest_is_the_same_and_no_shard_is_done_twice(
     assert bench.harvest() == calm
 
 
+def answer(store: Store, image_ids: Sequence[str]) -> None:
+    """Round 1, answered: the person takes what is dark."""
+    add_proposal(store, 1, image_ids)
+    for image_id in image_ids:
+        grey = store.catalogue.load(image_id)
+        add_answers(store, 1, [image_id], mask=grey < 200)
+
+
+def finalizing(final: FinalConfig) -> dict[str, str]:
+    """Variables with which the driver runs a last training before it segments."""
+    return {"FINALIZE": final.model_dump_json()}
+
+
+FINAL = finalizing(FinalConfig(side_px=64, batch_size=4, epochs=3))
+
+
+@pytest.fixture(scope="module")
+def calm_final(
+    world: World,
+    surroundings: serving.Surroundings,
+    prefect_server: serving.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    """What an undisturbed last training and the harvest after it leave."""
+    bench = answered_bench(world, surroundings, tmp_path_factory.mktemp("final"))
+    done = bench.segment("nowhere")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return bench.harvest()
+
+
+def answered_bench(world: World, surroundings: serving.Surroundings, folder: Path) -> Bench:
+    bench = Bench(world.copy(folder / "store"), surroundings, FINAL)
+    answer(bench.store, bench.store.catalogue.ids("pool")[:4])
+    return bench
+
+
+@pytest.mark.parametrize(("point", "count"), [("epoch", 2), ("after the model", 1)])
+def test_killed_in_the_last_training_it_goes_on_and_the_final_model_makes_the_same_masks(
+    point: str,
+    count: int,
+    calm_final: dict[str, bytes],
+    world: World,
+    surroundings: serving.Surroundings,
+    tmp_path: Path,
+) -> None:
+    bench = answered_bench(world, surroundings, tmp_path)
+    killed = bench.segment(point, count)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    again = bench.segment("nowhere")
+    assert again.returncode == 0, again.stdout + again.stderr
+    repeated = [line for line in (again.stdout + again.stderr).splitlines() if "epoch 1:" in line]
+    assert not repeated, "the training went on, it did not begin anew"
+    (model,) = bench.store.models.candidates("final")
+    assert {row["model_id"] for row in bench.store.tables.read("segments").to_pylist()} == {model.model_id}
+    assert bench.harvest() == calm_final
+
+
 @pytest.mark.real_data
 @pytest.mark.timeout(2400)  # a training and four passes over 1,468 images, beside another worker's tests
 def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
     real_data: Path, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
 ) -> None:
-    """A demo model on ScanCol crops over all of the ZooScanNet sample."""
+    """A demo model on ScanCol crops, a last training with twenty answers, all of the ZooScanNet sample."""
     from plankseg.rounds.fitting import fit
     from plankseg.rounds.ingesting import ingest_folder
 
@@ -77,16 +136,18 @@ def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
     ingest_folder(store, real_data / "scancol24-zooplankton" / "images", role="source")
     fit(store, LAPTOP, Settings(store=str(store.root), device="cpu"), round_number=0)
     ingest_folder(store, real_data / "zooscannet-sample" / "imgs", role="pool")
+    answer(store, store.catalogue.ids("pool")[:20])
     images = len(store.catalogue.roles())
+    final = finalizing(FinalConfig(side_px=128, batch_size=8, epochs=2))
     shutil.copytree(store.root, tmp_path / "calm")
-    calm = Bench(Store.open(tmp_path / "calm"), surroundings)
+    calm = Bench(Store.open(tmp_path / "calm"), surroundings, final)
     done = calm.segment("nowhere", shard_size=300)
     assert done.returncode == 0, done.stdout + done.stderr
     shards = finished_shards(done)
     assert shards == -(-images // 300)
     assert complaints(sorted((tmp_path / "calm" / "exports").glob("*.zip"))) == []
 
-    bench = Bench(store, surroundings)
+    bench = Bench(store, surroundings, final)
     killed = bench.segment("masks", images // 2, shard_size=300)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.segment("nowhere", shard_size=300)

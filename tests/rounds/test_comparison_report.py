@@ -12,7 +12,7 @@ from little_store import TINY, add_answers, square, store_with
 
 from plankseg.config import Settings
 from plankseg.rounds.comparison import Comparison, Result, over_seeds
-from plankseg.rounds.comparison_report import curves_picture, titles_of, write_comparison
+from plankseg.rounds.comparison_report import curves_picture, doubts, summary, titles_of, write_comparison
 from plankseg.rounds.comparison_tables import seeds_table, table_of
 from plankseg.rounds.grid import Run
 from plankseg.rounds.side_by_side import COLOURS, Seen, see_side_by_side, side_by_side_sheet
@@ -29,11 +29,19 @@ def mean(value: float | None) -> dict[str, float | int | None]:
     return {"mean": value, "low": value, "high": value, "images": 0 if value is None else 2}
 
 
-def result(key: str, dice: Mapping[str, float], *, model_id: str = "0" * 64, test: float | None = None) -> Result:
+def result(
+    key: str,
+    dice: Mapping[str, float],
+    *,
+    model_id: str = "0" * 64,
+    test: float | None = None,
+    outline: float = 0.4,
+    best_epoch: int = 2,
+) -> Result:
     """A candidate with these Dice of its validation images."""
     average = float(np.mean(list(dice.values())))
     card = {
-        "means": {"dice": mean(average), "iou": mean(0.5), "boundary_f": mean(0.4), "thin_part_recall": mean(None),
+        "means": {"dice": mean(average), "iou": mean(0.5), "boundary_f": mean(outline), "thin_part_recall": mean(None),
                   "area_error": mean(-0.031)},
         "images": {image_id: [value, 0.5, 0.4, None, -0.031] for image_id, value in dice.items()},
     }  # fmt: skip
@@ -41,7 +49,7 @@ def result(key: str, dice: Mapping[str, float], *, model_id: str = "0" * 64, tes
     if test is not None:
         halves["test"] = {"means": {"dice": mean(test)}}
     metrics = {
-        "dice": average, "best_epoch": 2, "seconds": 90.0, "examples": 5, "loss": [0.9, 0.5],
+        "dice": average, "best_epoch": best_epoch, "seconds": 90.0, "examples": 5, "loss": [0.9, 0.5],
         "validation_dice": [0.1, average], "measures": halves,
     }  # fmt: skip
     row = ModelRow(
@@ -109,6 +117,17 @@ def test_the_table_has_both_dice_their_bounds_and_the_distance_to_the_best() -> 
     assert (first["thin parts"], first["area error"], first["minutes"]) == ("", "-3.1%", "1.5")
     assert second["to the best"] == "-0.100 [-0.100, -0.100]", "the same distance on every image: no doubt"
     assert str(failed["model"]).startswith("failed: It diverged")
+
+
+def test_what_speaks_against_the_best_by_dice_is_said_beside_it() -> None:
+    assert doubts(GRID) == []
+    blob = result("Unet frozen", {"a": 0.9, "b": 0.9}, outline=0.08, best_epoch=1)
+    exact = result("Unet unfrozen", {"a": 0.8, "b": 0.8}, outline=0.3)
+    early, outline = doubts(Comparison("grid", (blob, exact), {}))
+    assert early.startswith("Its best epoch is its first")
+    assert outline.startswith("By the outline (F within 2 px) unfrozen is ahead, 0.300 to 0.080")
+    assert summary(Comparison("grid", (blob, exact), {})).endswith(f"{early} {outline}")
+    assert doubts(Comparison("grid", (exact, blob), {})) == []
 
 
 def test_several_seeds_of_one_run_are_taken_together_by_their_mean() -> None:

@@ -1,6 +1,7 @@
 """Runs the flow `segment` in a process of its own, and kills that process -9 at a named point.
 
-usage: killed_segment.py POINT COUNT SHARD_SIZE [VIEWS]     (POINT 'nowhere' runs to the end)
+With the variable FINALIZE, the last training's configuration as JSON, the flow `finalize` runs before it.
+usage: killed_harvest.py POINT COUNT SHARD_SIZE [VIEWS]     (POINT 'nowhere' runs to the end)
 """
 
 import os
@@ -8,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from plankseg.config import ExportConfig, Part, SegmentConfig
+from plankseg.config import ExportConfig, FinalConfig, Part, SegmentConfig
 
 
 def kill_in(owner: Any, name: str, *, on_call: int) -> None:
@@ -28,13 +29,19 @@ def kill_in(owner: Any, name: str, *, on_call: int) -> None:
 
 def arm(point: str, count: int) -> None:
     """Make this process die at a point."""
+    import plankseg.learning.learner as learner
     import plankseg.rounds.ecotaxa as ecotaxa
     import plankseg.rounds.segmenting as segmenting
+    import plankseg.storage.models as models
     import plankseg.storage.segments as segments
 
     match point:
         case "nowhere":
             pass
+        case "epoch":
+            kill_in(learner, "write_checkpoint", on_call=count)
+        case "after the model":
+            kill_in(models.Models, "commit", on_call=count)
         case "masks":
             kill_in(segmenting, "encode_mask", on_call=count)
         case "after the record":
@@ -47,8 +54,11 @@ def arm(point: str, count: int) -> None:
 
 if __name__ == "__main__":
     arm(sys.argv[1], int(sys.argv[2]))
+    from flows.finalize import finalize
     from flows.segment import segment
 
+    if "FINALIZE" in os.environ:
+        finalize(FinalConfig.model_validate_json(os.environ["FINALIZE"]))
     how = SegmentConfig(shard_size=int(sys.argv[3]), views=sys.argv[4] if len(sys.argv) > 4 else "recipe")
     state = segment(Part(), None, how, ExportConfig(pixel_size_mm=0.0106), return_state=True)
     print(state.result(raise_on_failure=False))
