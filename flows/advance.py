@@ -19,6 +19,7 @@ from plankseg.storage.store import Store
 
 def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
     """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
+    pushed = 0
     if look(store).round:
         collect()  # first what people changed in any round: the next training uses it
     while True:
@@ -29,14 +30,15 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
         flat = "" if go_on else why_flat(store, rules)
         match due(progress, budget=rules.budget, flat=flat, replace=rules.replace_skipped):
             case "propose":
-                propose(in_force, progress.round + 1)
+                pushed = propose(in_force, progress.round + 1)
                 go_on = False  # a person's word is good for one round
             case "replace":
                 replace(progress.round)
             case "retrain":
                 retrain(in_force, progress.round)
             case "annotate":
-                push(progress.round)
+                if pushed != progress.round:
+                    push(progress.round)
                 if look(store).unanswered:  # else what was left was given up by the person
                     return describe(look(store), budget=rules.budget)
             case _:

@@ -13,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
+from flows.burying import bury
 from plankseg.config import Recipe, settings
 from plankseg.errors import LabelStudioDownError, StoreDownError, StoreError
 from plankseg.rounds.effort import anchoring_of, effort_of
@@ -59,13 +60,17 @@ def open_store() -> Store:
 def at_work(store: Store) -> Iterator[None]:
     """Hold the store's lock during a run; a flow that is called by another works under the caller's.
 
+    Whoever was killed with the lock in its hands is marked as crashed in Prefect (see `burying`).
+
     Raises:
         StoreBusyError: another run is at work on this store, and longer than we wait; it names the process.
     """
     if store.root in _at_work.get():
         yield
         return
-    with store.lock("advance", wait_s=PATIENCE_S):
+    with store.lock("advance", wait_s=PATIENCE_S, note=str(runtime.flow_run.id or "")) as killed:
+        if killed:
+            bury(killed)
         token = _at_work.set(_at_work.get() | {store.root})
         try:
             yield

@@ -170,6 +170,9 @@ class Surroundings:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "2",  # a round that was answered should not wait for the worker's next look
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+            # In memory, Prefect's default, a restart of its server ends every long run within minutes, and the place of
+            # a killed one is never free again.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "DO_NOT_TRACK": "1",
             # Servers and training share these cores: a waiting thread must sleep, not spin (4 times faster when busy).

@@ -14,6 +14,7 @@ from plankseg.errors import StoreBusyError, StoreError
 from plankseg.storage.schemas import utc_now
 
 POLL_S = 0.05
+SIGNATURE_BYTES = 4096
 
 _lock_files: set[int] = set()
 
@@ -21,8 +22,11 @@ _lock_files: set[int] = set()
 class Locks(Protocol):
     """Named locks of one store."""
 
-    def hold(self, name: str, *, wait_s: float = 0.0) -> AbstractContextManager[None]:
-        """Hold a lock during a block; StoreBusyError, saying who holds it, when it is not free within `wait_s`."""
+    def hold(self, name: str, *, wait_s: float = 0.0, note: str = "") -> AbstractContextManager[str]:
+        """Hold a lock during a block; StoreBusyError, saying who holds it, when it is not free within `wait_s`.
+
+        The block gets the `note` of the one who held it before and was killed with it, '' if it was given back.
+        """
         ...
 
 
@@ -33,10 +37,10 @@ class FolderLocks:
         self.root = root
 
     @contextmanager
-    def hold(self, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold a lock during a block. Raises StoreBusyError."""
+    def hold(self, name: str, *, wait_s: float = 0.0, note: str = "") -> Iterator[str]:
+        """Hold a lock during a block, which gets the note of a holder that was killed. Raises StoreBusyError."""
         path = self.root / "locks" / f"{name}.lock"
-        deadline = time.monotonic() + wait_s
+        deadline, signed = time.monotonic() + wait_s, False
         descriptor = _open_lock(path)
         try:
             while not _try_lock(descriptor):
@@ -46,11 +50,15 @@ class FolderLocks:
                         "wait until that is done, or stop that process."
                     )
                 time.sleep(POLL_S)
-            _sign(descriptor)
-            yield
+            killed = _note_in(os.pread(descriptor, SIGNATURE_BYTES, 0))
+            _sign(descriptor, note)
+            signed = True
+            yield killed
         finally:
             if descriptor in _lock_files:  # else we are a forked child, and it is our parent's lock
                 _lock_files.discard(descriptor)
+                if signed:
+                    os.ftruncate(descriptor, 0)  # given back: who is killed leaves its signature
                 os.close(descriptor)  # ends the lock
 
 
@@ -74,10 +82,19 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _sign(descriptor: int) -> None:
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now().isoformat(timespec="seconds")}
+def _sign(descriptor: int, note: str) -> None:
+    since = utc_now().isoformat(timespec="seconds")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "note": note}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _note_in(signature: bytes) -> str:
+    """The note of a signature that was left behind; '' where there is none, or it was cut off."""
+    try:
+        return str(json.loads(signature)["note"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _holder(path: Path) -> str:

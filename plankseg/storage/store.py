@@ -122,12 +122,13 @@ class Store:
             return look_at(root / MARKER) is not None
         return (root / MARKER).exists()
 
-    def lock(self, name: str, *, wait_s: float = 0.0) -> AbstractContextManager[None]:
+    def lock(self, name: str, *, wait_s: float = 0.0, note: str = "") -> AbstractContextManager[str]:
         """Hold a named lock of this store during a block; it ends with the process, however that dies.
 
+        The block gets the `note` of the last holder if that was killed, '' if it gave the lock back.
         Raises StoreBusyError, saying who holds it, when it is not free within `wait_s` seconds.
         """
-        return self._locks.hold(_checked(name), wait_s=wait_s)
+        return self._locks.hold(_checked(name), wait_s=wait_s, note=note)
 
     def work_dir(self, name: str) -> Path:
         """A folder for half-done work, such as checkpoints, made if missing; nothing in it counts as stored."""

@@ -61,9 +61,9 @@ def hold_from_another_machine(root: Address, monkeypatch: pytest.MonkeyPatch, *,
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(leases, "_machine", lambda: "another start of another machine")
         elsewhere.setattr(os, "getpid", lambda: pid)
-        generation = Leases(root)._taken(root / "locks/advance")
-    assert generation is not None
-    return root / f"locks/advance/{generation:012d}"
+        taken = Leases(root)._taken(root / "locks/advance", "run 4711")
+    assert taken is not None
+    return root / f"locks/advance/{taken[0]:012d}"
 
 
 def test_a_machine_that_went_dark_blocks_until_its_lease_has_aged(
@@ -72,8 +72,10 @@ def test_a_machine_that_went_dark_blocks_until_its_lease_has_aged(
     hold_from_another_machine(root, monkeypatch, pid=4711)
     with pytest.raises(StoreBusyError, match="process 4711 on"), Leases(root).hold("advance"):
         pytest.fail("two had the lease")
-    with Leases(root, expires=timedelta(seconds=1)).hold("advance", wait_s=10):
-        pass
+    with Leases(root, expires=timedelta(seconds=1)).hold("advance", wait_s=10) as killed:
+        assert killed == "run 4711"
+    with Leases(root).hold("advance") as killed:
+        assert killed == ""
 
 
 def test_a_clock_that_is_days_off_neither_breaks_nor_keeps_a_lease(
@@ -119,7 +121,7 @@ def test_who_looked_long_ago_does_not_come_in_beside_the_holder(root: Address, m
         looks = iter([seen])
         look = late._newest
         monkeypatch.setattr(late, "_newest", lambda folder: next(looks, None) or look(folder))
-        assert late._taken(root / "locks/advance") is None
+        assert late._taken(root / "locks/advance", "") is None
         assert [found.address.key[-1] for found in objects.listing(root / "locks")] == ["3"]
 
 

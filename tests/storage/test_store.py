@@ -18,7 +18,7 @@ from plankseg.storage.store import Store
 HOLDER = """
 import os, sys, time
 from plankseg.storage.store import Store
-with Store.open(sys.argv[1]).lock("advance"):
+with Store.open(sys.argv[1]).lock("advance", note="run 7"):
     if sys.argv[2] == "fork" and os.fork() == 0:
         time.sleep(60)
         os._exit(0)
@@ -110,8 +110,10 @@ def test_a_lock_dies_with_its_process_even_if_a_forked_child_lives_on(root: str,
             pytest.fail("two had the lock")
         holder.kill()
         holder.wait()
-        with store.lock("advance", wait_s=10):
-            pass
+        with store.lock("advance", wait_s=10) as killed:
+            assert killed == "run 7"
+        with store.lock("advance") as killed:
+            assert killed == "", "the lock was given back"
     finally:
         os.killpg(holder.pid, signal.SIGKILL) if kind == "fork" else holder.kill()
         holder.wait()

@@ -44,6 +44,7 @@ class Holder:
     pid: int
     started: str
     since: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,35 +67,40 @@ class Leases:
         self._renewed_every_s = renewed_every_s
 
     @contextmanager
-    def hold(self, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold a lease during a block, renewed by a thread. Raises StoreBusyError, or StoreError as `client.ask`."""
+    def hold(self, name: str, *, wait_s: float = 0.0, note: str = "") -> Iterator[str]:
+        """Hold a lease during a block, renewed by a thread. Raises StoreBusyError, or StoreError as `client.ask`.
+
+        The block gets the note of a holder that did not give it back: killed, or not heard of for too long.
+        """
         folder = self.root / "locks" / name
         deadline = time.monotonic() + wait_s
-        while (generation := self._taken(folder)) is None:
+        while (taken := self._taken(folder, note)) is None:
             if time.monotonic() >= deadline:
                 raise StoreBusyError(
                     f"{name!r} of the store {self.root} is busy: {self._who(folder)}; wait until that is done, or stop "
                     f"that process and wait {self._expires.total_seconds():.0f} s."
                 )
             time.sleep(POLL_S)
+        generation, killed = taken
         address, us, over = folder / _key(generation), os.getpid(), threading.Event()
         body = objects.read(address)
         renewing = threading.Thread(target=self._renew, args=(folder, generation, body, over), daemon=True)
         renewing.start()
         try:
-            yield
+            yield killed
         finally:
             if os.getpid() == us:  # else we are a forked child, and it is our parent's lease
                 over.set()
                 renewing.join()
                 _give_back(address)
 
-    def _taken(self, folder: Address) -> int | None:
-        """The generation that we have got now; None where somebody else has it."""
+    def _taken(self, folder: Address, note: str) -> tuple[int, str] | None:
+        """The generation that we have got now, and the note of a killed holder; None where somebody else has it."""
         newest = self._newest(folder)
-        if not newest.is_free and not _is_dead(_read(folder / _key(newest.generation))):
+        before = _read(folder / _key(newest.generation)) if newest.generation else None
+        if not newest.is_free and not _is_dead(before):
             return None
-        mine, me = newest.generation + 1, _sign()
+        mine, me = newest.generation + 1, _sign(note)
         address = folder / _key(mine)
         if not objects.write_new(address, me) and _read_bytes(address) != me:  # not ours by an answer that got lost
             return None
@@ -103,7 +109,7 @@ class Leases:
             return None
         for older in newest.others:
             objects.remove(folder / _key(older))
-        return mine
+        return mine, before.note if before else ""
 
     def _newest(self, folder: Address) -> _Newest:
         asked = {"Bucket": folder.bucket, "Prefix": f"{folder.key}/"}
@@ -146,10 +152,10 @@ def _give_back(address: Address) -> None:
         log.warning("The lease %s could not be given back and ends by itself: %s", address, error)
 
 
-def _sign() -> bytes:
+def _sign(note: str) -> bytes:
     since = utc_now().isoformat(timespec="seconds")
     pid = os.getpid()
-    holder = Holder(uuid4().hex, _machine(), socket.gethostname(), pid, _started(pid) or "", since)
+    holder = Holder(uuid4().hex, _machine(), socket.gethostname(), pid, _started(pid) or "", since, note)
     return json.dumps(asdict(holder)).encode()
 
 
