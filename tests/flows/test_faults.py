@@ -244,6 +244,7 @@ def with_relay(stage: Stage) -> int:
     if "relay" in stage.running:
         stage.stop("relay")
     stage.start("relay")
+    stage.running["relay"].wait()
     until(lambda: relay_hook(stage, project), what=stage.running["relay"].tail)
     return project
 
