@@ -104,6 +104,7 @@ def runs(at: serving.Surroundings, flow: str) -> list[dict[str, object]]:
 def tick_every(at: serving.Surroundings, seconds: int | None) -> None:
     """Change the schedule of `advance/clock`, as a person does in the UI; None stops it."""
     deployed = f"{at.prefect_url}/api/deployments"
+    until(lambda: answers(f"{deployed}/name/advance/clock"), what=lambda: "the clock is not deployed")
     clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
     body: dict[str, object] = {"active": seconds is not None}
     if seconds is not None:
