@@ -1,5 +1,7 @@
 """What is due? Do it, and stop where a person is needed. Run twice, it changes nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow
@@ -9,7 +11,7 @@ from prefect.states import Completed
 from flows.collect import collect
 from flows.propose import propose, push, replace
 from flows.retrain import retrain
-from flows.shared import at_work, open_store, recipe_or_active, step_name
+from flows.shared import at_work, open_store, recipe_or_active, show_effort, show_rounds, step_name
 from plankseg.config import Recipe
 from plankseg.errors import StoreBusyError
 from plankseg.rounds.effort import why_flat
@@ -45,6 +47,18 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
                 return describe(progress, budget=rules.budget, flat=flat)
 
 
+@contextmanager
+def shown_at_the_end(store: Store) -> Iterator[None]:
+    """Show rounds and effort anew if answers came, after all else, for that loads a plotting library."""
+    before = store.labels.versions()
+    try:
+        yield
+    finally:
+        if store.labels.versions() != before:
+            show_rounds(store)
+            show_effort(store)
+
+
 @flow(name="advance", flow_run_name=step_name, persist_result=False)
 def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool = False) -> State[Any]:
     """Bring the loop forward as far as it goes without a person.
@@ -56,7 +70,7 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """
     store = open_store()
     try:
-        with at_work(store):
+        with at_work(store), shown_at_the_end(store):
             return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
         return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

@@ -1,6 +1,6 @@
 """What did the person answer?"""
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.shared import ON_THE_NETWORK, at_work, open_store, show_effort, show_rounds, step_name
@@ -36,8 +36,8 @@ def collect() -> str:
         if not store.proposals.rounds():
             return "No round was proposed yet: run the flow 'propose'."
         collected = fetch_answers()
-        if any(found.new for found in collected.values()):
-            show_rounds(store)
+        if any(found.new for found in collected.values()) and runtime.flow_run.parent_flow_run_id is None:
+            show_rounds(store)  # `advance` shows both at its end: the next images wait for no picture
             show_effort(store)
     new, still_open = sum(found.new for found in collected.values()), sum(found.open for found in collected.values())
     return f"{new} new answers, {still_open} images open"

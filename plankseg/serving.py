@@ -168,7 +168,7 @@ class Surroundings:
             "PREFECT_HOME": str(self.directory / "prefect"),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a round that was answered should not wait for the worker's next look
+            "PREFECT_WORKER_QUERY_SECONDS": "1",  # a round that was answered should not wait for the worker's next look
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             # In memory, Prefect's default, a restart of its server ends every long run within minutes, and the place of
             # a killed one is never free again.
