@@ -64,11 +64,14 @@ class SortedIds(Sequence[str]):
 
     def without(self, ids: Iterable[str]) -> "SortedIds":
         """All but these; one that is not there, or no id at all, is as good as left out."""
-        leaving = _words([name for name in ids if HEXADECIMAL.fullmatch(name)])
-        stays = np.ones(len(self), dtype=bool)
-        found = self._positions(leaving)
-        stays[found[found >= 0]] = False
-        return self.where(stays)
+        return self.where(~self.among(ids))
+
+    def among(self, ids: Iterable[str]) -> Bool[np.ndarray, "n"]:
+        """For each whether it is one of these, which may be in any order, and no ids at all."""
+        found = self._positions(_words([name for name in ids if HEXADECIMAL.fullmatch(name)]))
+        are_among = np.zeros(len(self), dtype=bool)
+        are_among[found[found >= 0]] = True
+        return are_among
 
     def where(self, keep: Bool[np.ndarray, "n"]) -> "SortedIds":
         """Those whose place says True."""

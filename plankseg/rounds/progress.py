@@ -111,7 +111,8 @@ def choosable(store: Store, recipe: Recipe | None = None) -> SortedIds:
     """
     bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
     taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | lookalike_ids(store, bits=bits)
-    return store.catalogue.ids("pool").without(taken)
+    every = store.catalogue.roster()
+    return every.ids.where(every.in_role("pool") & ~every.ids.among(taken))
 
 
 def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:

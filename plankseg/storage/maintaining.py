@@ -22,8 +22,8 @@ from plankseg.storage.tables import fault
 
 LOCK = "maintain"
 LEAST_HORIZON = timedelta(days=1)  # somebody who reads or writes now must be done before what they use may go
-WHOLE_BYTES = 100 * 2**20  # a file of this size is left as it is
-ROW_GROUP_ROWS = 131_072  # read at a time
+WHOLE_BYTES = 8 * 2**20  # a file of this size is left as it is; readers hold a few of them
+ROW_GROUP_ROWS = 65_536  # read at a time
 PARTIAL = re.compile(r"\..+\.\d+\.[0-9a-f]{32}\.partial")  # as `blobs.write_whole` names them
 
 

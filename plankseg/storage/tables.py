@@ -19,7 +19,7 @@ from plankseg.storage.schemas import schema_of, to_table
 
 ATTEMPTS = 40
 LONGEST_WAIT_S = 0.5
-BATCH_ROWS = 65_536  # of a table that is read in pieces
+BATCH_ROWS = 32_768  # of a table that is read in pieces
 # Models name the version of `labels` they were trained on, so no version may ever be tidied away.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
@@ -87,7 +87,7 @@ class Snapshot:
             return
         try:
             yield from self._dataset(self._delta).to_batches(
-                columns=wanted.names, filter=where, batch_size=BATCH_ROWS, batch_readahead=4, fragment_readahead=4
+                columns=wanted.names, filter=where, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
             )
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise self._unreadable(error) from error
