@@ -21,6 +21,7 @@ class Faults:
         self.cut = 0  # answers to a GET that break off in their middle
         self.url = ""
         self.seen: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
 
     def refused(self) -> bool:
@@ -47,6 +48,7 @@ def faulty(behind: str) -> Iterator[Faults]:
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             faults.seen.append(f"{self.command} {self.path}")
+            faults.headers.append({name.lower(): value for name, value in self.headers.items()})
             time.sleep(faults.latency_s)
             if faults.refused():
                 assert faults.refusal is not None

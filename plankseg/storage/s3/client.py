@@ -19,6 +19,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from plankseg.storage.s3.faults import EXPIRED, UNDECIDED, code_of, translated
+from plankseg.storage.s3.quick import Quick
 
 THREADS = 16
 ATTEMPTS = 5
@@ -43,6 +44,7 @@ class Connection:
 
     session: Any
     client: Any
+    quick: Quick
 
     @property
     def server(self) -> str:
@@ -51,6 +53,7 @@ class Connection:
 
 
 _connection: Connection | None = None
+_of_parents: list[Connection | None] = []
 _making = threading.Lock()
 
 
@@ -62,7 +65,8 @@ def connection() -> Connection:
             try:
                 session = boto3.session.Session()
                 region = session.region_name or "us-east-1"
-                _connection = Connection(session, session.client("s3", region_name=region, config=CONFIG))
+                client = session.client("s3", region_name=region, config=CONFIG)
+                _connection = Connection(session, client, Quick(session, client))
             except (boto.BotoCoreError, ValueError) as error:
                 server = os.environ.get("AWS_ENDPOINT_URL", "Amazon S3")
                 raise translated(error, what="reach", where="the bucket", server=server) from error
@@ -124,6 +128,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
 
 def _forget_in_child() -> None:
     global _connection, _making
+    _of_parents.append(_connection)  # never ended here: its threads are the parent's
     _connection, _making = None, threading.Lock()
 
 

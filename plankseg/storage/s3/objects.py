@@ -11,7 +11,7 @@ from botocore import exceptions as boto
 
 from plankseg.errors import StoreError
 from plankseg.storage.s3.addresses import Address
-from plankseg.storage.s3.client import ask, in_threads
+from plankseg.storage.s3.client import ask, connection, in_threads
 from plankseg.storage.s3.faults import NO_KEY, code_of
 
 THERE_ALREADY = "PreconditionFailed"
@@ -34,7 +34,8 @@ def read(address: Address) -> bytes:
         body: bytes = client.get_object(Bucket=address.bucket, Key=address.key)["Body"].read()
         return body
 
-    return ask("read", address, get)
+    data = connection().quick.read(address)
+    return ask("read", address, get) if data is None else data
 
 
 def read_many(addresses: Iterable[Address]) -> Iterator[tuple[Address, bytes]]:
@@ -73,7 +74,8 @@ def _require_bucket(client: Any, address: Address) -> None:
 
 def write(address: Address, data: bytes) -> None:
     """Put an object there, whatever was there before; it is there complete or not at all."""
-    ask("write", address, lambda client: client.put_object(**_body(address, data)))
+    if not connection().quick.write(address, data, only_new=False):
+        ask("write", address, lambda client: client.put_object(**_body(address, data)))
 
 
 def write_new(address: Address, data: bytes) -> bool:
@@ -91,7 +93,7 @@ def write_new(address: Address, data: bytes) -> bool:
             raise
         return True
 
-    return ask("write", address, put)
+    return connection().quick.write(address, data, only_new=True) or ask("write", address, put)
 
 
 def make_bucket(bucket: str) -> None:
