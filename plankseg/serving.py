@@ -123,12 +123,16 @@ def require_free(port: int, *, setting: str) -> None:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The addresses of one working directory, and the environment that its flows run in."""
+    """The addresses of one working directory, and the environment that its flows run in.
+
+    The label store is the directory's own folder, or `bucket`, an address like s3://bucket/prefix.
+    """
 
     directory: Path
     prefect_port: int
     label_studio_port: int
     relay_port: int = 8090
+    bucket: str | None = None
 
     @property
     def prefect_url(self) -> str:
@@ -142,8 +146,13 @@ class Surroundings:
 
     @property
     def store(self) -> Path:
-        """Folder of the label store."""
+        """Folder of the directory's own label store."""
         return self.directory / "store"
+
+    @property
+    def store_location(self) -> str:
+        """Where the label store is."""
+        return self.bucket or str(self.store)
 
     def environment(self) -> dict[str, str]:
         """The variables that servers, flows and the command line need, on top of this process's own."""
@@ -157,7 +166,7 @@ class Surroundings:
             "PYTHONUNBUFFERED": "1",
             "PLANKSEG_DIR": str(self.directory),
             "PLANKSEG_HOME": str(ROOT),
-            "PLANKSEG_STORE": str(self.store),
+            "PLANKSEG_STORE": self.store_location,
             "PLANKSEG_LABEL_STUDIO_URL": self.label_studio_url,
             "PLANKSEG_LABEL_STUDIO_TOKEN": credentials.token,
             "PLANKSEG_WEBHOOK_SECRET": credentials.webhook_secret,

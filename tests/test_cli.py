@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from buckets import S3Server
 from rich.console import Console
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from plankseg import cli
+from plankseg import cli, serving
 from plankseg.cli import looking
 from plankseg.cli.whole_loop import directory_for
 from plankseg.config import Recipe, settings
-from plankseg.errors import ModelError, SettingsError
+from plankseg.errors import ModelError, SettingsError, StoreError
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -185,3 +186,30 @@ def test_what_a_demo_on_other_folders_left_is_moved_aside_whole(tmp_path: Path) 
     assert not (work / "store").exists()
     aside = [path for path in tmp_path.iterdir() if path != work]
     assert [(path / "store" / "answer").read_text() for path in aside] == ["a person's mask"]
+
+
+def test_up_serves_the_bucket_that_plankseg_store_names_and_no_other_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+) -> None:
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, command, environment: started.append(environment))
+    monkeypatch.chdir(tmp_path)
+    ports = [f"{name}={serving.free_port()}" for name in ("--prefect-port", "--label-studio-port", "--relay-port")]
+
+    def up(store: str) -> Result:
+        monkeypatch.setenv("PLANKSEG_STORE", store)
+        settings.cache_clear()
+        return CliRunner().invoke(cli.app, ["up", f"--directory={tmp_path / 'work'}", *ports])
+
+    try:
+        location = f"s3://{s3_server.new_bucket()}/store"
+        assert location in up(location).output
+        assert started.pop()["PLANKSEG_STORE"] == location
+        assert up("elsewhere").exit_code == 0
+        assert started.pop()["PLANKSEG_STORE"] == str(tmp_path / "work" / "store")
+        refused = up("s3://never-made-bucket/store")
+        assert isinstance(refused.exception, StoreError)
+        assert "make it, or correct the address" in str(refused.exception)
+        assert started == []
+    finally:
+        settings.cache_clear()

@@ -137,6 +137,8 @@ def test_the_environment_of_a_working_directory_names_its_own_places(tmp_path: P
     assert environment["PLANKSEG_STORE"] == str(tmp_path / "store")
     assert Path(environment["PREFECT_HOME"]).is_relative_to(tmp_path)
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    in_bucket = Surroundings(tmp_path, 4201, 8081, bucket="s3://plankton/store")
+    assert in_bucket.environment()["PLANKSEG_STORE"] == in_bucket.store_location == "s3://plankton/store"
 
 
 BIND_OPTIONS = {"--host": re.compile(r"prefect server start"), "--internal-host": re.compile(r"\bstart --no-browser")}

@@ -29,8 +29,10 @@ def doctor(
             directory.resolve(),
             int(os.environ.get("PREFECT_PORT", 4200)),
             int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
+            bucket=_bucket(),
         )
         os.environ.update(at.environment())
+        settings.cache_clear()  # the bucket was looked up in those of before
     findings = list(examine(settings()))
     for finding in findings:
         table.add_row(finding.part, finding.state, finding.seen, finding.cure)
@@ -57,8 +59,16 @@ def up(
     label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
     relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
 ) -> None:
-    """Serve Prefect, a worker with the flows, Label Studio and its webhook relay, in the foreground, until Ctrl-C."""
-    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port, relay_port)
+    """Serve Prefect, a worker with the flows, Label Studio and its webhook relay, in the foreground, until Ctrl-C.
+
+    The store is the directory's own, or the bucket that PLANKSEG_STORE names.
+    """
+    bucket = _bucket()
+    if bucket is not None:
+        from plankseg.storage.store import Store
+
+        Store.exists(bucket)  # raises, before anything starts, where the bucket or its server is not there
+    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port, relay_port, bucket)
     serving.require_free(prefect_port, setting="PREFECT_PORT")
     serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
     serving.require_free(relay_port, setting="RELAY_PORT")
@@ -72,12 +82,18 @@ def up(
         os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
 
 
+def _bucket() -> str | None:
+    """The store's address where PLANKSEG_STORE names a bucket; a folder is always the working directory's own."""
+    location = settings().store
+    return location if "://" in location else None
+
+
 def _greet(surroundings: serving.Surroundings, credentials: serving.Credentials) -> None:
     """Print where everything is, and the log-in."""
     console.print(
         f"Prefect UI    {surroundings.prefect_url}\n"
         f"Label Studio  {surroundings.label_studio_url}   {credentials.email}   {credentials.password}\n"
-        f"Store         {surroundings.store}\n"
+        f"Store         {surroundings.store_location}\n"
         f"Log-in and token are kept in {surroundings.directory / 'credentials.env'} (readable by you alone).",
         highlight=False,
         soft_wrap=True,
