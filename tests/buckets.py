@@ -1,11 +1,14 @@
 """The kind of object that the S3 fixtures give to a test, and an S3 server in memory."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from plankseg import local_bucket, serving
 
@@ -54,3 +57,16 @@ def moto(folder: Path) -> Iterator[S3Server]:
     with local_bucket.start(folder / "s3.log", port) as server:
         server.wait(120)
         yield S3Server(local_bucket.address(port))
+
+
+def named_by_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The server, as this process's environment names it for one test."""
+    from plankseg.storage.s3.client import forget_connection
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    forget_connection()
+    yield server
+    forget_connection()

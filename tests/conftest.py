@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ceph
 import pytest
-from buckets import S3Server, moto
+from buckets import S3Server, moto, named_by_environment
 from jaxtyping import install_import_hook
 from live import LiveLabelStudio
 
@@ -76,32 +76,16 @@ def radosgw_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Serve
 
 
 @pytest.fixture(scope="session")
-def any_s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server for this test run: in memory, or with PLANKSEG_TEST_S3=radosgw a Ceph object gateway."""
-    if os.environ.get("PLANKSEG_TEST_S3") == "radosgw":
-        yield request.getfixturevalue("radosgw_server")
-        return
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server in memory, for this test run."""
     with moto(tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
-def named_by_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """The server, as this process's environment names it for one test."""
-    from plankseg.storage.s3.client import forget_connection
-
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    forget_connection()
-    yield server
-    forget_connection()
-
-
 @pytest.fixture
-def s3_server(any_s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """An S3 server that plankseg finds by its environment."""
-    yield from named_by_environment(any_s3_server, monkeypatch)
+def s3_server(moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An S3 server that plankseg finds by its environment; the tests of storage have each of two in turn."""
+    yield from named_by_environment(moto_server, monkeypatch)
 
 
 @pytest.fixture

@@ -1,17 +1,29 @@
-"""Where the storage tests keep their stores: a folder in the everyday check, a bucket as well in the whole suite."""
+"""Where the storage tests keep their stores: a folder in the everyday check, in the whole suite two S3 servers as well.
 
+The one in memory starts anywhere; Ceph's gateway checks signatures and credentials, and orders and limits as it likes.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buckets import S3Server
+from buckets import S3Server, named_by_environment
+
+SERVERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("moto", "radosgw")]
 
 
-@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
-def root(request: pytest.FixtureRequest) -> str:
-    """An empty place for a store: a folder's path, or an address in a bucket."""
-    path: Path = request.getfixturevalue("tmp_path")
+@pytest.fixture(params=SERVERS)
+def s3_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """Each S3 server in turn, found by plankseg by its environment."""
+    yield from named_by_environment(request.getfixturevalue(f"{request.param}_server"), monkeypatch)
+
+
+@pytest.fixture(params=["folder", *SERVERS])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty place for a store: a folder's path, or an address in a bucket of each server."""
     if request.param == "folder":
-        return str(path)
-    request.getfixturevalue("monkeypatch").setenv("PLANKSEG_WORK", str(path))
-    server: S3Server = request.getfixturevalue("s3_server")
-    return f"s3://{server.new_bucket()}/deep/store"
+        yield str(tmp_path)
+        return
+    monkeypatch.setenv("PLANKSEG_WORK", str(tmp_path))
+    for server in named_by_environment(request.getfixturevalue(f"{request.param}_server"), monkeypatch):
+        yield f"s3://{server.new_bucket()}/deep/store"

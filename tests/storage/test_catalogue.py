@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import tables_at
 from racing import in_forked_child, race
 from storage_rows import START, image, sha
 
@@ -27,8 +29,8 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
-    return Catalogue(DeltaTables(tmp_path / "store"))
+def catalogue(root: str) -> Catalogue:
+    return Catalogue(tables_at(root))
 
 
 def on_disk(path: Path, data: bytes, *, uri: str | None = None) -> ImageRow:
@@ -54,17 +56,17 @@ def test_twins_in_one_call_are_one_image_and_the_first_one_counts(catalogue: Cat
     assert catalogue.row(sha("a")).uri == "/first"
 
 
-def test_adding_a_known_image_again_changes_neither_its_place_nor_the_table(
-    catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_adding_a_known_image_again_changes_neither_its_place_nor_the_table(catalogue: Catalogue, root: str) -> None:
     catalogue.add([image("a", uri="/first")])
-    version = DeltaTables(tmp_path / "store").version("images")
+    version = tables_at(root).version("images")
     assert catalogue.add([image("a", uri="/second"), image("a", uri="/first")]) == 0
-    assert DeltaTables(tmp_path / "store").version("images") == version
+    assert tables_at(root).version("images") == version
     assert catalogue.row(sha("a")).uri == "/first"
 
 
-def test_the_newest_place_of_an_image_counts_and_the_counts_stay(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_the_newest_place_of_an_image_counts_and_the_counts_stay(
+    catalogue: Catalogue, root: str, tmp_path: Path
+) -> None:
     row = on_disk(tmp_path / "a.png", b"first")
     catalogue.add([row, image("b", uri="/b")])
     assert not catalogue.is_lost(row.image_id)
@@ -73,7 +75,7 @@ def test_the_newest_place_of_an_image_counts_and_the_counts_stay(catalogue: Cata
     places = {row.image_id: str(tmp_path / "c.png"), sha("b"): "/b"}
     assert catalogue.move(places) == 1
     assert catalogue.move(places) == 0
-    for seen in (catalogue, Catalogue(DeltaTables(tmp_path / "store"))):
+    for seen in (catalogue, Catalogue(tables_at(root))):
         assert seen.read_bytes(row.image_id) == b"first"
         assert seen.path(row.image_id) == tmp_path / "c.png"
         assert not seen.is_lost(row.image_id)
@@ -114,13 +116,13 @@ def test_chunks_make_no_difference(catalogue: Catalogue, monkeypatch: pytest.Mon
 def add_some(root: str, seed: int) -> int:
     numbers = list(range(30))
     random.Random(seed).shuffle(numbers)
-    return Catalogue(DeltaTables(root)).add([image(i) for i in numbers[:20]])
+    return Catalogue(tables_at(root)).add([image(i) for i in numbers[:20]])
 
 
 @pytest.mark.slow
-def test_overlapping_ingests_at_the_same_time_record_each_image_once(tmp_path: Path) -> None:
-    added = race(add_some, [(str(tmp_path), seed) for seed in range(4)])
-    ids = DeltaTables(tmp_path).read("images")["image_id"].to_pylist()
+def test_overlapping_ingests_at_the_same_time_record_each_image_once(root: str) -> None:
+    added = race(add_some, [(root, seed) for seed in range(4)])
+    ids = tables_at(root).read("images")["image_id"].to_pylist()
     assert len(ids) == len(set(ids)) == sum(added)
     assert set(ids) == {sha(i) for seed in range(4) for i in _first_twenty(seed)}
 
@@ -137,10 +139,8 @@ def _first_twenty(seed: int) -> list[int]:
         st.tuples(st.integers(0, 6), st.sampled_from(["source", "pool", "validation"])), min_size=1, max_size=8
     )
 )
-def test_validation_wins_over_source_and_source_over_pool(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, str]]
-) -> None:
-    catalogue = Catalogue(DeltaTables(tmp_path_factory.mktemp("store")))
+def test_validation_wins_over_source_and_source_over_pool(root: str, pairs: list[tuple[int, str]]) -> None:
+    catalogue = Catalogue(tables_at(f"{root}/{uuid4().hex}"))
     for name, role in pairs:
         catalogue.add([image(name, role)])
     expected = {}
@@ -222,14 +222,14 @@ def test_images_are_loaded_grey_and_broken_ones_say_so(catalogue: Catalogue, tmp
 
 
 def load_in_a_forked_child(root: str, image_id: str) -> bytes:
-    loader = pickle.loads(pickle.dumps(Catalogue(DeltaTables(root)).loader([image_id])))
+    loader = pickle.loads(pickle.dumps(Catalogue(tables_at(root)).loader([image_id])))
     return in_forked_child(lambda: loader(image_id).tobytes())
 
 
-def test_a_loader_works_in_forked_workers_where_tables_do_not(tmp_path: Path) -> None:
-    catalogue, row = Catalogue(DeltaTables(tmp_path / "store")), on_disk(tmp_path / "a.png", png())
+def test_a_loader_works_in_forked_workers_where_tables_do_not(root: str, tmp_path: Path) -> None:
+    catalogue, row = Catalogue(tables_at(root)), on_disk(tmp_path / "a.png", png())
     catalogue.add([row])
-    [said] = race(load_in_a_forked_child, [(str(tmp_path / "store"), row.image_id)])
+    [said] = race(load_in_a_forked_child, [(root, row.image_id)])
     assert said == catalogue.load(row.image_id).tobytes()
     with pytest.raises(ObjectMissingError):
         catalogue.loader([row.image_id])(sha("another"))
@@ -337,7 +337,7 @@ def test_roles_and_hashes_are_read_once_for_each_version_and_from_their_own_colu
     ("column", "value", "said"),
     [("image_id", "ab", "not 64 digits"), ("phash", "ab", "not 16 digits"), ("role", "pond", "other than validation")],
 )
-def test_a_damaged_catalogue_is_named(catalogue: Catalogue, tmp_path: Path, column: str, value: str, said: str) -> None:
-    DeltaTables(tmp_path / "store").append("images", [as_mappings([image("a")])[0] | {column: value}], ["one"])
+def test_a_damaged_catalogue_is_named(catalogue: Catalogue, root: str, column: str, value: str, said: str) -> None:
+    tables_at(root).append("images", [as_mappings([image("a")])[0] | {column: value}], ["one"])
     with pytest.raises(StoreError, match=f"{said}.*restore it from a backup"):
         catalogue.ids("pool")

@@ -1,10 +1,10 @@
 """A copied store reads like its original, whatever was killed on the way, and never mixes with another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from buckets import S3Server
+from buckets import named_by_environment
 from places import names_at, spoil, take_away
 from storage_rows import answer, model, proposed
 
@@ -13,17 +13,24 @@ from plankseg.storage import copying
 from plankseg.storage.copying import Copied, copy_store
 from plankseg.storage.store import Store
 
-BOTH_WAYS = ["folder to folder", *(pytest.param(f"{way}", marks=pytest.mark.slow) for way in ("up", "down"))]
+WAYS = [
+    "folder to folder",
+    *(pytest.param((way, server), marks=pytest.mark.slow) for way in ("up", "down") for server in ("moto", "radosgw")),
+]
 
 
-@pytest.fixture(params=BOTH_WAYS)
-def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+@pytest.fixture(params=WAYS, ids=str)
+def places(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, str]]:
     """Where the store lies and where it goes."""
     if request.param == "folder to folder":
-        return str(tmp_path / "from"), str(tmp_path / "to")
-    server: S3Server = request.getfixturevalue("s3_server")
-    pair = (str(tmp_path / "local"), f"s3://{server.new_bucket()}/deep/store")
-    return pair if request.param == "up" else pair[::-1]
+        yield str(tmp_path / "from"), str(tmp_path / "to")
+        return
+    way, kind = request.param
+    for server in named_by_environment(request.getfixturevalue(f"{kind}_server"), monkeypatch):
+        pair = (str(tmp_path / "local"), f"s3://{server.new_bucket()}/deep/store")
+        yield pair if way == "up" else pair[::-1]
 
 
 def fill(root: str) -> Store:

@@ -2,9 +2,10 @@
 
 from datetime import timedelta, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import tables_at
 from racing import race
@@ -120,9 +121,9 @@ def what_counts(rows: list[LabelRow]) -> LabelRow:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    st.lists(
+    rows=st.lists(
         st.builds(
             answer,
             st.integers(0, 3),
@@ -136,10 +137,8 @@ def what_counts(rows: list[LabelRow]) -> LabelRow:
         unique_by=lambda row: row.key,
     )
 )
-def test_the_counting_answer_does_not_depend_on_order_or_commits(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[LabelRow]
-) -> None:
-    labels = Labels(tables_at(str(tmp_path_factory.mktemp("store"))))
+def test_the_counting_answer_does_not_depend_on_order_or_commits(root: str, rows: list[LabelRow]) -> None:
+    labels = Labels(tables_at(f"{root}/{uuid4().hex}"))
     labels.add(rows[::2])
     labels.add(rows[1::2])
     expected = {

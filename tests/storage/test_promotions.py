@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from places import tables_at
 from racing import race
 from storage_rows import START, model, sha
 
@@ -12,7 +12,6 @@ from plankseg.errors import StoreError
 from plankseg.storage.models import line_of
 from plankseg.storage.promotions import PromotionRow, Promotions
 from plankseg.storage.store import Store
-from plankseg.storage.tables import DeltaTables
 
 
 def decision(number: int, name: object, *, kind: str = "promote", after_round: int = 2) -> PromotionRow:
@@ -31,13 +30,13 @@ def decide_next(root: str, name: str) -> int:
     def plan(there: Sequence[PromotionRow]) -> PromotionRow:
         return decision(len(there) + 1, name)
 
-    row = Promotions(DeltaTables(root)).decide(plan)
+    row = Promotions(tables_at(root)).decide(plan)
     assert row is not None
     return row.number
 
 
-def test_decisions_come_back_in_their_order_though_the_clock_went_backwards(tmp_path: Path) -> None:
-    promotions = Store.open(tmp_path).promotions
+def test_decisions_come_back_in_their_order_though_the_clock_went_backwards(root: str) -> None:
+    promotions = Store.open(root).promotions
     assert promotions.all() == []
     for number, name in enumerate("abc", start=1):
         assert promotions.decide(lambda there, n=number, name=name: decision(n, name)) is not None
@@ -47,10 +46,10 @@ def test_decisions_come_back_in_their_order_though_the_clock_went_backwards(tmp_
 
 
 @pytest.mark.slow
-def test_of_two_writers_the_second_knows_of_the_first(tmp_path: Path) -> None:
-    numbers = race(decide_next, [(str(tmp_path), "a"), (str(tmp_path), "b"), (str(tmp_path), "c")])
+def test_of_two_writers_the_second_knows_of_the_first(root: str) -> None:
+    numbers = race(decide_next, [(root, "a"), (root, "b"), (root, "c")])
     assert sorted(numbers) == [1, 2, 3]
-    assert [row.number for row in Promotions(DeltaTables(tmp_path)).all()] == [1, 2, 3]
+    assert [row.number for row in Promotions(tables_at(root)).all()] == [1, 2, 3]
 
 
 def test_the_line_of_models_is_a_stack_of_what_was_promoted() -> None:

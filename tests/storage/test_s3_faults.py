@@ -2,16 +2,19 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from buckets import S3Server
 from faulty import Faults, faulty
 from racing import race
-from storage_rows import answer, proposed
+from storage_rows import answer, image, proposed
 
 from plankseg import serving
 from plankseg.errors import ObjectCorruptError, StoreDownError, StoreError, StoreRefusedError
+from plankseg.storage.blobs import sha256_of
 from plankseg.storage.s3 import client as s3_client
 from plankseg.storage.s3 import objects
 from plankseg.storage.s3.addresses import Address
@@ -149,6 +152,66 @@ def test_wrong_bytes_under_a_right_name_are_never_handed_on(store: Store) -> Non
             store.blobs.get(sha, "png")
         store.blobs.put(b"mask" * 1000, "png")
         assert store.blobs.get(sha, "png") == b"mask" * 1000
+
+
+def test_a_half_written_file_of_a_table_is_named_and_never_read_as_fewer_rows(store: Store) -> None:
+    """S3 writes objects whole; whoever copies a bucket by other means may not."""
+    store.labels.add([answer("a", 1)])
+    store.labels.add([answer("b", 2)])
+    assert isinstance(store.root, Address)
+    first = next(row.address for row in objects.listing(store.root / "tables/labels") if row.address.key.endswith("et"))
+    whole = objects.read(first)
+    for wrong in (whole[: len(whole) // 2], b"", whole[:-8] + b"12345678"):
+        objects.write(first, wrong)
+        with pytest.raises(StoreError, match="labels"):
+            store.labels.current()
+    objects.remove(first)
+    with pytest.raises(StoreError, match="labels"):
+        store.labels.current()
+    objects.write(first, whole)
+    assert len(store.labels.current()) == 2
+
+
+def test_an_image_that_was_changed_in_its_bucket_is_not_taken_for_the_catalogued_one(store: Store) -> None:
+    assert isinstance(store.root, Address)
+    address = Address(store.root.bucket, "images/a.png")
+    objects.write(address, b"an image")
+    store.catalogue.add([replace(image("a", uri=str(address)), image_id=sha256_of(b"an image"))])
+    assert store.catalogue.read_bytes(sha256_of(b"an image")) == b"an image"
+    for wrong in (b"an ima", b"another", b""):
+        objects.write(address, wrong)
+        with pytest.raises(ObjectCorruptError, match="has changed"):
+            store.catalogue.read_bytes(sha256_of(b"an image"))
+
+
+@pytest.mark.parametrize("refusal", [(400, "ExpiredToken"), (403, "AccessDenied")])
+def test_an_ingest_that_is_refused_half_way_is_completed_by_the_next(
+    store: Store, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str]
+) -> None:
+    from plankseg.imaging.reading import encode_grey
+    from plankseg.rounds import ingesting
+
+    monkeypatch.setattr(ingesting, "CHUNK", 5)
+    monkeypatch.setattr(ingesting, "MOST_ROWS", 5)
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        grey = np.full((40, 40), 255, np.uint8)
+        grey[10:30, 10 : 20 + number % 10] = 40 + number
+        (tmp_path / "images" / f"{number}.png").write_bytes(encode_grey(grey))
+    broken_off = 0
+    for spared in (3, 25):
+        faults.refusal, faults.spared = refusal, spared
+        try:
+            ingesting.ingest_folder(store, tmp_path / "images", role="source")
+        except StoreRefusedError as error:
+            broken_off += 1
+            assert "run it again" in str(error) or "let these credentials" in str(error)  # noqa: PT017
+    assert broken_off
+    faults.refusal = None
+    ingesting.ingest_folder(store, tmp_path / "images", role="source")
+    rows = store.labels.current()
+    assert len(rows) == len(store.catalogue.ids("source")) == 12
+    assert all(row.mask_sha is not None and store.blobs.get(row.mask_sha, "png") for row in rows)
 
 
 def test_a_bucket_that_is_gone_is_said_everywhere(store: Store, s3_server: S3Server) -> None:

@@ -1,10 +1,10 @@
 """A process killed at any moment leaves every row with its object, and the next one carries on."""
 
 import itertools
+import os
 import random
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import pytest
 from racing import server
@@ -15,7 +15,8 @@ from plankseg.storage.store import Store
 pytestmark = pytest.mark.slow
 
 
-def store_answers(root: str, told: Connection) -> None:
+def store_answers(root: str, told: Connection, environment: dict[str, str]) -> None:
+    os.environ.update(environment)  # the server of processes has that of its own start
     store = Store.open(root)
     for i in itertools.count(store.tables.read("labels").num_rows):
         mask = store.blobs.put(b"mask" * 5000 + str(i).encode(), "png")
@@ -23,10 +24,10 @@ def store_answers(root: str, told: Connection) -> None:
         told.send(i)
 
 
-def killed_after(root: Path, seconds: float) -> int:
+def killed_after(root: str, seconds: float) -> int:
     """The last answer that the worker had said was stored before it was killed."""
     reading, writing = server().Pipe(duplex=False)
-    worker = server().Process(target=store_answers, args=(str(root), writing))
+    worker = server().Process(target=store_answers, args=(root, writing, dict(os.environ)))
     worker.start()
     writing.close()
     last = reading.recv()
@@ -42,11 +43,11 @@ def killed_after(root: Path, seconds: float) -> int:
     return int(last)
 
 
-def test_after_every_kill_all_rows_have_their_object_and_no_stored_answer_is_lost(tmp_path: Path) -> None:
+def test_after_every_kill_all_rows_have_their_object_and_no_stored_answer_is_lost(root: str) -> None:
     rng = random.Random(3)
     for _ in range(6):
-        told = killed_after(tmp_path, rng.uniform(0, 0.1))
-        store = Store.open(tmp_path)
+        told = killed_after(root, rng.uniform(0, 0.1))
+        store = Store.open(root)
         rows = store.labels.current()
         annotations = sorted(row.ls_annotation for row in rows if row.ls_annotation is not None)
         assert annotations == list(range(len(rows)))
