@@ -1,0 +1,239 @@
+"""How much faster are images scored than one at a time, and how near the machine's limit? Last line: JSON.
+
+usage: scoring.py [--images 60] [--side-px 256]           (about five minutes on two quiet cores)
+
+The rival is the published way: one image at a time, decoded anew for each of five views, five eager fp32 forward passes
+of one square. Both take the same real images (those below PLANKSEG_REAL_DATA; synthetic ones without it, which the
+output says), the same U-Net on ResNet-34, trained for some steps on synthetic images, and the same seed of the noisy
+view. Everything is measured in turn on a part of the images, round after round; a figure is the median of the rounds'.
+The bounds are held against wall time; `_by_cpu` is the same by the processor time of all threads, for a busy machine.
+"Forward only" is the backend on squares that are ready in all views; what it does itself to their pixels is in it.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `plankseg up` sets it; read when torch is loaded
+
+import numpy as np
+import torch
+import typer
+
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig
+from plankseg.imaging.arrays import Grey
+from plankseg.imaging.letterbox import Letterbox
+from plankseg.imaging.reading import read_grey
+from plankseg.imaging.synthetic import draw_sample
+from plankseg.learning.backends import Backend, backends_here, machine, make_backend
+from plankseg.learning.frameworks import smp
+from plankseg.learning.network import build_network
+from plankseg.learning.precision import autocast, uses_bf16
+from plankseg.learning.preparing import batch_tensor
+from plankseg.querying.calibrating import Trial, calibrate, fastest, rank_correlation
+from plankseg.querying.scoring import score
+from plankseg.querying.uncertainty import mean_inside
+from plankseg.querying.views import views_of
+
+CPU = torch.device("cpu")
+QUERY = QueryConfig()
+ROUNDS = 5
+TRAINING_STEPS, TRAINING_PX = 40, 128
+MATRIX = 2048
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+AT_LEAST = {
+    "default_speedup": 6.0,  # held against a processor with bf16 only
+    "fp32_speedup": 1.8,
+    "default_spearman": 0.99,
+    "fp32_spearman": 0.9999,
+    "end_to_end_share": 0.9,
+    "fp32_share_of_matrix_product": 0.85,
+}
+
+
+def image_files(count: int) -> tuple[list[bytes], str]:
+    """Files of images and what they are: real ones evenly over all folders, or synthetic ones where there are none."""
+    folder = os.environ.get("PLANKSEG_REAL_DATA")
+    if not folder:
+        return [draw_sample("noisy", seed).jpeg for seed in range(count)], "synthetic (PLANKSEG_REAL_DATA is not set)"
+    found = sorted(p for p in (Path(folder) / "zooscannet-sample").rglob("*") if p.suffix.lower() in SUFFIXES)
+    places = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return [found[place].read_bytes() for place in places], f"real: {count} of {len(found)} of zooscannet-sample"
+
+
+def trained_network() -> torch.nn.Module:
+    """A network that has seen some objects, so that its scores rank images by something."""
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(encoder_weights="none"))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    loss = smp.losses.TverskyLoss("binary", alpha=0.7, beta=0.3)
+    samples = [draw_sample("clean" if seed % 2 else "noisy", seed) for seed in range(8 * TRAINING_STEPS)]
+    boxes = [Letterbox.of(sample.grey.shape, TRAINING_PX) for sample in samples]
+    for step in range(TRAINING_STEPS):
+        part = slice(8 * step, 8 * step + 8)
+        pairs = list(zip(boxes[part], samples[part], strict=True))
+        images = batch_tensor(np.stack([box.apply(sample.grey) for box, sample in pairs]))
+        masks = torch.from_numpy(np.stack([box.apply_mask(sample.mask) for box, sample in pairs])).float().unsqueeze(1)
+        with autocast("auto", CPU):
+            logits = network(images)
+        loss(logits.float(), masks).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return network.eval()
+
+
+class OneAtATime:
+    """The published way."""
+
+    def __init__(self, network: torch.nn.Module, side_px: int) -> None:
+        self.network = build_network(NetworkConfig(encoder_weights="none")).to(memory_format=torch.contiguous_format)
+        self.network.load_state_dict(network.state_dict())
+        self.network.eval()
+        self.side_px = side_px
+
+    def score(self, files: dict[str, bytes]) -> dict[str, float]:
+        """The uncertainty of each image."""
+        return {name: self._score(name, data) for name, data in files.items()}
+
+    def _score(self, name: str, data: bytes) -> float:
+        seen = []
+        for view in views_of(QUERY):
+            grey = read_grey(data)
+            letterbox = Letterbox.of(grey.shape, self.side_px)
+            square = view.do(torch.from_numpy(letterbox.apply(grey)[None]), [name])
+            with torch.no_grad():
+                probability = torch.sigmoid(self.network(batch_tensor(square.contiguous().numpy()))[:, 0])
+            seen.append(view.undo(probability)[0].numpy())
+        return mean_inside(np.var(np.stack(seen), axis=0), letterbox)
+
+
+def seconds_of(work: Callable[[], object]) -> np.ndarray:
+    """Wall seconds, and processor seconds of all threads, which a busy machine does not lengthen."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return np.array([time.perf_counter() - wall, time.process_time() - cpu])
+
+
+def forward_flop(network: torch.nn.Module, side_px: int) -> int:
+    """Multiplications and additions of all convolutions for one square."""
+    total = 0
+
+    def count(layer: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        height, width = layer.kernel_size
+        total += 2 * output.numel() * (layer.in_channels // layer.groups) * height * width
+
+    layers = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, side_px, side_px))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def squares_in_views(files: dict[str, bytes], side_px: int) -> torch.Tensor:
+    greys = {name: read_grey(data) for name, data in files.items()}
+    squares = np.stack([Letterbox.of(grey.shape, side_px).apply(grey) for grey in greys.values()])
+    return torch.cat([view.do(torch.from_numpy(squares), list(files)) for view in views_of(QUERY)])
+
+
+def forward_only(backend: Backend, ready: torch.Tensor) -> None:
+    for part in ready.split(30):
+        backend.logits(part)
+
+
+def matrix_product_rate() -> np.ndarray:
+    """Floating point operations a second of a square fp32 matrix product, the best of five."""
+    one = torch.rand(MATRIX, MATRIX)
+    return 2 * MATRIX**3 / np.min([seconds_of(lambda: torch.mm(one, one)) for _ in range(5)], axis=0)
+
+
+def choose(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> tuple[list[Trial], str, str]:
+    """What `propose` would find out: all trials, the fastest backend, and the fastest in fp32."""
+    greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
+    names = backends_here(CPU)
+    trials = calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
+    exact = [trial for trial in trials if not trial.backend.endswith("-bf16")]
+    return list(trials), fastest(trials).backend, fastest(exact).backend
+
+
+def _figures(times: dict[str, np.ndarray], *, images: int, flop: int, product: np.ndarray) -> dict[str, float]:
+    """What a round's times say: by the wall, and again by processor time."""
+    rate = flop / times["fp32_forward"]
+    both = {
+        "default_speedup": times["rival"] / times["default"],
+        "fp32_speedup": times["rival"] / times["fp32"],
+        "end_to_end_share": times["default_forward"] / times["default"],
+        "fp32_end_to_end_share": times["fp32_forward"] / times["fp32"],
+        "fp32_share_of_matrix_product": rate / product,
+        "fp32_gflops": rate / 1e9,
+        "matrix_product_gflops": product / 1e9,
+        **{f"{name}_images_per_s": images / times[name] for name in ("rival", "default", "fp32")},
+    }
+    return {f"{name}{how}": float(pair[n]) for name, pair in both.items() for n, how in enumerate(("", "_by_cpu"))}
+
+
+def main(images: int = 60, side_px: int = 256) -> None:
+    """Measure, print, and exit 0 only if every bound holds."""
+    tried_on = InferenceConfig().calibration_images
+    data, source = image_files(images + tried_on)
+    network = trained_network()
+    started = time.perf_counter()
+    trials, default_name, fp32_name = choose(network, data[images:], side_px)
+    calibrated = time.perf_counter() - started
+    files = {f"{place:04d}": one for place, one in enumerate(data[:images])}
+    rival, flop = OneAtATime(network, side_px), forward_flop(network, side_px)
+    backends = {
+        "default": make_backend(default_name, network, CPU),  # type: ignore[arg-type]
+        "fp32": make_backend(fp32_name, network, CPU),  # type: ignore[arg-type]
+    }
+    for backend in backends.values():
+        backend.logits(torch.zeros(30, side_px, side_px, dtype=torch.uint8))
+    scores: dict[str, dict[str, float]] = {"rival": {}, "default": {}, "fp32": {}}
+    rounds: list[dict[str, float]] = []
+    for number in range(ROUNDS):
+        part = dict(list(files.items())[number::ROUNDS])
+        ready = squares_in_views(part, side_px)
+        times = {"rival": seconds_of(lambda part=part: scores["rival"].update(rival.score(part)))}
+        for name, backend in backends.items():
+
+            def ours(name: str = name, backend: Backend = backend, part: dict[str, bytes] = part) -> None:
+                load = lambda image_id: read_grey(part[image_id])  # noqa: E731
+                scores[name] |= score(backend, list(part), load, query=QUERY, side_px=side_px)
+
+            times[name] = seconds_of(ours)
+            times[f"{name}_forward"] = seconds_of(lambda backend=backend, ready=ready: forward_only(backend, ready))
+        print(number, {name: value.round(2).tolist() for name, value in times.items()}, file=sys.stderr)
+        rounds.append(_figures(times, images=len(part), flop=flop * len(ready), product=matrix_product_rate()))
+    figures = {name: median(one[name] for one in rounds) for name in rounds[0]}
+    expected = [scores["rival"][name] for name in files]
+    for name in backends:
+        figures[f"{name}_spearman"] = rank_correlation([scores[name][i] for i in files], expected)
+    figures["calibration_s"] = calibrated
+    held = dict(AT_LEAST)
+    if not uses_bf16("auto", CPU):
+        del held["default_speedup"]
+    result = {
+        "images": source,
+        "machine": machine(CPU),
+        "backends": {"default": default_name, "fp32": fp32_name},
+        "trials": [trial.model_dump(exclude_none=True) for trial in trials],
+        "lowest_and_highest": {
+            name: [round(min(one[name] for one in rounds), 3), round(max(one[name] for one in rounds), 3)]
+            for name in rounds[0]
+        },
+        "figures": {name: round(value, 5) for name, value in figures.items()},
+        "bounds": {name: f">= {bound}" for name, bound in held.items()},
+        "ok": all(figures[name] >= bound for name, bound in held.items()),
+    }
+    print(json.dumps(result))
+    raise SystemExit(0 if result["ok"] else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

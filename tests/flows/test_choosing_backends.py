@@ -1,0 +1,74 @@
+"""On real vignettes the way of computing is tried, chosen, shown in Prefect and named in the proposal's manifest."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
+from plankseg.learning.backends import backends_here
+from plankseg.learning.network import build_network, model_bytes
+from plankseg.querying.manifest import Manifest
+from plankseg.rounds.ingesting import ingest_folder
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.timeout(600)]
+
+RECIPE = Recipe(
+    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
+    training=TrainingConfig(side_px=64),
+    query=QueryConfig(batches=3, batch_size=10),
+    # Random weights: their masks are chance where a logit is near 0.
+    inference=InferenceConfig(min_dice=0.9, min_rank_correlation=0.8),
+)
+
+
+@pytest.fixture
+def store(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The whole ZooScanNet sample as the pool, and a model with random weights."""
+    store = Store.open(tmp_path / "store")
+    ingest_folder(store, real_data / "zooscannet-sample", role="pool")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = model_bytes(build_network(RECIPE.network))
+    store.models.commit(
+        ModelRow(
+            model_id=store.models.put_weights(weights), round=0, recipe=RECIPE.model_dump_json(),
+            data_version=store.labels.version(), side_px=RECIPE.training.side_px, epochs=1, metrics="{}",
+            promoted=True, reason="the first model", validation_dice=0.5, validation_set="none",
+        )
+    )  # fmt: skip
+    monkeypatch.setenv("PLANKSEG_STORE", str(store.root))
+    monkeypatch.setenv("PLANKSEG_DEVICE", "cpu")
+    settings.cache_clear()
+    yield store
+    settings.cache_clear()
+
+
+def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_one(store: Store) -> None:
+    from flows.propose import choose
+
+    @flow
+    def choose_one_round() -> None:
+        choose(RECIPE, 1)
+
+    with prefect_test_harness(server_startup_timeout=120):
+        choose_one_round()
+        with get_client(sync_client=True) as client:
+            artifacts = {found.key: found for found in client.read_artifacts()}
+    shown = artifacts["round-1-backends"]
+    table = json.loads(str(shown.data))
+    (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
+    inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
+    assert inference is not None
+    assert [row["backend"] for row in table] == list(backends_here(torch.device("cpu")))
+    assert [row["backend"] for row in table if row["chosen"]] == [inference.backend]
+    assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
+    assert inference.images == 16
+    assert str(shown.description).startswith(f"{inference.backend}: the fastest of ")
