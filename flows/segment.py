@@ -10,9 +10,22 @@ from flows.runners import run_each
 from flows.shared import StoreAt, open_store, show_picture
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
 from plankseg.rounds.progress import model_for
-from plankseg.rounds.sharding import Job, Shard, plan
+from plankseg.rounds.sharding import Job, Shard, images_of, plan
+from plankseg.storage.models import ModelRow
 
 EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="choose the backend")
+def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentConfig:
+    """Name the backend that all workers are to use, and show how each did."""
+    from plankseg.rounds.inferring import backend_for
+
+    store = open_store()
+    inference = backend_for(store, model, images_of(store, part), device=settings().device)
+    description = f"{inference.backend}: {inference.reason}. {inference.machine}"
+    create_table_artifact(key="segment-backends", table=inference.table(), description=description)
+    return how.model_copy(update={"backend": inference.backend})
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
@@ -58,7 +71,10 @@ def segment(
     """
     store = open_store()
     with store.lock("segment"):
-        job = plan(store, part, how, model_for(store, model))
+        chosen = model_for(store, model)
+        if how.backend == "auto":
+            how = choose_backend(part, how, chosen)
+        job = plan(store, part, how, chosen)
         for _ in run_each(segment_images, shards_of(job)):
             pass
         return export_masks(job, export)

@@ -268,6 +268,9 @@ class SegmentConfig(FrozenModel):
         "recipe", description="Test-time views: the five published ones, the eight of the square, or none: faster."
     )
     largest_part: bool = Field(False, description="Keep only the largest connected part of each mask.")
+    backend: Literal["auto", BackendName] = Field(
+        "auto", description="auto: what the model's recipe says, else the fastest here that agrees with plain fp32."
+    )
     shard_size: int = Field(2000, ge=1, le=100_000, description="Images per shard; a killed run loses at most one.")
     forward_batch: int = Field(32, ge=1, le=4096, description="Views per forward pass of the network.")
 

@@ -16,9 +16,12 @@ from plankseg.config import InferenceConfig, Recipe
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.learning.backends import REFERENCE, Backend, backends_here, machine, make_backend, plain_backend
+from plankseg.learning.network import choose_device
 from plankseg.learning.precision import Precision
 from plankseg.querying.calibrating import Inference, calibrate, fastest
 from plankseg.querying.views import views_of
+from plankseg.rounds.at_hand import network_at_hand
+from plankseg.rounds.progress import recipe_of
 from plankseg.storage.calibrations import CalibrationRow
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -77,6 +80,19 @@ def eyes_of(
         )
     inference = Inference.model_validate_json(row.record)
     return Eyes(make_backend(inference.backend, network, device), inference)
+
+
+def backend_for(store: Store, model: ModelRow, image_ids: Sequence[str], *, device: str) -> Inference:
+    """With which backend a model is to look at an archive: as for a proposal, tried on some of these images.
+
+    Whoever then looks, on whatever machine, is told the backend's name. Raises what `eyes_of` raises.
+    """
+    recipe, where = recipe_of(model), choose_device(device)
+    eyes = eyes_of(
+        store, model, network_at_hand(store, model, where), recipe,
+        device=where, precision=recipe.training.precision, pool=image_ids,
+    )  # fmt: skip
+    return eyes.inference
 
 
 def score_key(model: ModelRow, recipe: Recipe, backend: str) -> str:

@@ -11,13 +11,13 @@ from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
 from plankseg.imaging.measures import expected_dice, measure
-from plankseg.learning.backends import plain_backend
+from plankseg.learning.backends import Backend, plain_backend
 from plankseg.learning.network import choose_device
 from plankseg.querying.finding import Found, find_objects
 from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import Looker
 from plankseg.querying.views import View, recipe_views, views_of
-from plankseg.rounds.at_hand import network_at_hand, one_at_a_time
+from plankseg.rounds.at_hand import backend_at_hand, network_at_hand, one_at_a_time
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.sharding import Shard
 from plankseg.storage.segments import MEASURES, SegmentRow
@@ -71,7 +71,11 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[Looker, tuple[View
         forward_batch=settings["forward_batch"],
     )
     views = recipe_views(0.0)[:1] if settings["views"] == "none" else views_of(query)
-    backend = plain_backend(network_at_hand(store, shard.model, where), where, recipe.training.precision)
+    backend: Backend
+    if "backend" in settings:
+        backend = backend_at_hand(store, shard.model, settings["backend"], device=device)
+    else:
+        backend = plain_backend(network_at_hand(store, shard.model, where), where, recipe.training.precision)
     looker = Looker(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px)
     return looker, views, settings["largest_part"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from plankseg.config import Part, QueryConfig, SegmentConfig
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError
+from plankseg.querying.ids import SortedIds
 from plankseg.rounds.progress import recipe_of
 from plankseg.storage.models import ModelRow
 from plankseg.storage.segments import SegmentRow
@@ -44,15 +45,10 @@ class Job:
 def plan(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> Job:
     """Cut a part of the catalogue into shards; the same catalogue and settings give the same ones.
 
+    Where the backend is still `auto` the network looks as it was trained: `backend_for` says what is better.
     Raises EmptyPoolError when no image belongs to the part.
     """
-    role = None if part.role == "all" else part.role
-    ids = store.catalogue.matching(role=role, dataset=part.dataset, taxon=part.taxon)
-    if not ids:
-        raise EmptyPoolError(
-            f"No image of the catalogue has role {part.role!r}, data set {part.dataset!r} and taxon {part.taxon!r}; "
-            "leave a field empty, or run ingest first."
-        )
+    ids = images_of(store, part)
     settings = _settings(config, recipe_of(model).query)
     job = _sha(model.model_id, settings, str(config.shard_size), *ids)
     finished = store.segments.done(model.model_id, settings)
@@ -69,11 +65,26 @@ def plan(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> Jo
     return Job(job, model, settings, tuple(ids), todo, total=len(shards))
 
 
+def images_of(store: Store, part: Part) -> SortedIds:
+    """The images of a part of the catalogue, ascending. Raises EmptyPoolError when there are none."""
+    role = None if part.role == "all" else part.role
+    ids = store.catalogue.matching(role=role, dataset=part.dataset, taxon=part.taxon)
+    if not ids:
+        raise EmptyPoolError(
+            f"No image of the catalogue has role {part.role!r}, data set {part.dataset!r} and taxon {part.taxon!r}; "
+            "leave a field empty, or run ingest first."
+        )
+    return ids
+
+
 def _settings(config: SegmentConfig, query: QueryConfig) -> str:
     """All that decides on a mask beside model and image, as JSON; the size of a shard is not part of it."""
     noise = {"noise_sd": query.noise_sd, "seed": query.seed} if config.views == "recipe" else {}
+    backend = {} if config.backend == "auto" else {"backend": config.backend}
     return json.dumps(
-        {"views": config.views, "largest_part": config.largest_part, "forward_batch": config.forward_batch} | noise,
+        {"views": config.views, "largest_part": config.largest_part, "forward_batch": config.forward_batch}
+        | noise
+        | backend,
         sort_keys=True,
     )
 

@@ -14,7 +14,7 @@ from small_world import World
 
 from flows.demo import LAPTOP
 from plankseg import serving
-from plankseg.config import FinalConfig, Settings
+from plankseg.config import FinalConfig, InferenceConfig, Settings
 from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -134,7 +134,8 @@ def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
 
     store = Store.open(tmp_path / "store")
     ingest_folder(store, real_data / "scancol24-zooplankton" / "images", role="source")
-    fit(store, LAPTOP, Settings(store=str(store.root), device="cpu"), round_number=0)
+    plainly = LAPTOP.model_copy(update={"inference": InferenceConfig(backend="torch")})  # two stores, so no clock
+    fit(store, plainly, Settings(store=str(store.root), device="cpu"), round_number=0)
     ingest_folder(store, real_data / "zooscannet-sample" / "imgs", role="pool")
     answer(store, store.catalogue.ids("pool")[:20])
     images = len(store.catalogue.roles())

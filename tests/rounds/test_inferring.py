@@ -1,17 +1,20 @@
 """The backend of a proposal: tried once, kept, named in the manifest, and the same after a kill."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from little_store import TINY, add_model, store_with
 
-from plankseg.config import InferenceConfig, Recipe, Settings
+from plankseg.config import InferenceConfig, Part, Recipe, SegmentConfig, Settings
 from plankseg.errors import BackendError
 from plankseg.querying.calibrating import Trial
 from plankseg.querying.manifest import Manifest
-from plankseg.rounds import inferring, scoring
+from plankseg.rounds import at_hand, inferring, scoring, segmenting
+from plankseg.rounds.inferring import backend_for
 from plankseg.rounds.proposing import propose
+from plankseg.rounds.sharding import images_of, plan
 from plankseg.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -133,3 +136,24 @@ def test_scores_of_another_model_or_way_of_looking_are_not_mixed_up(store: Store
         ),
     }
     assert len(keys) == 7
+
+
+def test_an_archive_is_looked_at_with_the_backend_that_was_found_and_its_name_is_in_every_shard(store: Store) -> None:
+    model = store.models.active()
+    assert model is not None
+    ids = images_of(store, Part())
+    named = backend_for(store, model, ids, device="cpu")
+    assert (named.backend, named.reason) == ("torch", "named by the recipe")
+    config = SegmentConfig(backend="folded", shard_size=6)
+    job = plan(store, Part(), config, model)
+    plain = plan(store, Part(), SegmentConfig(shard_size=6), model)
+    assert {shard.shard_id for shard in job.todo}.isdisjoint(shard.shard_id for shard in plain.todo)
+    assert [json.loads(shard.settings).get("backend") for shard in (job.todo[0], plain.todo[0])] == ["folded", None]
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[str] = []
+        patch.setattr(
+            segmenting, "backend_at_hand", lambda *a, **k: asked.append(a[2]) or at_hand.backend_at_hand(*a, **k)
+        )
+        assert segmenting.segment_shard(store, job.todo[0], device="cpu").images == 6
+    assert asked == ["folded"]
+    at_hand.forget()
