@@ -17,7 +17,7 @@ from segment_bench import Bench
 from served import until
 
 from plankseg import serving
-from plankseg.config import NetworkConfig, Recipe, TrainingConfig
+from plankseg.config import InferenceConfig, NetworkConfig, Recipe, TrainingConfig
 from plankseg.domains import write_domains
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.store import Store
@@ -30,6 +30,7 @@ PATIENCE_S = 280 + IMAGES / 5
 SMALL = Recipe(
     network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
     training=TrainingConfig(side_px=128, precision="fp32"),
+    inference=InferenceConfig(backend="torch"),  # two stores are compared: a clock must not choose for each
 )
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900 + IMAGES // 2)]
 
