@@ -1,5 +1,6 @@
 """Is every part in order, and if not, what cures it?"""
 
+import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at every part in turn; one that fails does not hide the others."""
     checks: list[tuple[str, Callable[[Settings], Finding]]] = [
         ("torch", _torch),
+        ("OpenVINO", _openvino),
         ("network", _network),
         ("ImageNet weights", _imagenet),
         ("store", _store),
@@ -51,6 +53,14 @@ def _torch(settings: Settings) -> Finding:
 
     device = choose_device(settings.device)
     return Finding("torch", "fine", f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads")
+
+
+def _openvino(_: Settings) -> Finding:
+    from plankseg.learning.backends import has_openvino
+
+    if not has_openvino():
+        return Finding("OpenVINO", "absent", "images are scored by torch", "pip install 'plankseg[openvino]'")
+    return Finding("OpenVINO", "fine", f"{importlib.metadata.version('openvino')}, tried beside torch on a CPU")
 
 
 def _network(_: Settings) -> Finding:

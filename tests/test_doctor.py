@@ -46,7 +46,9 @@ def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch
     for name, error in failures.items():
         monkeypatch.setattr(doctor, name, failing(error))
     found = {finding.part: finding for finding in examine(settings(tmp_path))}
-    assert list(found) == ["torch", "network", "ImageNet weights", "store", "disk", "Prefect", "Label Studio"]
+    assert list(found) == [
+        "torch", "OpenVINO", "network", "ImageNet weights", "store", "disk", "Prefect", "Label Studio",
+    ]  # fmt: skip
     for part in ("torch", "network", "ImageNet weights", "disk", "Prefect"):
         assert found[part].state == "broken"
         assert found[part].cure
@@ -124,3 +126,15 @@ def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
     network = doctor._network(settings(tmp_path))
     assert network.state == "fine"
     assert "14.3 M parameters" in network.seen
+
+
+@pytest.mark.parametrize(
+    ("installed", "state", "cure"), [(False, "absent", "pip install 'plankseg[openvino]'"), (True, "fine", "")]
+)
+def test_openvino_is_an_extra_whose_absence_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, state: str, cure: str
+) -> None:
+    monkeypatch.setattr("plankseg.learning.backends.has_openvino", lambda: installed)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2026.4")
+    found = doctor._openvino(settings(tmp_path))
+    assert (found.state, found.cure) == (state, cure)
