@@ -86,7 +86,7 @@ def test_label_studio_restarted_during_the_collect(
 
 def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_path: Path) -> None:
     answered(stage)
-    held = stage.press_run(hold=("in the middle of the training", tmp_path))
+    held = stage.press_run("clock", hold=("in the middle of the training", tmp_path))
     until((tmp_path / "here").exists, what=lambda: stage.said(held))
     stage.restart("Prefect")
     stage.running["Prefect"].wait()
@@ -96,6 +96,7 @@ def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_
         f"{stage.at.prefect_url}/api/v2/concurrency_limits/leases/{lease}/renew", json={}, timeout=30, trust_env=False
     )
     assert renewed.is_success, "else Prefect ends the run when it renews its lease, every 225 s"
+    assert stage.wait_for(stage.press_run("clock"))["state_type"] == "CANCELLED", "the next tick is dropped"
     (tmp_path / "go").touch()
     assert stage.wait_for(held)["state_type"] == "COMPLETED"
     assert stage.outcome() == calm

@@ -1,0 +1,227 @@
+"""What does the loop cost beside training and scoring? Last line: one JSON object.
+
+- `advance` with nothing due against an empty flow, in turn: seconds more, and its peak memory.
+- from the last answer in Label Studio to the next twenty waiting there: seconds beyond the epochs of the training and
+  the scoring, all else counted (processes, imports, network, judging); woken by the relay, and by the clock alone.
+
+usage: advancing.py      (`plankseg up` on a small world of its own, about six minutes)
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import typer
+
+from plankseg import serving
+from plankseg.config import NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
+from plankseg.domains import Folders, write_domains
+from plankseg.imaging.masks import decode_mask
+from plankseg.labelling.annotator import SimulatedAnnotator
+from plankseg.labelling.client import LabelStudioClient
+from plankseg.rounds.ingesting import ingest_folder
+from plankseg.storage.store import Store
+
+CLOCK_S = 60  # the interval while nobody but the clock wakes the loop; 300 in prefect.yaml
+BOUNDS = {
+    "nothing_due_extra_s": 5.0,
+    "nothing_due_peak_mib": 400.0,
+    "relay_overhead_s": 30.0,
+    "clock_overhead_s": CLOCK_S + 30.0,
+}
+TIMES = 3
+EMPTY = "from prefect import flow\n@flow\ndef empty() -> None:\n    'Nothing.'\nempty()"
+ADVANCE = "from flows.advance import advance\nadvance()"
+# Runs a piece of code, then prints its own wall seconds since before Python began, and its peak memory. Not by
+# ru_maxrss: a child inherits that of this process, which has loaded torch by then.
+MEASURED = """
+import re, time
+exec({code!r})
+peak_kib = re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1]
+print(time.time() - {started!r}, int(peak_kib) / 1024)
+"""
+TINY = Recipe(
+    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
+    training=TrainingConfig(side_px=64, epochs=2, batch_size=8, draws_per_epoch=48, loader_workers=0),
+    query=QueryConfig(batches=3),
+    rounds=RoundsConfig(budget=3, stop_when_flat=False),
+)
+
+
+class Loop:
+    """`plankseg up` with a small world, and what is asked of its two servers."""
+
+    def __init__(self, at: serving.Surroundings, folders: Folders) -> None:
+        self.at = at
+        self.folders = folders
+        self.store = Store.open(at.store)
+        self.client = LabelStudioClient(at.label_studio_url, serving.ensure_credentials(at.directory).token)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask Prefect; again where its database was busy."""
+        for _ in range(20):
+            answer = httpx.post(f"{self.at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
+        return answer.raise_for_status().json()
+
+    def tick_every(self, seconds: int | None) -> None:
+        """Change the schedule of the clock; None stops it."""
+        deployed = f"{self.at.prefect_url}/api/deployments"
+        clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
+        body: dict[str, Any] = {"active": seconds is not None}
+        if seconds is not None:
+            body["schedule"] = {"interval": seconds}
+        url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
+        httpx.patch(url, json=body, timeout=30, trust_env=False).raise_for_status()
+
+    def truth(self, image_id: str) -> Any:
+        """The exact mask of an image of the pool."""
+        row = self.store.catalogue.row(image_id)
+        assert self.folders.pool_masks is not None
+        return decode_mask((self.folders.pool_masks / str(row.taxon) / f"{row.external_id}.png").read_bytes())
+
+    def answer_and_wait(self, round_number: int) -> dict[str, float]:
+        """Answer a round; seconds until twenty tasks of the next wait, and where they went."""
+        project = self.client.find_project("plankseg")
+        assert project is not None
+        SimulatedAnnotator(self.truth).answer_round(self.client, project, round_number)
+        answered = time.time()
+        until(lambda: self.client.count_tasks(project, since_round=round_number + 1, open_only=False) == 20)
+        seconds = time.time() - answered
+        until(lambda: all(run["state_type"] != "RUNNING" for run in self.post("flow_runs/filter", {})))
+        time.sleep(3)  # logs and task runs reach Prefect a little later
+        steps = self.steps(round_number, answered)
+        epochs = sum(float(seconds) for seconds in re.findall(r"epoch \d+: .* ([0-9.]+) s", self.log(answered)))
+        overhead = seconds - epochs - steps["scoring"]
+        return {"answer_to_next_twenty_s": seconds, "epochs_s": epochs, "overhead_s": overhead, **steps}
+
+    def steps(self, round_number: int, answered: float) -> dict[str, float]:
+        """How long what followed an answer took, step by step, by Prefect's own clock."""
+        tasks = {run["name"]: run for run in self.post("task_runs/filter", {"sort": "END_TIME_DESC"})}
+        train, choose = tasks[f"train model {round_number}"], tasks[f"choose the images of round {round_number + 1}"]
+        runs = self.post("flow_runs/filter", {"flows": {"name": {"any_": ["advance"]}}, "sort": "START_TIME_DESC"})
+        at_work = next(run for run in runs if run["start_time"] and run["start_time"] <= train["start_time"])
+        return {
+            "until_the_run_is_made": instant(at_work["created"]) - answered,
+            "until_it_runs": instant(at_work["start_time"]) - instant(at_work["created"]),
+            "until_it_trains": instant(train["start_time"]) - instant(at_work["start_time"]),
+            "training": train["total_run_time"],
+            "until_it_scores": instant(choose["start_time"]) - instant(train["end_time"]),
+            "scoring": choose["total_run_time"],
+        }
+
+    def log(self, since: float) -> str:
+        """What the runs wrote since then."""
+        after = datetime.fromtimestamp(since).astimezone().isoformat()
+        rows = self.post("logs/filter", {"logs": {"timestamp": {"after_": after}}, "limit": 200})
+        return "\n".join(row["message"] for row in rows)
+
+
+def instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def until(is_so: Callable[[], object], *, patience_s: float = 400.0) -> None:
+    """Look twice a second, which costs the servers little."""
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit("what was waited for did not come")
+        time.sleep(0.5)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[serving.Surroundings]:
+    """`plankseg up` on free ports."""
+    at = serving.Surroundings(folder / "work", serving.free_port(), serving.free_port(), serving.free_port())
+    ports = {"PREFECT_PORT": at.prefect_port, "LABEL_STUDIO_PORT": at.label_studio_port, "RELAY_PORT": at.relay_port}
+    plankseg = str(Path(sys.executable).parent / "plankseg")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [plankseg, "up", "--directory", str(at.directory)],
+            env=os.environ | {name: str(port) for name, port in ports.items()}, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            until(lambda: "Worker 'plankseg' started" in (folder / "log").read_text(errors="replace"))
+            yield at
+        finally:
+            serving.end(process)
+
+
+def measure(code: str, environment: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds of a process with this code, and its peak memory in MiB."""
+    script = MEASURED.format(code=code, started=time.time())
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=serving.ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    seconds, peak = done.stdout.split()[-2:]
+    return float(seconds), float(peak)
+
+
+def nothing_due(environment: dict[str, str]) -> dict[str, float]:
+    """`advance` while a round waits for its person, and an empty flow, in turn."""
+    pairs = [(measure(EMPTY, environment), measure(ADVANCE, environment)) for _ in range(TIMES)]
+    return {
+        "empty_flow_s": median(empty[0] for empty, _ in pairs),
+        "nothing_due_s": median(advance[0] for _, advance in pairs),
+        "nothing_due_extra_s": median(advance[0] - empty[0] for empty, advance in pairs),
+        "nothing_due_peak_mib": max(advance[1] for _, advance in pairs),
+    }
+
+
+def make_world(folder: Path, store: Store) -> Folders:
+    """Images, and a model 0."""
+    from plankseg.rounds.fitting import fit
+
+    folders = write_domains(folder / "images", source=40, pool=80, validation=8)
+    ingest_folder(store, folders.source, role="source")
+    ingest_folder(store, folders.pool, role="pool")
+    fit(store, TINY, Settings(store=str(store.root), device="cpu"), round_number=0)
+    return folders
+
+
+def walk(at: serving.Surroundings, folder: Path) -> dict[str, float]:
+    """All figures from one small world: a round that waits, one that the relay ends, one that the clock ends."""
+    loop = Loop(at, make_world(folder, Store.open(at.store)))
+    loop.tick_every(None)
+    environment = at.environment() | {"PLANKSEG_PROJECT": "plankseg"}
+    measure(ADVANCE, environment)  # proposes round 1
+    figures = nothing_due(environment)
+    project = loop.client.find_project("plankseg")
+    until(lambda: loop.client._read("api/webhooks/", project=project))
+    figures |= {f"relay_{name}": value for name, value in loop.answer_and_wait(1).items()}
+    (hook,) = loop.client._read("api/webhooks/", project=project)
+    loop.client._write("PATCH", f"api/webhooks/{hook['id']}/", {"is_active": False})  # the relay looks once a minute
+    loop.tick_every(CLOCK_S)
+    figures |= {f"clock_{name}": value for name, value in loop.answer_and_wait(2).items()}
+    return figures
+
+
+def main() -> None:
+    """Measure, print, and exit 0 only if every bound holds."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with served(folder) as at:
+            figures = walk(at, folder)
+    ok = all(figures[name] <= bound for name, bound in BOUNDS.items())
+    print(json.dumps({"figures": {key: round(value, 2) for key, value in figures.items()}, "bounds": BOUNDS, "ok": ok}))
+    raise SystemExit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
