@@ -1,0 +1,120 @@
+"""How much faster do two Dask workers score a pool than one? Through the flow's own seam. Last line: one JSON object.
+
+usage: scaling.py [--images 120] [--pairs 3]     (one torch thread a worker; one worker and two in turn, in one run)
+"""
+
+import json
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+import typer
+
+from plankseg import serving
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
+from plankseg.domains import write_domains
+from plankseg.learning.network import build_network, model_bytes
+from plankseg.rounds.inferring import Eyes, eyes_of
+from plankseg.rounds.ingesting import ingest_folder
+from plankseg.rounds.scoring import score_images, shards_to_score
+from plankseg.storage.models import ModelRow
+from plankseg.storage.store import Store
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+BOUNDS = {"two_workers_over_one": 1.6}
+RECIPE = Recipe(
+    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
+    training=TrainingConfig(side_px=128, precision="fp32"),
+    inference=InferenceConfig(backend="folded"),
+)
+
+
+def recipe_of_pass(number: int) -> Recipe:
+    """Another seed of the noisy view: the same work, and no score of it is known."""
+    return RECIPE.model_copy(update={"query": QueryConfig(seed=number)})
+
+
+def make_world(folder: Path, images: int) -> tuple[Store, ModelRow, Eyes]:
+    """A store with synthetic images and a network at random, which is as fast as one that has learnt."""
+    store = Store.open(folder / "store")
+    ingest_folder(store, write_domains(folder / "images", source=0, pool=images, validation=0).pool, role="pool")
+    torch.manual_seed(0)
+    network = build_network(RECIPE.network)
+    model = ModelRow(
+        model_id=store.models.put_weights(model_bytes(network)), round=0, recipe=RECIPE.model_dump_json(),
+        data_version=0, side_px=128, epochs=0, metrics="{}", promoted=True, reason="not trained",
+        validation_dice=0.0, validation_set="none",
+    )  # fmt: skip
+    store.models.commit(model)
+    return store, model, eyes_of(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
+
+
+def cluster_of(workers: int) -> "LocalCluster":
+    """Worker processes of one thread each; Dask itself gives each one OpenMP thread."""
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
+    )
+
+
+def scored_by(address: str, shards: list) -> float:
+    """Seconds until the workers of a scheduler have scored all shards."""
+    from prefect import flow
+
+    from flows.propose import on_workers
+
+    os.environ["PLANKSEG_DASK_ADDRESS"] = address
+    settings.cache_clear()
+
+    @flow(name="scaling")
+    def scaling() -> float:
+        started = time.perf_counter()
+        on_workers(shards)
+        return time.perf_counter() - started
+
+    return scaling()
+
+
+def main(images: int = 120, pairs: int = 3) -> None:
+    """Measure, print, and exit 0 only if the bound holds."""
+    figures: dict[str, float | list[float]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        at = serving.Surroundings(folder, serving.free_port(), serving.free_port())
+        os.environ.update(at.environment(), PLANKSEG_RUNNER="dask", PLANKSEG_DEVICE="cpu")
+        stack.enter_context(serving.start_prefect(at)).wait()
+        store, model, eyes = make_world(folder, images)
+        clusters = {workers: stack.enter_context(cluster_of(workers)) for workers in (1, 2)}
+        ids = store.catalogue.ids("pool")
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for number in range(2 * (pairs + 1)):  # the first pass of each loads torch and the network
+            workers = 1 + number % 2
+            recipe = recipe_of_pass(number)
+            shards = shards_to_score(store, eyes, model, recipe, ids)
+            seconds[workers].append(scored_by(clusters[workers].scheduler_address, shards))
+            assert len(score_images(store, eyes, model, recipe, ids)[0]) == images
+            assert shards_to_score(store, eyes, model, recipe, ids) == [], "every score is kept"
+        ratios = [one / two for one, two in zip(seconds[1][1:], seconds[2][1:], strict=True)]
+        figures = {
+            "two_workers_over_one": round(median(ratios), 2),
+            "ratios": [round(ratio, 2) for ratio in ratios],
+            "images_per_s_one": round(images / median(seconds[1][1:]), 1),
+            "images_per_s_two": round(images / median(seconds[2][1:]), 1),
+            "shards": -(-images // 12),
+            "load_before": round(os.getloadavg()[0], 1),
+        }
+    ok = figures["two_workers_over_one"] >= BOUNDS["two_workers_over_one"]
+    print(json.dumps({"figures": figures, "bounds": BOUNDS, "ok": ok}))
+    raise SystemExit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
