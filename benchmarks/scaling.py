@@ -45,15 +45,21 @@ def make_world(folder: Path, images: int) -> tuple[Store, ModelRow, Eyes]:
     """A store with synthetic images and a network at random, which is as fast as one that has learnt."""
     store = Store.open(folder / "store")
     ingest_folder(store, write_domains(folder / "images", source=0, pool=images, validation=0).pool, role="pool")
+    model = make_model(store, RECIPE)
+    network = build_network(RECIPE.network, weights=store.models.weights(model.model_id))
+    return store, model, eyes_of(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
+
+
+def make_model(store: Store, recipe: Recipe) -> ModelRow:
+    """A network at random, as the active model."""
     torch.manual_seed(0)
-    network = build_network(RECIPE.network)
     model = ModelRow(
-        model_id=store.models.put_weights(model_bytes(network)), round=0, recipe=RECIPE.model_dump_json(),
-        data_version=0, side_px=128, epochs=0, metrics="{}", promoted=True, reason="not trained",
-        validation_dice=0.0, validation_set="none",
+        model_id=store.models.put_weights(model_bytes(build_network(recipe.network))), round=0,
+        recipe=recipe.model_dump_json(), data_version=0, side_px=recipe.training.side_px, epochs=0, metrics="{}",
+        promoted=True, reason="not trained", validation_dice=0.0, validation_set="none",
     )  # fmt: skip
     store.models.commit(model)
-    return store, model, eyes_of(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
+    return model
 
 
 def cluster_of(workers: int) -> "LocalCluster":

@@ -10,7 +10,7 @@ from flows.runners import run_each
 from flows.shared import StoreAt, open_store, show_picture
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
 from plankseg.rounds.progress import model_for
-from plankseg.rounds.sharding import Job, Shard, images_of, plan
+from plankseg.rounds.sharding import Job, Shard, images_of, plans
 from plankseg.storage.models import ModelRow
 
 EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
@@ -74,9 +74,9 @@ def segment(
         chosen = model_for(store, model)
         if how.backend == "auto":
             how = choose_backend(part, how, chosen)
-        job = plan(store, part, how, chosen)
-        for _ in run_each(segment_images, shards_of(job)):
-            pass
+        for job in plans(store, part, how, chosen):
+            for _ in run_each(segment_images, shards_of(job)):
+                pass
         return export_masks(job, export)
 
 

@@ -271,7 +271,13 @@ class SegmentConfig(FrozenModel):
     backend: Literal["auto", BackendName] = Field(
         "auto", description="auto: what the model's recipe says, else the fastest here that agrees with plain fp32."
     )
-    shard_size: int = Field(2000, ge=1, le=100_000, description="Images per shard; a killed run loses at most one.")
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Images per shard, of which a killed run loses at most one; empty: what takes a minute here, found "
+        "on a first small one.",
+    )
     forward_batch: int = Field(32, ge=1, le=4096, description="Views per forward pass of the network.")
 
 

@@ -16,13 +16,12 @@ from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import score
 from plankseg.rounds.at_hand import backend_at_hand, one_at_a_time
 from plankseg.rounds.inferring import Eyes, score_key
+from plankseg.rounds.sharding import shard_size
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
 KEPT_AT_ONCE = 240  # images a commit; a killed run scores at most so many again
-SHARD_S = 60.0  # of work in a shard, as far as the speed is known
-FEWEST_SHARDS = 48  # so that a dozen workers have several each, and none waits long for the last one
-SMALLEST_SHARD = 12  # images; below, starting costs more than scoring
+SMALLEST_SHARD = 12  # images; somebody waits for them
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,13 @@ def shards_to_score(
     wanted = sorted(set(image_ids))
     known = store.scores.known(score_key(model, recipe, eyes.inference.backend), wanted)
     missing = [image_id for image_id in wanted if image_id not in known]
-    size = shard_size(len(missing), eyes.inference.images_per_s)
+    size = shard_size(len(missing), eyes.inference.images_per_s, smallest=SMALLEST_SHARD)
     return [
         ScoringShard(
             model, recipe, eyes.inference, eyes.backend.device.type, tuple(missing[start : start + size])
         )
         for start in range(0, len(missing), size)
     ]  # fmt: skip
-
-
-def shard_size(images: int, images_per_s: float | None) -> int:
-    """How many images a shard has: a minute's work, less where there are few images for many workers."""
-    at_most = -(-images // FEWEST_SHARDS)
-    of_a_minute = at_most if images_per_s is None else int(images_per_s * SHARD_S)
-    return max(SMALLEST_SHARD, min(at_most, of_a_minute))
 
 
 def score_shard(store: Store, shard: ScoringShard, *, device: str) -> int:

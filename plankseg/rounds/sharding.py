@@ -8,7 +8,7 @@ same way of looking has done are not done again; images that could not be read t
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plankseg.config import Part, QueryConfig, SegmentConfig
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError
@@ -17,6 +17,10 @@ from plankseg.rounds.progress import recipe_of
 from plankseg.storage.models import ModelRow
 from plankseg.storage.segments import SegmentRow
 from plankseg.storage.store import Store
+
+SHARD_S = 60.0  # of work in a shard: starting one costs less than half a second
+FEWEST_SHARDS = 48  # where there are enough images, so that a dozen workers have several and none waits for the last
+SMALLEST_SHARD = 100  # images; also of the first one, on which the speed is found
 
 
 @dataclass(frozen=True)
@@ -42,23 +46,43 @@ class Job:
     total: int
 
 
+def shard_size(images: int, images_per_s: float | None, *, smallest: int) -> int:
+    """How many images a shard has: a minute's work, less where there are few images for many workers."""
+    at_most = -(-images // FEWEST_SHARDS)
+    of_a_minute = at_most if images_per_s is None else int(images_per_s * SHARD_S)
+    return max(smallest, min(at_most, of_a_minute))
+
+
+def plans(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> Iterator[Job]:
+    """What is to do, in one job, or in two: where nothing tells how fast the model is here, a first small shard does.
+
+    Do each before asking for the next. Raises EmptyPoolError when no image belongs to the part.
+    """
+    job = plan(store, part, config, model)
+    if config.shard_size is None and len(job.todo) > 1 and not store.segments.done(model.model_id, job.settings):
+        yield replace(job, todo=job.todo[:1], total=1)
+        job = plan(store, part, config, model)
+    yield job
+
+
 def plan(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> Job:
     """Cut a part of the catalogue into shards; the same catalogue and settings give the same ones.
 
     Where the backend is still `auto` the network looks as it was trained: `backend_for` says what is better.
+    Without a size in the settings shards take a minute each at the speed of those that are done; the smallest before.
     Raises EmptyPoolError when no image belongs to the part.
     """
     ids = images_of(store, part)
     settings = _settings(config, recipe_of(model).query)
-    job = _sha(model.model_id, settings, str(config.shard_size), *ids)
     finished = store.segments.done(model.model_id, settings)
+    size = config.shard_size or _measured_size(len(ids), finished)
+    job = _sha(model.model_id, settings, str(size), *ids)
     earlier = _outcomes(store, [row for row in finished if row.job != job])
-    fresh = [image_id for image_id in ids if not earlier.get(image_id, False)]
-    slices = list(_slices(fresh, config.shard_size))
-    again = _readable_again(store, [row for row in finished if row.job == job])
+    fresh = [image_id for image_id in ids if image_id not in earlier]
+    again = [image_id for image_id in _readable_again(store, finished) if image_id in ids]
     shards = [
         Shard(_sha(model.model_id, settings, *some), job, model, settings, tuple(some))
-        for some in (*slices, *_slices(again, config.shard_size))
+        for some in (*_slices(fresh, size), *_slices(again, size))
     ]
     recorded = {row.shard_id for row in finished}
     todo = tuple(shard for shard in shards if shard.shard_id not in recorded)
@@ -75,6 +99,14 @@ def images_of(store: Store, part: Part) -> SortedIds:
             "leave a field empty, or run ingest first."
         )
     return ids
+
+
+def _measured_size(images: int, finished: Sequence[SegmentRow]) -> int:
+    """A minute's work at the speed of these shards; of none the smallest."""
+    seconds = sum(row.seconds or 0.0 for row in finished)
+    if not seconds:
+        return SMALLEST_SHARD
+    return shard_size(images, sum(row.images for row in finished) / seconds, smallest=SMALLEST_SHARD)
 
 
 def _settings(config: SegmentConfig, query: QueryConfig) -> str:

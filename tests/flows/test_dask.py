@@ -1,4 +1,4 @@
-"""`segment` on a separate Dask scheduler: a worker or the scheduler killed -9, the result is that of threads.
+"""`segment` and `propose` on a separate Dask scheduler: a worker or the scheduler killed, all is as on threads.
 
 PLANKSEG_DASK_IMAGES=20000 repeats it at the size of a small archive, in one view (about half an hour on two cores).
 """
@@ -6,6 +6,8 @@ PLANKSEG_DASK_IMAGES=20000 repeats it at the size of a small archive, in one vie
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from segment_bench import Bench
 from served import until
 
 from plankseg import serving
-from plankseg.config import InferenceConfig, NetworkConfig, Recipe, TrainingConfig
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.domains import write_domains
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.store import Store
@@ -27,6 +29,7 @@ SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
 PATIENCE_S = 280 + IMAGES / 5
+CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha", "manifest_sha"]
 SMALL = Recipe(
     network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
     training=TrainingConfig(side_px=128, precision="fp32"),
@@ -123,6 +126,39 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(again.recorded()) == len(set(again.recorded())) == SHARDS
     assert again.harvest() == on_threads
+
+
+def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last_bit(
+    archive: Path, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
+) -> None:
+    recipe = SMALL.model_copy(
+        update={"query": QueryConfig(batches=6, batch_size=5), "inference": InferenceConfig(backend="folded")}
+    )
+    here = bench(archive, tmp_path / "here", surroundings, OMP_NUM_THREADS="2")
+    run_driver(here, recipe)
+    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+        there = bench(
+            archive, tmp_path / "there", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+        )
+        said = run_driver(there, recipe)
+    assert "2 Dask workers" in said
+    for table, columns in (("scores", ["key", "image_id", "score"]), ("proposals", CHOICE)):
+        rows = [
+            one.store.tables.read(table, columns=columns).sort_by([(name, "ascending") for name in columns]).to_pylist()
+            for one in (here, there)
+        ]
+        assert rows[0] == rows[1]
+        assert len(rows[0]) >= 12, "at least two shards"
+
+
+def run_driver(bench: Bench, recipe: Recipe) -> str:
+    """Choose round 1 in a process of its own; what it said."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("choose_once.py")), recipe.model_dump_json()],
+        env=bench.environment, cwd=serving.ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback_alone(

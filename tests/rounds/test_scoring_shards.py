@@ -17,9 +17,9 @@ from plankseg.rounds.scoring import (
     ScoringShard,
     score_images,
     score_shard,
-    shard_size,
     shards_to_score,
 )
+from plankseg.rounds.sharding import shard_size
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -115,4 +115,4 @@ def test_a_machine_of_another_kind_refuses_to_score(tmp_path: Path, weights: byt
     [(1000, 3.0, 21), (100_000, 3.0, 180), (1_400_000, 500.0, 29_167), (1_400_000, 100.0, 6000), (30, None, 12)],
 )
 def test_a_shard_is_a_minute_of_work_or_less(images: int, images_per_s: float | None, size: int) -> None:
-    assert shard_size(images, images_per_s) == size
+    assert shard_size(images, images_per_s, smallest=SMALLEST_SHARD) == size

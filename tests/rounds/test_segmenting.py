@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from plankseg.config import Part, SegmentConfig
 from plankseg.errors import EmptyPoolError, StoreError
 from plankseg.imaging.masks import decode_mask, largest_component
 from plankseg.imaging.measures import measure
-from plankseg.rounds import at_hand
+from plankseg.rounds import at_hand, sharding
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.rounds.segmenting import segment_shard
-from plankseg.rounds.sharding import Job, plan
+from plankseg.rounds.sharding import Job, plan, plans
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
@@ -149,6 +150,38 @@ def test_an_image_that_is_gone_is_named_and_done_once_it_is_back(store: Store) -
     do(store, back)
     assert all_measures(store, job)[3]["reason"] is None
     assert planned(store).todo == ()
+
+
+def test_shards_of_another_size_do_not_try_again_what_still_cannot_be_read(store: Store) -> None:
+    lost = planned(store).image_ids[3]
+    path = store.catalogue.path(lost)
+    aside = path.rename(path.with_suffix(".aside"))
+    do(store, planned(store))
+    assert planned(store, config=SegmentConfig(shard_size=7)).todo == ()
+    aside.rename(path)
+    assert [shard.image_ids for shard in planned(store, config=SegmentConfig(shard_size=7)).todo] == [(lost,)]
+
+
+def test_without_a_size_a_first_small_shard_finds_the_speed_and_the_rest_is_cut_by_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "SMALLEST_SHARD", 3)
+    monkeypatch.setattr(sharding, "FEWEST_SHARDS", 2)
+    model, sizes = model_of(store), []
+    for job in plans(store, Part(), SegmentConfig(), model):
+        sizes.append([len(shard.image_ids) for shard in job.todo])
+        do(store, job)
+    assert sizes == [[3], [7, 4]]
+    assert [row["image_id"] for row in all_measures(store, job)] == sorted(store.catalogue.roles())
+    assert [one.todo for one in plans(store, Part(), SegmentConfig(), model)] == [()]
+
+
+def test_a_slow_model_has_small_shards(store: Store) -> None:
+    job = planned(store)
+    row = segment_shard(store, job.todo[0], device="cpu")
+    assert sharding._measured_size(1_400_000, [replace(row, images=2000, seconds=1000.0)]) == 120
+    assert sharding._measured_size(1_400_000, [replace(row, images=2000, seconds=4.0)]) == 29_167
+    assert sharding._measured_size(1_400_000, []) == sharding.SMALLEST_SHARD
 
 
 def test_a_shard_without_any_image_is_not_done(store: Store) -> None:
