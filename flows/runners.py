@@ -96,7 +96,7 @@ def _connected(runner: "DaskTaskRunner", address: str) -> "Client":
     except TimeoutError as error:
         raise RunnerError(
             f"The Dask scheduler {_address(client)} has had no worker for {FIRST_WORKER_S:.0f} s. Start some in "
-            f"plankseg's environment: `dask worker {_address(client)} --nworkers auto --nthreads 1`."
+            f"plankseg's environment: `dask worker {_address(client)} --nworkers -1 --nthreads 1`."
         ) from error
     return client
 
