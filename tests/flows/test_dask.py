@@ -29,7 +29,7 @@ SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
 PATIENCE_S = 280 + IMAGES / 5
-CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha", "manifest_sha"]
+CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha"]  # the manifest names the machine, threads too
 SMALL = Recipe(
     network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
     training=TrainingConfig(side_px=128, precision="fp32"),
