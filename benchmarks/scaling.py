@@ -5,12 +5,14 @@ usage: scaling.py [--images 120] [--pairs 3]     (one torch thread a worker; one
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 import typer
@@ -24,9 +26,6 @@ from plankseg.rounds.ingesting import ingest_folder
 from plankseg.rounds.scoring import score_images, shards_to_score
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
-
-if TYPE_CHECKING:
-    from distributed import LocalCluster
 
 BOUNDS = {"two_workers_over_one": 1.6}
 RECIPE = Recipe(
@@ -62,13 +61,31 @@ def make_model(store: Store, recipe: Recipe) -> ModelRow:
     return model
 
 
-def cluster_of(workers: int) -> "LocalCluster":
-    """Worker processes of one thread each; Dask itself gives each one OpenMP thread."""
-    from distributed import LocalCluster
+@contextmanager
+def cluster_of(workers: int) -> Iterator[str]:
+    """The address of a scheduler with so many workers of one thread, each a session of its own, as on machines apart.
 
-    return LocalCluster(
-        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
-    )
+    In one session Linux (autogroup) gives two of them, beside other work, no more processor than it gives one.
+    """
+    from distributed import Client, LocalCluster
+
+    command = [str(Path(sys.executable).parent / "dask"), "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        address = cluster.scheduler_address
+        processes = [
+            subprocess.Popen(
+                [*command, "--host", "127.0.0.1", address], stderr=subprocess.DEVNULL, start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=serving.die_with_parent,
+            )
+            for _ in range(workers)
+        ]  # fmt: skip
+        try:
+            with Client(address, set_as_default=False) as client:
+                client.wait_for_workers(workers, timeout=120)
+            yield address
+        finally:
+            for process in processes:
+                serving.end(process)
 
 
 def scored_by(address: str, shards: list) -> float:
@@ -105,7 +122,7 @@ def main(images: int = 120, pairs: int = 3) -> None:
             workers = 1 + number % 2
             recipe = recipe_of_pass(number)
             shards = shards_to_score(store, eyes, model, recipe, ids)
-            seconds[workers].append(scored_by(clusters[workers].scheduler_address, shards))
+            seconds[workers].append(scored_by(clusters[workers], shards))
             assert len(score_images(store, eyes, model, recipe, ids)[0]) == images
             assert shards_to_score(store, eyes, model, recipe, ids) == [], "every score is kept"
         ratios = [one / two for one, two in zip(seconds[1][1:], seconds[2][1:], strict=True)]
