@@ -50,17 +50,32 @@ def measure(mask: Mask) -> Measures:
     parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
     object_ = regionprops(mask.astype(np.uint8))[0]
     area = int(object_.area)
+    major, minor = ellipse_axes(mask)
     return Measures(
         area_px=area,
         filled_area_px=int(object_.area_filled),
         parts=parts,
         touches_border=bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         perimeter_px=float(object_.perimeter),
-        major_axis_px=float(object_.axis_major_length),
-        minor_axis_px=float(object_.axis_minor_length),
+        major_axis_px=major,
+        minor_axis_px=minor,
         feret_px=feret_diameter(mask),
         esd_px=sqrt(4 * area / pi),
     )
+
+
+def ellipse_axes(mask: Mask) -> tuple[float, float]:
+    """Major and minor axis of the ellipse with the object's second moments, from whole numbers.
+
+    skimage's are the same up to rounding, but sum by BLAS, whose last digit depends on its number of threads.
+    """
+    moments = {name: int(value) for name, value in cv2.moments(mask.astype(np.uint8), binaryImage=True).items()}
+    area = moments["m00"]
+    along_x = (area * moments["m20"] - moments["m10"] ** 2) / area**2
+    along_y = (area * moments["m02"] - moments["m01"] ** 2) / area**2
+    both = (area * moments["m11"] - moments["m10"] * moments["m01"]) / area**2
+    mean, half = (along_x + along_y) / 2, sqrt(((along_x - along_y) / 2) ** 2 + both**2)
+    return 4 * sqrt(mean + half), 4 * sqrt(max(mean - half, 0.0))
 
 
 def feret_diameter(mask: Mask) -> float:

@@ -68,7 +68,7 @@ def on_threads(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What the run on threads leaves."""
-    undisturbed = bench(archive, tmp_path_factory.mktemp("threads") / "store", surroundings)
+    undisturbed = bench(archive, tmp_path_factory.mktemp("threads") / "store", surroundings, OMP_NUM_THREADS="2")
     started = time.monotonic()
     done = undisturbed.segment(shard_size=SHARD_SIZE, views=VIEWS)
     assert done.returncode == 0, done.stdout + done.stderr

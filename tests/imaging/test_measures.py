@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import regionprops
 
-from plankseg.imaging.measures import expected_dice, feret_diameter, measure, without_background
+from plankseg.imaging.measures import ellipse_axes, expected_dice, feret_diameter, measure, without_background
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30))
 
@@ -79,6 +79,18 @@ def test_the_feret_diameter_of_a_whole_object_is_within_one_pixel_of_skimages(ax
     drawn = cv2.ellipse(np.zeros((100, 100), np.uint8), (50, 48), axes, 35, 0, 360, 1, -1)
     theirs = float(regionprops(drawn)[0].feret_diameter_max)
     assert feret_diameter(drawn > 0) == pytest.approx(theirs, abs=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks)
+def test_the_axes_are_skimages_and_to_the_last_bit_the_same_however_the_object_lies(mask: np.ndarray) -> None:
+    if not mask.any():
+        return
+    region = regionprops(mask.astype(np.uint8))[0]
+    axes = ellipse_axes(mask)
+    assert axes == pytest.approx((region.axis_major_length, region.axis_minor_length), rel=1e-9, abs=1e-6)
+    moved = np.pad(mask, ((3, 0), (0, 5)))
+    assert {ellipse_axes(other) for other in (mask[::-1], mask[:, ::-1], mask.T.copy(), moved)} == {axes}
 
 
 @settings(max_examples=40, deadline=None)
