@@ -58,7 +58,11 @@ def test_an_address_that_nobody_would_ask_is_refused() -> None:
         runners.check_runner(Settings(dask_address="tcp://127.0.0.1:8786"))
 
 
-@pytest.mark.parametrize("address", [f"tcp://127.0.0.1:{serving.free_port()}", "nonsense://here"])
+@pytest.mark.parametrize(
+    "address",
+    [f"tcp://127.0.0.1:{serving.free_port()}", "nonsense://here"],
+    ids=["nobody there", "no address"],  # a port in the name would be another test in each of xdist's workers
+)
 def test_a_scheduler_that_does_not_answer_is_named_with_how_to_start_one(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
