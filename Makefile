@@ -77,7 +77,9 @@ test: setup
 	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "not "$(QUICK)
 
 bench: setup
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+	@missed=""; for script in benchmarks/[a-z]*.py; do echo "== $$script"; \
+	    $(VENV)/bin/python $$script || missed="$$missed $$script"; done; \
+	    [ -z "$$missed" ] || { echo "Bounds missed, or not run to the end:$$missed"; exit 1; }
 
 lock: $(VENV)/.uv
 	@echo 'torch==2.13.0' | $(UV) pip compile pyproject.toml --extra dev --extra openvino --python-version 3.11 $(UV_FLAGS) \
