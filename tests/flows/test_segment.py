@@ -139,7 +139,7 @@ def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
     ingest_folder(store, real_data / "zooscannet-sample" / "imgs", role="pool")
     answer(store, store.catalogue.ids("pool")[:20])
     images = len(store.catalogue.roles())
-    final = finalizing(FinalConfig(side_px=128, batch_size=8, epochs=2))
+    final = finalizing(FinalConfig(side_px=64, batch_size=8, epochs=2))
     shutil.copytree(store.root, tmp_path / "calm")
     calm = Bench(Store.open(tmp_path / "calm"), surroundings, final)
     done = calm.segment("nowhere", shard_size=300)
