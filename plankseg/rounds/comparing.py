@@ -3,10 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +12,8 @@ from jaxtyping import UInt8
 
 from plankseg.config import Recipe, Settings
 from plankseg.errors import StoreBusyError
-from plankseg.learning.training import EpochReport, TrainedModel, train
-from plankseg.rounds.fitting import TrainingSet, mask_loader, recorded_metrics, training_set
+from plankseg.learning.training import EpochReport
+from plankseg.rounds.fitting import TrainingSet, recorded_metrics, row_of, train_on, training_set
 from plankseg.rounds.grid import Run
 from plankseg.rounds.references import reference_squares
 from plankseg.storage.models import ModelRow
@@ -45,22 +43,16 @@ def fit_candidate(
     work_dir = store.work_dir(f"candidate-{name[:32]}")
     row = store.models.candidate(name)
     if row is None:
-        examples = (*data.examples, *data.validation)
-        model = train(
-            data.examples,
-            data.validation,
-            load=store.catalogue.loader(example.image_id for example in examples),
-            load_mask=mask_loader(store, data.labels),
-            recipe=run.recipe,
-            round_number=0,
-            start=None,
-            work_dir=work_dir,
-            device=settings.device,
-            report=report,
-            references=references,
-        )
+        model = train_on(
+            data, store, run.recipe, settings,
+            round_number=0, start=None, work_dir=work_dir, report=report, references=references,
+        )  # fmt: skip
         metrics = recorded_metrics(store, model, data, run.recipe, settings)
-        row = _record(model, data, run, metrics, experiment=experiment, name=name)
+        row = row_of(
+            model, data, run.recipe, metrics,
+            round=0, promoted=False, reason=f"a candidate of experiment {experiment!r}",
+            experiment=experiment, candidate=run.key, fingerprint=name,
+        )  # fmt: skip
         store.models.put_weights(model.weights)
         store.models.commit(row)
     shutil.rmtree(work_dir)  # the model is safe
@@ -78,28 +70,6 @@ def fingerprint(recipe: Recipe, data: TrainingSet, references: UInt8[np.ndarray,
     if references is not None:
         facts["references"] = hashlib.sha256(references.tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _record(
-    model: TrainedModel, data: TrainingSet, run: Run, metrics: Mapping[str, Any], *, experiment: str, name: str
-) -> ModelRow:
-    return ModelRow(
-        model_id=hashlib.sha256(model.weights).hexdigest(),
-        round=0,
-        recipe=run.recipe.model_dump_json(),
-        data_version=data.data_version,
-        side_px=model.side_px,
-        epochs=model.epochs,
-        validation_dice=metrics["dice"],
-        validation_set=data.validation_set,
-        metrics=json.dumps(metrics, sort_keys=True),
-        promoted=False,
-        reason=f"a candidate of experiment {experiment!r}",
-        experiment=experiment,
-        candidate=run.key,
-        fingerprint=name,
-        created_at=datetime.now(UTC),
-    )
 
 
 def devices_for(device: str, side_by_side: int | None) -> tuple[str, ...]:

@@ -5,18 +5,16 @@ and can go on. New answers or another form make another final model; the same on
 """
 
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from plankseg.config import FinalConfig, Recipe, Settings
 from plankseg.errors import TrainingError
-from plankseg.learning.training import EpochReport, train
+from plankseg.learning.training import EpochReport
 from plankseg.rounds.comparing import fingerprint
-from plankseg.rounds.fitting import TrainingSet, judge, mask_loader, recorded_metrics, training_set
+from plankseg.rounds.fitting import TrainingSet, judge, recorded_metrics, row_of, train_on, training_set
 from plankseg.rounds.progress import FINAL
 from plankseg.rounds.references import reference_squares
 from plankseg.storage.models import ModelRow
@@ -70,40 +68,20 @@ def fit_final(
     work_dir = store.work_dir(f"final-{name[:32]}")
     row = store.models.candidate(name)
     if row is None:
-        model = train(
-            data.examples,
-            data.validation,
-            load=store.catalogue.loader(e.image_id for e in (*data.examples, *data.validation)),
-            load_mask=mask_loader(store, data.labels),
-            recipe=recipe,
-            round_number=rounds,
-            start=store.models.weights(parent.model_id) if parent else None,
-            work_dir=work_dir,
-            device=settings.device,
-            report=report,
-            references=references,
-            progress=sys.stderr.isatty(),
-        )
+        model = train_on(
+            data, store, recipe, settings,
+            round_number=rounds, start=store.models.weights(parent.model_id) if parent else None,
+            work_dir=work_dir, report=report, references=references,
+        )  # fmt: skip
         verdict = judge(store, active, model, data, settings)
         metrics = recorded_metrics(store, model, data, recipe, settings)
-        row = ModelRow(
-            model_id=hashlib.sha256(model.weights).hexdigest(),
-            parent=parent.model_id if parent else None,
-            round=rounds,
-            recipe=recipe.model_dump_json(),
-            data_version=data.data_version,
-            side_px=model.side_px,
-            epochs=model.epochs,
-            validation_dice=metrics["dice"],
-            validation_set=data.validation_set,
-            metrics=json.dumps(metrics, sort_keys=True),
+        row = row_of(
+            model, data, recipe, metrics,
+            round=rounds, parent=parent.model_id if parent else None,
             promoted=False,  # the rounds go on with their own models
-            reason=verdict.reason,
-            experiment=FINAL,
-            candidate=f"{FINAL}, {data.corrections} answers of rounds 1 to {rounds}",
-            fingerprint=name,
-            created_at=datetime.now(UTC),
-        )
+            reason=verdict.reason, experiment=FINAL,
+            candidate=f"{FINAL}, {data.corrections} answers of rounds 1 to {rounds}", fingerprint=name,
+        )  # fmt: skip
         store.models.put_weights(model.weights)
         store.models.commit(row)
     shutil.rmtree(work_dir)  # the model is safe

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from plankseg.config import Recipe, Settings, TrainingConfig
 from plankseg.errors import TrainingError
@@ -156,32 +158,72 @@ def fit(
         return there
     active = store.models.active()
     data = training_set(store, recipe, round_number)
-    load_mask = mask_loader(store, data.labels)
     start = None
     if active is not None and recipe.training.warm_start:
         start = store.models.weights(active.model_id)
     work_dir = store.work_dir(f"train-{round_number}-{data.fingerprint(recipe, round_number)}")
-    model = train(
+    model = train_on(
+        data, store, recipe, settings,
+        round_number=round_number, start=start, work_dir=work_dir, report=report,
+        references=reference_squares(store, recipe, round_number),
+    )  # fmt: skip
+    verdict = judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
+    metrics = recorded_metrics(store, model, data, recipe, settings)
+    compared = {"compared": asdict(verdict.comparison) if verdict.comparison else None}
+    row = row_of(
+        model, data, recipe, {**metrics, **compared},
+        round=round_number, parent=active.model_id if active else None,
+        promoted=verdict.promoted, reason=verdict.reason,
+    )  # fmt: skip
+    store.models.put_weights(model.weights)
+    store.models.commit(row)
+    _forget_checkpoints(store, round_number)  # the model is safe
+    return store.models.of_round(round_number) or row
+
+
+def train_on(
+    data: TrainingSet,
+    store: Store,
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    round_number: int,
+    start: bytes | None,
+    work_dir: Path,
+    report: Callable[[EpochReport], None],
+    references: UInt8[np.ndarray, "n side side"] | None,
+) -> TrainedModel:
+    """Train on the images and masks of the store. See `plankseg.learning.training.train`."""
+    return train(
         data.examples,
         data.validation,
-        load=store.catalogue.loader(e.image_id for e in (*data.examples, *data.validation)),
-        load_mask=load_mask,
+        load=store.catalogue.loader(example.image_id for example in (*data.examples, *data.validation)),
+        load_mask=mask_loader(store, data.labels),
         recipe=recipe,
         round_number=round_number,
         start=start,
         work_dir=work_dir,
         device=settings.device,
         report=report,
-        references=reference_squares(store, recipe, round_number),
+        references=references,
         progress=sys.stderr.isatty(),
     )
-    verdict = judge(store, store.models.active(), model, data, settings)  # a person may have decided meanwhile
-    metrics = recorded_metrics(store, model, data, recipe, settings)
-    row = _record(model, data, recipe, metrics, round_number=round_number, active=active, verdict=verdict)
-    store.models.put_weights(model.weights)
-    store.models.commit(row)
-    _forget_checkpoints(store, round_number)  # the model is safe
-    return store.models.of_round(round_number) or row
+
+
+def row_of(model: TrainedModel, data: TrainingSet, recipe: Recipe, metrics: Mapping[str, Any], **more: Any) -> ModelRow:
+    """What is recorded of a trained model; `more` are the columns that say what became of it."""
+    return ModelRow(
+        model_id=hashlib.sha256(model.weights).hexdigest(),
+        recipe=recipe.model_dump_json(),
+        data_version=data.data_version,
+        side_px=model.side_px,
+        epochs=model.epochs,
+        validation_dice=metrics["dice"],
+        validation_set=data.validation_set,
+        metrics=json.dumps(metrics, sort_keys=True),
+        created_at=datetime.now(UTC),
+        **more,
+    )
 
 
 def _forget_checkpoints(store: Store, round_number: int) -> None:
@@ -236,34 +278,6 @@ def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings)
     masks = predicted_masks(store, ids, settings, weights=weights, recipe=recipe, side_px=row.side_px)
     load_mask = mask_loader(store, data.labels)
     return score_images(ids, list(masks), [load_mask(image_id) for image_id in ids])
-
-
-def _record(
-    model: TrainedModel,
-    data: TrainingSet,
-    recipe: Recipe,
-    metrics: Mapping[str, Any],
-    *,
-    round_number: int,
-    active: ModelRow | None,
-    verdict: Verdict,
-) -> ModelRow:
-    compared = {"compared": asdict(verdict.comparison) if verdict.comparison else None}
-    return ModelRow(
-        model_id=hashlib.sha256(model.weights).hexdigest(),
-        parent=active.model_id if active else None,
-        round=round_number,
-        recipe=recipe.model_dump_json(),
-        data_version=data.data_version,
-        side_px=model.side_px,
-        epochs=model.epochs,
-        validation_dice=metrics["dice"],
-        validation_set=data.validation_set,
-        metrics=json.dumps({**metrics, **compared}, sort_keys=True),
-        promoted=verdict.promoted,
-        reason=verdict.reason,
-        created_at=datetime.now(UTC),
-    )
 
 
 def recorded_metrics(

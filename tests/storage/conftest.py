@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from buckets import S3Server, named_by_environment
+from faulty import Faults, faulty
+
+from plankseg.storage.s3.client import forget_connection
 
 SERVERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("moto", "radosgw")]
 
@@ -27,3 +30,13 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PLANKSEG_WORK", str(tmp_path))
     for server in named_by_environment(request.getfixturevalue(f"{request.param}_server"), monkeypatch):
         yield f"s3://{server.new_bucket()}/deep/store"
+
+
+@pytest.fixture
+def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """The test's S3 server behind a proxy that misbehaves on demand."""
+    with faulty(s3_server.url) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.url)
+        forget_connection()
+        yield faults
+        forget_connection()

@@ -1,14 +1,13 @@
 """A bucket that refuses, is gone, slow, broken off or away: said clearly, nothing lost, the next run succeeds."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from buckets import S3Server
-from faulty import Faults, faulty
+from faulty import Faults
 from racing import race
 from storage_rows import answer, image, proposed
 
@@ -22,16 +21,6 @@ from plankseg.storage.s3.client import forget_connection
 from plankseg.storage.store import Store
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The test's S3 server behind a proxy that misbehaves on demand."""
-    with faulty(s3_server.url) as faults:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.url)
-        forget_connection()
-        yield faults
-        forget_connection()
 
 
 @pytest.fixture

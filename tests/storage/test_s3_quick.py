@@ -2,30 +2,19 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
 
 import pytest
 from buckets import S3Server
-from faulty import Faults, faulty
+from faulty import Faults
 from racing import in_forked_child
 
 from plankseg.errors import ObjectMissingError, StoreRefusedError
 from plankseg.storage.s3 import client as s3_client
 from plankseg.storage.s3 import objects, quick
 from plankseg.storage.s3.addresses import Address
-from plankseg.storage.s3.client import connection, forget_connection
+from plankseg.storage.s3.client import connection
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The test's S3 server behind a proxy that misbehaves on demand."""
-    with faulty(s3_server.url) as faults:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.url)
-        forget_connection()
-        yield faults
-        forget_connection()
 
 
 @pytest.fixture
