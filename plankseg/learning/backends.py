@@ -11,9 +11,11 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -209,7 +211,7 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same cores
         }
-        return self._openvino.Core().compile_model(model, "CPU", options)
+        return _core().compile_model(model, "CPU", options)
 
 
 def _openvino() -> Any:
@@ -223,6 +225,25 @@ def _openvino() -> Any:
             "backend to auto."
         ) from error
     return openvino
+
+
+def _core() -> Any:
+    """OpenVINO's one core of this process, which lives as long as the process.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and takes it away when it goes. Two of them that
+    go in the order in which they came leave the thread with a stack that is no longer there, and the next signal that
+    Python handles (a child's end, as DataLoader watches for) kills the process. So no second one is made.
+    """
+    with _MAKING_THE_CORE:
+        return _made_core()
+
+
+@cache
+def _made_core() -> Any:
+    return _openvino().Core()
+
+
+_MAKING_THE_CORE = threading.Lock()
 
 
 def _prepared(squares: Squares, device: torch.device) -> Float[torch.Tensor, "n 3 side side"]:

@@ -14,8 +14,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import torch
 from advance_bench import what_is_in
 from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from served import post, tick_every, until
 from small_world import TINY, World
@@ -54,6 +56,7 @@ class Stage:
         self.world = world
         self.snapshot = folder / "proposed"
         self.environment = self.at.environment() | {"PLANKSEG_DEVICE": "cpu", "PLANKSEG_PROJECT": TITLE}
+        self.environment["OMP_NUM_THREADS"] = "1"  # as in this process: other sums, other weights
         self.running: dict[str, serving.Server] = {}
         self._worker_port = ports[3]
         self._retired = count(1)
@@ -234,7 +237,8 @@ def stage_in(folder: Path, world: World) -> Iterator[Stage]:
     """The servers, ready, and a round that was proposed."""
     from plankseg.rounds.proposing import propose
 
-    stage = Stage(folder, world)
+    stage, threads = Stage(folder, world), torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch, temporary_settings(stage.prefect_settings()):
         for name in [name for name in os.environ if name.startswith("PLANKSEG_")]:
             patch.delenv(name)
@@ -252,7 +256,10 @@ def stage_in(folder: Path, world: World) -> Iterator[Stage]:
             stage.start("worker")
             yield stage
         finally:
+            torch.set_num_threads(threads)
             settings.cache_clear()
+            # else they wait for this server for ever, and whoever asks for them next with them
+            EventsWorker.drain_all(timeout=30)
             for name in list(stage.running):
                 stage.stop(name)
 

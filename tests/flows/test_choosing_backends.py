@@ -1,16 +1,14 @@
 """On real vignettes the way of computing is tried, chosen, shown in Prefect and named in the proposal's manifest."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
+from alone import alone, artifacts
 
-from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
+from plankseg import serving
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.learning.backends import backends_here
 from plankseg.learning.network import build_network, model_bytes
 from plankseg.querying.manifest import Manifest
@@ -18,7 +16,7 @@ from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.real_data, pytest.mark.timeout(600)]
 
 RECIPE = Recipe(
     network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
@@ -30,7 +28,7 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def store(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(real_data: Path, tmp_path: Path) -> Store:
     """The whole ZooScanNet sample as the pool, and a model with random weights."""
     store = Store.open(tmp_path / "store")
     ingest_folder(store, real_data / "zooscannet-sample", role="pool")
@@ -44,26 +42,16 @@ def store(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             promoted=True, reason="the first model", validation_dice=0.5, validation_set="none",
         )
     )  # fmt: skip
-    monkeypatch.setenv("PLANKSEG_STORE", str(store.root))
-    monkeypatch.setenv("PLANKSEG_DEVICE", "cpu")
-    settings.cache_clear()
-    yield store
-    settings.cache_clear()
+    return store
 
 
-def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_one(store: Store) -> None:
-    from flows.propose import choose
-
-    @flow
-    def choose_one_round() -> None:
-        choose(RECIPE, 1)
-
-    with prefect_test_harness(server_startup_timeout=120):
-        choose_one_round()
-        with get_client(sync_client=True) as client:
-            artifacts = {found.key: found for found in client.read_artifacts()}
-    shown = artifacts["round-1-backends"]
-    table = json.loads(str(shown.data))
+def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_one(
+    store: Store, surroundings: serving.Surroundings, prefect_server: serving.Server
+) -> None:
+    environment = surroundings.environment() | {"PLANKSEG_STORE": str(store.root), "PLANKSEG_DEVICE": "cpu"}
+    alone(Path(__file__).with_name("choose_once.py"), RECIPE.model_dump_json(), environment=environment)
+    shown = artifacts(surroundings)["round-1-backends"]
+    table = json.loads(str(shown["data"]))
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
     assert inference is not None
@@ -71,4 +59,4 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     assert [row["backend"] for row in table if row["chosen"]] == [inference.backend]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
     assert inference.images == 16
-    assert str(shown.description).startswith(f"{inference.backend}: the fastest of ")
+    assert str(shown["description"]).startswith(f"{inference.backend}: the fastest of ")

@@ -6,13 +6,12 @@ PLANKSEG_DASK_IMAGES=20000 repeats it at the size of a small archive, in one vie
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from alone import alone
 from dask_cluster import dask_cluster
 from rounds.little_store import add_model
 from segment_bench import Bench
@@ -28,6 +27,7 @@ IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "48"))
 SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
+CHOOSE = Path(__file__).with_name("choose_once.py")
 PATIENCE_S = 280 + IMAGES / 5
 CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha"]  # the manifest names the machine, threads too
 SMALL = Recipe(
@@ -135,12 +135,12 @@ def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last
         update={"query": QueryConfig(batches=6, batch_size=5), "inference": InferenceConfig(backend="folded")}
     )
     here = bench(archive, tmp_path / "here", surroundings, OMP_NUM_THREADS="2")
-    run_driver(here, recipe)
+    alone(CHOOSE, recipe.model_dump_json(), environment=here.environment)
     with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
         there = bench(
             archive, tmp_path / "there", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
         )
-        said = run_driver(there, recipe)
+        said = alone(CHOOSE, recipe.model_dump_json(), environment=there.environment)
     assert "2 Dask workers" in said
     for table, columns in (("scores", ["key", "image_id", "score"]), ("proposals", CHOICE)):
         rows = [
@@ -149,16 +149,6 @@ def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last
         ]
         assert rows[0] == rows[1]
         assert len(rows[0]) >= 12, "at least two shards"
-
-
-def run_driver(bench: Bench, recipe: Recipe) -> str:
-    """Choose round 1 in a process of its own; what it said."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("choose_once.py")), recipe.model_dump_json()],
-        env=bench.environment, cwd=serving.ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback_alone(

@@ -3,39 +3,30 @@
 from pathlib import Path
 
 import pytest
+from alone import alone, artifacts
 from packing import jpeg, tar_of
-from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 
-from flows.ingest import ImageFolder, ingest
-from plankseg.config import settings
-from plankseg.errors import ArchiveError
+from plankseg import serving
 from plankseg.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PLANKSEG_STORE", str(tmp_path / "store"))
-    settings.cache_clear()
+    environment = surroundings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     files = {f"imgs/Egg/{n}.jpg": jpeg(n) for n in range(3)} | {"imgs/Egg/bad.jpg": b"none"}
     archive = tmp_path / "a.tar"
-    images = ImageFolder(folder=str(archive), role="pool")
+    program = f"from flows.ingest import *; print(ingest(ImageFolder(folder={str(archive)!r}, role='pool')))"
     archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)})[: len(tar_of(files).rstrip(b"\0")) + 900])
-    try:
-        with prefect_test_harness(server_startup_timeout=120):
-            with pytest.raises(ArchiveError, match="cut off or damaged after"):
-                ingest(images)
-            archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)}))
-            assert ingest(images).startswith("pool: 1 new images, 3 known")
-            with get_client(sync_client=True) as client:
-                artifacts = {found.key: found for found in client.read_artifacts()}
-    finally:
-        settings.cache_clear()
+    said = alone(program, environment=environment, fails=True)
+    assert "ArchiveError" in said
+    assert "cut off or damaged after" in said
+    archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)}))
+    assert "pool: 1 new images, 3 known" in alone(program, environment=environment)
     assert len(Store.open(tmp_path / "store").catalogue.ids("pool")) == 4
-    shown = artifacts["ingest-pool"]
-    assert "bad.jpg" in str(shown.data)
-    assert ".csv" in str(shown.description)
-    assert "100" in str(artifacts["ingest-pool-progress"].data)
+    shown = artifacts(surroundings)
+    assert "bad.jpg" in str(shown["ingest-pool"]["data"])
+    assert ".csv" in str(shown["ingest-pool"]["description"])
+    assert "100" in str(shown["ingest-pool-progress"]["data"])

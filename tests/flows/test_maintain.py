@@ -3,38 +3,32 @@
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
+from alone import alone, artifacts
 from pydantic import ValidationError
 
-from flows.maintain import Upkeep, maintain
-from plankseg.config import settings
+from flows.maintain import Upkeep
+from plankseg import serving
 from plankseg.storage.proposals import ProposalRow
 from plankseg.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_dry_run_changes_nothing_and_the_real_one_puts_files_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PLANKSEG_STORE", str(tmp_path / "store"))
-    settings.cache_clear()
+    environment = surroundings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     store, sha = Store.open(tmp_path / "store"), "0" * 64
     for number in (1, 2, 3):
         row = ProposalRow(round=number, image_id=sha, chosen=True, model_id=sha, seed=0, manifest_sha=sha)
         store.proposals.commit(number, [row])
-    try:
-        with prefect_test_harness(server_startup_timeout=120):
-            assert maintain(Upkeep(dry_run=True)) == "Dry run: 0 old files, 0 kB would go"
-            assert store.tables.version("proposals") == 3
-            assert maintain() == "3 files of the tables are 1 now; 0 old files, 0 kB gone"
-            with get_client(sync_client=True) as client:
-                shown = [found for found in client.read_artifacts() if found.key == "maintained"]
-    finally:
-        settings.cache_clear()
+    program = "from flows.maintain import Upkeep, maintain; print(maintain(Upkeep(dry_run={})))"
+    assert "Dry run: 0 old files, 0 kB would go" in alone(program.format(True), environment=environment)
+    assert store.tables.version("proposals") == 3
+    said = alone(program.format(False), environment=environment)
+    assert "3 files of the tables are 1 now; 0 old files, 0 kB gone" in said
     assert store.proposals.rounds() == [1, 2, 3]
-    assert any('"files now": 1' in str(found.data) for found in shown)
+    assert '"files now": 1' in str(artifacts(surroundings)["maintained"]["data"])
 
 
 def test_a_form_cannot_ask_for_less_than_a_day() -> None:

@@ -1,5 +1,7 @@
 import copy
+import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
@@ -69,6 +71,27 @@ def test_openvino_looks_at_squares_one_by_one_on_any_number_of_threads(network: 
         assert torch.equal(torch.cat([other.logits(one[None]) for one in squares(5)]), together)
     finally:
         torch.set_num_threads(threads)
+
+
+@needs_openvino
+def test_a_process_in_which_openvino_came_and_went_lives_through_a_signal() -> None:
+    """A second core that outlives the first leaves the thread a stack for signals that is gone: the next one kills."""
+    program = """
+        import signal, subprocess, torch
+        from plankseg.learning.backends import make_backend
+        squares = torch.zeros((1, 16, 16), dtype=torch.uint8)
+        backends = [make_backend("openvino", torch.nn.Conv2d(3, 1, 1), torch.device("cpu")) for _ in range(2)]
+        for backend in backends:
+            backend.logits(squares)
+        while backends:
+            del backend
+            backend = backends.pop(0)
+        del backend
+        signal.signal(signal.SIGCHLD, lambda *_: print("heard", flush=True))
+        subprocess.run(["true"], check=True)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 @needs_openvino

@@ -28,8 +28,12 @@ pytestmark = pytest.mark.slow
 def undisturbed(tmp_path_factory):
     """The tiny training from start to end, with its reports."""
     reports: list[EpochReport] = []
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return tiny.train_tiny(tmp_path_factory.mktemp("undisturbed"), report=reports.append), reports
+    try:
+        return tiny.train_tiny(tmp_path_factory.mktemp("undisturbed"), report=reports.append), reports
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_best_epoch_by_native_dice_is_kept_with_its_scores(undisturbed):
