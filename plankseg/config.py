@@ -81,8 +81,28 @@ class TrainingConfig(FrozenModel):
         description="Start a retraining from the active model; off: each round anew from the encoder weights.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it.")
-    loader_workers: int = Field(2, ge=0, le=64, description="Processes that read and augment images.")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs of one machine that train together, each on its part of a step; without a GPU: processes.",
+    )
+    loader_workers: int = Field(2, ge=0, le=64, description="Processes that read and augment images, on each device.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampler and augmentation.")
+
+    def facts(self) -> dict[str, object]:
+        """What weights depend on, for fingerprints; a setting that came later counts only where it is not 1."""
+        without = {"loader_workers"} | ({"devices"} if self.devices == 1 else set())
+        return self.model_dump(exclude=without)
+
+    @model_validator(mode="after")
+    def _every_device_has_a_part(self) -> Self:
+        if self.batch_size % self.devices or self.batch_size < 2 * self.devices:
+            raise ValueError(
+                f"A batch of {self.batch_size} images cannot be shared out evenly among {self.devices} devices, two at"
+                f" least to each. Set batch_size to a multiple of {self.devices} and at least {2 * self.devices}."
+            )
+        return self
 
 
 class QueryConfig(FrozenModel):

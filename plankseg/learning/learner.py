@@ -13,6 +13,8 @@ from plankseg.errors import ScoreError, TrainingError
 from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
 from plankseg.learning.frameworks import lightning, smp
+from plankseg.learning.metrics import ImageScores
+from plankseg.learning.place import ALONE, Place
 
 FORWARD_BATCH = 32  # images of the validation set at a time
 
@@ -36,6 +38,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         device: torch.device,
         report: Callable[[EpochReport], None],
         forward_batch: int = FORWARD_BATCH,
+        place: Place = ALONE,
     ) -> None:
         super().__init__()
         self.network = network.to(device)
@@ -48,6 +51,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         self._device_used = device
         self._report = report
         self._forward_batch = forward_batch
+        self._place = place
         self._losses: list[float] = []
         self._started = time.monotonic()
         self._optimizer = self._make_optimizer()
@@ -82,7 +86,8 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         squares, masks = batch
         epoch = self._state.epochs_done + 1
         # dropout must not depend on what was drawn before an interruption
-        words = np.random.SeedSequence([self._training_config.seed, epoch, batch_idx]).generate_state(1)
+        seeds = [self._training_config.seed, epoch, batch_idx, *([self._place.rank] if self._place.rank else [])]
+        words = np.random.SeedSequence(seeds).generate_state(1)
         torch.manual_seed(int(words[0]))
         loss: torch.Tensor = self.loss(self.network(squares).float(), masks)
         value = float(loss.detach())
@@ -92,24 +97,22 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Judge the weights, keep them if they are the best, adapt the rate, write the checkpoint, then report."""
+        """Judge the weights, keep them if they are the best, adapt the rate, write the checkpoint, then report.
+
+        Of processes that train together the first one judges, writes and reports; the others take over its scores, for
+        their batch-norms may have seen other images, and one rate must hold for all.
+        """
         state, rate = self._state, self.learning_rate
-        try:
-            scores = self._validation.score(
-                self.network,
-                device=self._device_used,
-                precision=self._training_config.precision,
-                forward_batch=self._forward_batch,
-            )
-        except ScoreError as error:
-            raise self._diverged(str(error)) from error
+        first = self._place.rank == 0
+        scores = self.trainer.strategy.broadcast(self._judged() if first else None)
+        loss = self._mean_loss()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # the last of equals
             state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
         self._plateau.step(scores.mean_dice)
         done = EpochReport(
             epoch=state.epochs_done + 1,
-            loss=float(np.mean(self._losses)),
+            loss=loss,
             validation_dice=scores.mean_dice,
             learning_rate=rate,
             seconds=time.monotonic() - self._started,
@@ -118,8 +121,27 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         state.history.append(done)
         state.network, state.optimizer = weights, self._optimizer.state_dict()
         state.plateau = self._plateau.state_dict()
-        write_checkpoint(self._checkpoint, state)
-        self._report(done)
+        if first:
+            write_checkpoint(self._checkpoint, state)
+            self._report(done)
+
+    def _judged(self) -> ImageScores:
+        try:
+            return self._validation.score(
+                self.network,
+                device=self._device_used,
+                precision=self._training_config.precision,
+                forward_batch=self._forward_batch,
+            )
+        except ScoreError as error:
+            raise self._diverged(str(error)) from error
+
+    def _mean_loss(self) -> float:
+        """Over all steps of the epoch, and over the parts of each."""
+        mean = float(np.mean(self._losses))
+        if self._place.ranks == 1:
+            return mean
+        return float(self.trainer.strategy.reduce(torch.tensor(mean, device=self._device_used), reduce_op="mean"))
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
+from plankseg.learning.place import ALONE, Place
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -20,10 +22,14 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
 
     The augmentation seeds are drawn here, in the main process, so what is seen does not depend on the number of loader
     workers. Lightning calls `set_epoch` with its own count at the start of every epoch; `first_epoch` is added, so
-    that a training that goes on draws what it would have drawn without the interruption.
+    that a training that goes on draws what it would have drawn without the interruption. Of n processes that train
+    together each has every n-th draw, so that their parts of a step are together the step of one alone; what is over
+    at the end nobody has.
     """
 
-    def __init__(self, weights: Sequence[float], *, draws: int, seed: int, first_epoch: int = 0) -> None:
+    def __init__(
+        self, weights: Sequence[float], *, draws: int, seed: int, first_epoch: int = 0, place: Place = ALONE
+    ) -> None:
         shares = np.asarray(weights, dtype=np.float64)
         if shares.size == 0 or not np.isfinite(shares).all() or (shares <= 0).any():
             raise ValueError("The weights of the images must be positive numbers, at least one of them.")
@@ -31,6 +37,7 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         self._draws = draws
         self._seed = seed
         self._first_epoch = first_epoch
+        self._place = place
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,11 +49,12 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         return self._stream(epoch)[0]
 
     def __len__(self) -> int:
-        return self._draws
+        return self._draws // self._place.ranks
 
     def __iter__(self) -> Iterator[Draw]:
         indices, seeds = self._stream(self._first_epoch + self._epoch)
-        for index, seed in zip(indices.tolist(), seeds.tolist(), strict=True):
+        mine = slice(self._place.rank, len(self) * self._place.ranks, self._place.ranks)
+        for index, seed in zip(indices[mine].tolist(), seeds[mine].tolist(), strict=True):
             yield Draw(index, seed)
 
     def _stream(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,12 @@ from plankseg.imaging.arrays import Grey, Mask
 from plankseg.learning.augment import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
-from plankseg.learning.frameworks import lightning
+from plankseg.learning.frameworks import LightningEnvironment, lightning
 from plankseg.learning.learner import FORWARD_BATCH, Learner
 from plankseg.learning.memory import halving_once, part_of
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network import build_network, choose_device, tensor_bytes
+from plankseg.learning.place import ALONE, Place
 from plankseg.learning.precision import uses_bf16
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.schedule import RoundPlan, plan_round
@@ -60,6 +61,7 @@ def train(
     report: Callable[[EpochReport], None],
     references: UInt8[np.ndarray, "n side side"] | None = None,
     progress: bool = False,
+    place: Place = ALONE,
 ) -> TrainedModel:
     """Train the network of a round and return its best epoch by validation Dice at native size.
 
@@ -67,6 +69,8 @@ def train(
     target domain in squares of the round's side, for compositions that vary images towards them. Checkpoints are
     written to `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it
     goes on there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is safe.
+    `place` is that of this process among several that train together: each calls this in the same way, with torch's
+    process group there already, and memory that runs out is then for the caller to deal with.
 
     Raises:
         TrainingError: nothing to train on or to validate with, an image in both, no references where the composition
@@ -92,7 +96,7 @@ def train(
         state = read_checkpoint(checkpoint)
         with _own_randomness(recipe.training.seed, where):
             network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
-            draws = _draws(examples, recipe, round_number, state)
+            draws = _draws(examples, recipe, round_number, state, place)
             corrected = np.array([example.is_correction for example in examples])
             learner = Learner(
                 network,
@@ -104,14 +108,17 @@ def train(
                 device=where,
                 report=report,
                 forward_batch=FORWARD_BATCH // parts,
+                place=place,
             )
             if state.epochs_done < plan.epochs:
-                loader = _loader(squares, draws, recipe, parts)
-                epochs = plan.epochs - state.epochs_done
-                trainer = _trainer(recipe, where, epochs, work_dir=work_dir, progress=progress, parts=parts)
+                loader = _loader(squares, draws, recipe, place, parts)
+                left = plan.epochs - state.epochs_done
+                trainer = _trainer(recipe, where, left, work_dir=work_dir, progress=progress, place=place, parts=parts)
                 trainer.fit(learner, loader)
         return state
 
+    if place.ranks > 1:
+        return _trained(attempt(place.parts), plan)
     return _trained(halving_once(attempt, batch_size=recipe.training.batch_size), plan)
 
 
@@ -143,20 +150,21 @@ def _references_for(recipe: Recipe, references: np.ndarray | None) -> np.ndarray
     return references
 
 
-def _draws(examples: Sequence[Example], recipe: Recipe, round_number: int, state: State) -> WeightedDraws:
+def _draws(examples: Sequence[Example], recipe: Recipe, round_number: int, state: State, place: Place) -> WeightedDraws:
     words = np.random.SeedSequence([recipe.training.seed, round_number]).generate_state(1)
     return WeightedDraws(
         [example.weight for example in examples],
-        draws=recipe.training.draws_per_epoch or max(2, len(examples)),
+        draws=max(recipe.training.draws_per_epoch or len(examples), 2 * place.ranks),
         seed=int(words[0]),
         first_epoch=state.epochs_done,
+        place=place,
     )
 
 
 def _loader(
-    squares: TrainingSquares, draws: WeightedDraws, recipe: Recipe, parts: int
+    squares: TrainingSquares, draws: WeightedDraws, recipe: Recipe, place: Place, parts: int
 ) -> DataLoader[tuple[torch.Tensor, ...]]:
-    size = min(part_of(recipe.training.batch_size, parts), len(draws))
+    size = min(part_of(recipe.training.batch_size // place.ranks, parts), len(draws))
     workers = recipe.training.loader_workers if "fork" in multiprocessing.get_all_start_methods() else 0
     return DataLoader(
         squares,
@@ -176,15 +184,19 @@ def _stay_single_threaded(_worker: int) -> None:
 
 
 def _trainer(
-    recipe: Recipe, device: torch.device, epochs: int, *, work_dir: Path, progress: bool, parts: int
+    recipe: Recipe, device: torch.device, epochs: int, *, work_dir: Path, progress: bool, place: Place, parts: int
 ) -> "lightning.Trainer":
+    together = place.ranks > 1
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # a CPU was asked for by name
         warnings.filterwarnings("ignore", ".*GPU available but not used")
         return lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
+            devices=place.ranks if together else [device.index or 0] if device.type == "cuda" else 1,
+            strategy="ddp" if together else "auto",
+            plugins=[LightningEnvironment()] if together else None,  # whatever scheduler this machine belongs to
+            sync_batchnorm=together and device.type == "cuda",  # on a CPU each process has its own statistics
             precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
             max_epochs=epochs,
             accumulate_grad_batches=parts,
@@ -192,7 +204,7 @@ def _trainer(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=progress and place.rank == 0,
             use_distributed_sampler=False,
         )
 
@@ -224,7 +236,7 @@ def _fingerprint(
     """Names a training by all that its weights depend on; the number of loader processes is not part of it."""
     facts = {
         "network": recipe.network.model_dump(),
-        "training": recipe.training.model_dump(exclude={"loader_workers"}),
+        "training": recipe.training.facts(),
         "plan": asdict(plan),
         "round": round_number,
         "start": hashlib.sha256(start).hexdigest() if start is not None else None,

@@ -63,7 +63,7 @@ def fingerprint(recipe: Recipe, data: TrainingSet, references: UInt8[np.ndarray,
     """Names a run by all that its weights depend on: network, training, references, every image with its mask."""
     facts = {
         "network": recipe.network.model_dump(),
-        "training": recipe.training.model_dump(exclude={"loader_workers"}),
+        "training": recipe.training.facts(),
         "examples": [[e.image_id, e.weight, data.labels[e.image_id].pixel_sha] for e in data.examples],
         "validation": [[e.image_id, data.labels[e.image_id].pixel_sha] for e in data.validation],
     }

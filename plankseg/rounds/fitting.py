@@ -18,12 +18,14 @@ from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bootstrap, score_images
-from plankseg.learning.training import EpochReport, Example, TrainedModel, train
+from plankseg.learning.place import Place
+from plankseg.learning.training import EpochReport, Example, TrainedModel
 from plankseg.rounds.judging import full_scorecard, predicted_masks
 from plankseg.rounds.lookalikes import complete_hashes, lookalike_ids
 from plankseg.rounds.progress import recipe_of
 from plankseg.rounds.promoting import Comparison
 from plankseg.rounds.references import reference_squares
+from plankseg.rounds.together import Job, train_together
 from plankseg.rounds.validation import fix_halves
 from plankseg.storage.labels import LabelRow
 from plankseg.storage.models import ModelRow
@@ -129,11 +131,14 @@ def mask_loader(store: Store, labels: Mapping[str, LabelRow]) -> Callable[[str],
     """A function that reads the mask of an image from the store."""
 
     def load_mask(image_id: str) -> Mask:
-        sha = labels[image_id].mask_sha
-        assert sha is not None, "usable labels have a mask"
-        return decode_mask(store.blobs.get(sha, "png"))
+        return decode_mask(store.blobs.get(_mask_sha(labels[image_id]), "png"))
 
     return load_mask
+
+
+def _mask_sha(label: LabelRow) -> str:
+    assert label.mask_sha is not None, "usable labels have a mask"
+    return label.mask_sha
 
 
 def fit(
@@ -193,20 +198,27 @@ def train_on(
     report: Callable[[EpochReport], None],
     references: UInt8[np.ndarray, "n side side"] | None,
 ) -> TrainedModel:
-    """Train on the images and masks of the store. See `plankseg.learning.training.train`."""
-    return train(
-        data.examples,
-        data.validation,
-        load=store.catalogue.loader(example.image_id for example in (*data.examples, *data.validation)),
-        load_mask=mask_loader(store, data.labels),
+    """Train on the images and masks of the store. See `plankseg.learning.training.train`.
+
+    On several devices there is a process for each; raises SettingsError when there are not so many.
+    """
+    images = [example.image_id for example in (*data.examples, *data.validation)]
+    job = Job(
+        store=str(store.root),
+        max_image_pixels=settings.max_image_pixels,
+        device=settings.device,
         recipe=recipe,
         round_number=round_number,
-        start=start,
+        examples=data.examples,
+        validation=data.validation,
+        masks={image_id: _mask_sha(data.labels[image_id]) for image_id in images},
         work_dir=work_dir,
-        device=settings.device,
-        report=report,
-        references=references,
-        progress=sys.stderr.isatty(),
+    )
+    place = Place(ranks=recipe.training.devices)
+    if place.ranks > 1:
+        train_together(job, start=start, references=references, report=report)  # the whole way; what follows reads it
+    return job.train(
+        store, start=start, references=references, report=report, progress=sys.stderr.isatty(), place=place
     )
 
 
