@@ -156,10 +156,12 @@ def matrix_products(precision: str) -> dict[str, Callable[[], object]]:
         import openvino
         from openvino import opset13
 
+        from plankseg.learning.backends import openvino_core
+
         given = opset13.parameter([MATRIX, MATRIX], np.float32)
         product = opset13.matmul(given, opset13.constant(one.numpy()), False, False)
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = openvino.Core().compile_model(openvino.Model([product], [given]), "CPU", options)
+        compiled = openvino_core().compile_model(openvino.Model([product], [given]), "CPU", options)
         request = compiled.create_infer_request()
         products["openvino"] = lambda: request.infer({0: one.numpy()})
     return products

@@ -4,6 +4,7 @@ A shard is minutes of work, is written so that twice is once, and depends on not
 costs the shard it was at, which Dask gives to another one; after a lost scheduler the flow is simply run again.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,6 +74,7 @@ def _dask(settings: Settings) -> "Iterator[tuple[DaskTaskRunner, Client]]":
     from prefect_dask import DaskTaskRunner
 
     where = {"address": settings.dask_address} if settings.dask_address else {"cluster_class": _cluster_here}
+    gc.collect()  # a client that never found its scheduler waits for distributed's lock when it is collected: not later
     with DaskTaskRunner(**where, client_kwargs={"timeout": CONNECT_S}) as runner:
         client = _connected(runner, settings.dask_address)
         _check_versions(client)

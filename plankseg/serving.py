@@ -190,11 +190,11 @@ class Surroundings:
         }
 
 
-def die_with_parent() -> None:
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
     """Ask Linux to end this child when its parent is killed, so that a killed demo leaves no server behind."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, by)
 
 
 def _without_proxy(named: str | None) -> str:
@@ -210,6 +210,7 @@ def end(process: "subprocess.Popen[bytes]", *, patience_s: float = 30.0) -> None
             process.wait(patience_s)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 class Server:

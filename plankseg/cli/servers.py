@@ -77,7 +77,8 @@ def up(
         _greet(surroundings, credentials)
         honcho = str(Path(sys.executable).parent / "honcho")
         os.chdir(serving.ROOT)
-        command = [honcho, "start", "--app-root", str(serving.ROOT), "--procfile", "deployments/Procfile"]
+        command = [honcho, "start", "--env", os.devnull, "--app-root", str(serving.ROOT)]  # not a .env of the folder
+        command += ["--procfile", "deployments/Procfile"]
         title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
         os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
 

@@ -211,7 +211,7 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same cores
         }
-        return _core().compile_model(model, "CPU", options)
+        return openvino_core().compile_model(model, "CPU", options)
 
 
 def _openvino() -> Any:
@@ -227,7 +227,7 @@ def _openvino() -> Any:
     return openvino
 
 
-def _core() -> Any:
+def openvino_core() -> Any:
     """OpenVINO's one core of this process, which lives as long as the process.
 
     Its CPU plugin gives the thread that makes it a stack for signals, and takes it away when it goes. Two of them that

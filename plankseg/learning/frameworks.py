@@ -46,6 +46,7 @@ declare_missing_operators()
 import lightning.pytorch as lightning  # noqa: E402  (all need the operators)
 import segmentation_models_pytorch as smp  # noqa: E402
 import timm  # noqa: E402
+import timm.layers  # noqa: E402
 from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
 
 __all__ = [

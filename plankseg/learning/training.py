@@ -22,7 +22,7 @@ from plankseg.imaging.arrays import Grey, Mask
 from plankseg.learning.augment import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
-from plankseg.learning.frameworks import LightningEnvironment, lightning
+from plankseg.learning.frameworks import LightningEnvironment, lightning, timm
 from plankseg.learning.learner import FORWARD_BATCH, Learner
 from plankseg.learning.memory import halving_once, part_of
 from plankseg.learning.metrics import ImageScores
@@ -96,6 +96,8 @@ def train(
         state = read_checkpoint(checkpoint)
         with _own_randomness(recipe.training.seed, where):
             network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
+            if place.ranks > 1 and where.type == "cuda":  # on a CPU each process has its own statistics
+                network = timm.layers.convert_sync_batchnorm(network)  # torch's own drops the activations of timm's
             draws = _draws(examples, recipe, round_number, state, place)
             corrected = np.array([example.is_correction for example in examples])
             learner = Learner(
@@ -111,6 +113,7 @@ def train(
                 place=place,
             )
             if state.epochs_done < plan.epochs:
+                _check_company(place, state, plan)
                 loader = _loader(squares, draws, recipe, place, parts)
                 left = plan.epochs - state.epochs_done
                 trainer = _trainer(recipe, where, left, work_dir=work_dir, progress=progress, place=place, parts=parts)
@@ -178,6 +181,15 @@ def _loader(
     )
 
 
+def _check_company(place: Place, state: State, plan: RoundPlan) -> None:
+    """Several train together only where they have met; Lightning would run this program once more to have company."""
+    if place.ranks > 1 and not torch.distributed.is_initialized():
+        raise TrainingError(
+            f"The {place.ranks} processes that trained together ended after {state.epochs_done} of {plan.epochs} epochs"
+            " and none said why. Start the training again: it goes on from there."
+        )
+
+
 def _stay_single_threaded(_worker: int) -> None:
     """OpenCV's threads do not survive a fork; torch sets its own to one in every worker."""
     cv2.setNumThreads(0)
@@ -194,9 +206,8 @@ def _trainer(
         return lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=place.ranks if together else [device.index or 0] if device.type == "cuda" else 1,
-            strategy="ddp" if together else "auto",
+            strategy="ddp_find_unused_parameters_true" if together else "auto",  # EfficientNet's head sees no gradient
             plugins=[LightningEnvironment()] if together else None,  # whatever scheduler this machine belongs to
-            sync_batchnorm=together and device.type == "cuda",  # on a CPU each process has its own statistics
             precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
             max_epochs=epochs,
             accumulate_grad_batches=parts,

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from plankseg.config import FinalConfig, Recipe, Settings
-from plankseg.errors import TrainingError
+from pydantic import ValidationError
+
+from plankseg.config import FinalConfig, Recipe, Settings, TrainingConfig
+from plankseg.errors import SettingsError, TrainingError
 from plankseg.learning.training import EpochReport
 from plankseg.rounds.comparing import fingerprint
 from plankseg.rounds.fitting import TrainingSet, judge, recorded_metrics, row_of, train_on, training_set
@@ -24,9 +26,16 @@ EVERY_ROUND = sys.maxsize
 
 
 def final_recipe(recipe: Recipe, final: FinalConfig) -> Recipe:
-    """The recipe of the rounds with the last training's size and length, which grow no further."""
+    """The recipe of the rounds with the last training's size and length, which grow no further.
+
+    Raises SettingsError where the two do not go together.
+    """
     changed = final.model_dump(exclude={"labels_only"}) | {"epochs_per_round": 0, "side_px_per_round": 0}
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update=changed)})
+    try:
+        training = TrainingConfig.model_validate(recipe.training.model_dump() | changed)
+    except ValidationError as error:
+        raise SettingsError(f"The last training does not go with the recipe of the rounds: {error}") from error
+    return recipe.model_copy(update={"training": training})
 
 
 def final_set(store: Store, recipe: Recipe, *, labels_only: bool) -> TrainingSet:
@@ -55,6 +64,7 @@ def fit_final(
     A training that was killed goes on where its last epoch ended.
 
     Raises:
+        SettingsError: the last training's size or batch does not go with the recipe of the rounds.
         TrainingError: no answers to train on, or the loss is no longer finite.
         WeightsError: the encoder's weights cannot be had.
     """

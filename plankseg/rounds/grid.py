@@ -60,6 +60,7 @@ _UNITS = ("lr", "seed")  # words that give the number after them its meaning
 
 def _with(base: Recipe, values: dict[tuple[str, str], Any]) -> Recipe:
     changed: dict[str, Any] = base.model_dump()
+    changed["training"]["devices"] = 1  # every run has a GPU of its own
     for (group, name), value in values.items():
         changed[group][name] = value
     return Recipe.model_validate(changed)

@@ -7,10 +7,12 @@ checkpoints and tells of the epochs. When one ends too early all are ended, and 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
@@ -22,14 +24,14 @@ from jaxtyping import UInt8
 
 from plankseg import errors
 from plankseg.config import FrozenModel, Recipe
-from plankseg.errors import PlanksegError, SettingsError, TrainingError
+from plankseg.errors import SettingsError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.memory import halving_once, is_out_of_memory
 from plankseg.learning.network import choose_device
 from plankseg.learning.place import ALONE, Place
 from plankseg.learning.training import EpochReport, Example, TrainedModel, train
-from plankseg.serving import die_with_parent, end
+from plankseg.serving import die_with_parent
 from plankseg.storage.store import Store
 
 References = UInt8[np.ndarray, "n side side"]
@@ -133,7 +135,7 @@ def _run_all(folder: Path, ranks: int, parts: int, report: Report) -> None:
             if sys.platform == "linux":  # nobody else is to hear them
                 environment |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
             processes.append(
-                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_flow)
             )
         with told.open(encoding="utf-8") as lines:
             partial = ""
@@ -151,7 +153,17 @@ def _run_all(folder: Path, ranks: int, parts: int, report: Report) -> None:
                 time.sleep(0.1)
     finally:
         for process in processes:
-            end(process, patience_s=5)
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def _die_with_flow() -> None:
+    """By force: Lightning takes a polite request for one to all of them, and they would wait for each other.
+
+    Nothing is lost: checkpoints are put in place when they are whole.
+    """
+    die_with_parent(signal.SIGKILL)
 
 
 def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Exception:
@@ -159,8 +171,11 @@ def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Except
     said = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("failed-*.json"))]
     if said:
         one = next((one for one in said if one["type"] == _NO_MEMORY), said[0])
-        kind: type[Exception] = getattr(errors, one["type"], torch.OutOfMemoryError)
-        return kind(one["message"])
+        if one["type"] == _NO_MEMORY:
+            return torch.OutOfMemoryError(one["message"])
+        if hasattr(errors, one["type"]):
+            return getattr(errors, one["type"])(one["message"])
+        return TrainingError(f"One of the processes that trained together failed with {one['type']}: {one['message']}")
     codes = {rank: process.returncode for rank, process in enumerate(processes) if process.returncode}
     rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one was not first to say so
     how = f"by signal {-codes[rank]}" if codes[rank] < 0 else f"with exit code {codes[rank]}, for the reason above"
@@ -182,38 +197,37 @@ def _take_part(folder: Path, place: Place) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // place.ranks))
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"file://{folder / _RENDEZVOUS}",
+        store=torch.distributed.FileStore(str(folder / _RENDEZVOUS), place.ranks),
         rank=place.rank,
         world_size=place.ranks,
         timeout=PATIENCE,
     )
-    try:
-        with (folder / _TOLD).open("a", encoding="utf-8") as told:
-            job.train(
-                Store.open(job.store, max_image_pixels=job.max_image_pixels),
-                start=start.read_bytes() if start.exists() else None,
-                references=np.load(references) if references.exists() else None,
-                report=lambda epoch: print(json.dumps(asdict(epoch)), file=told, flush=True),
-                progress=sys.stderr.isatty(),
-                place=place,
-            )
-    finally:
-        torch.distributed.destroy_process_group()
+    with (folder / _TOLD).open("a", encoding="utf-8") as told:
+        job.train(
+            Store.open(job.store, max_image_pixels=job.max_image_pixels),
+            start=start.read_bytes() if start.exists() else None,
+            references=np.load(references) if references.exists() else None,
+            report=lambda epoch: print(json.dumps(asdict(epoch)), file=told, flush=True),
+            progress=sys.stderr.isatty(),
+            place=place,
+        )
+    torch.distributed.destroy_process_group()
 
 
 def _main(folder: Path, place: Place) -> None:
+    """Take part, or say in a file what went wrong and leave without a farewell, which the others might keep waiting."""
     try:
         _take_part(folder, place)
-    except (PlanksegError, RuntimeError) as error:
-        kind = type(error).__name__
-        if not isinstance(error, PlanksegError):
-            if not is_out_of_memory(error):
-                raise
-            kind = _NO_MEMORY
+    except BaseException as error:  # noqa: BLE001 SystemExit too: whoever leaves early leaves the others waiting
+        no_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
+        kind = _NO_MEMORY if no_memory else type(error).__name__
         partial = folder / f"failed-{place.rank}.partial"
         partial.write_text(json.dumps({"type": kind, "message": str(error)}), encoding="utf-8")
         partial.replace(partial.with_suffix(".json"))
-        sys.exit(1)
+        if kind != _NO_MEMORY and not hasattr(errors, kind):
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":

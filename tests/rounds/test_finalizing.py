@@ -37,6 +37,12 @@ def test_the_last_training_takes_every_round_and_is_large_and_does_not_grow() ->
     assert recipe.network == TINY.network
 
 
+def test_a_last_training_whose_batch_cannot_be_shared_out_is_refused() -> None:
+    three = TINY.model_copy(update={"training": TINY.training.model_copy(update={"devices": 3, "batch_size": 6})})
+    with pytest.raises(SettingsError, match="batch of 8 images cannot be shared out evenly among 3 devices"):
+        final_recipe(three, FinalConfig())
+
+
 def test_the_final_model_is_trained_once_and_no_round_sees_it(store: Store) -> None:
     before = look(store)
     row = fit_final(store, TINY, SHORT, there(store))

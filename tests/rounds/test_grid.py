@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from plankseg.config import Grid, Recipe
+from plankseg.config import Grid, Recipe, TrainingConfig
 from plankseg.errors import SettingsError
 from plankseg.rounds.grid import planned_runs, short_names
 
@@ -31,6 +31,12 @@ def test_compositions_times_seeds_keep_the_order_of_the_grid() -> None:
     grid = EMPTY.model_copy(update={"augmentations": ("affine", "basic"), "seeds": (3, 1)})
     said = [(run.recipe.training.augmentation, run.recipe.training.seed) for run in planned_runs(Recipe(), grid)]
     assert said == [("affine", 3), ("affine", 1), ("basic", 3), ("basic", 1)]
+
+
+def test_runs_that_have_a_device_each_do_not_train_together() -> None:
+    together = Recipe(training=TrainingConfig(devices=2))
+    (run,) = planned_runs(together, EMPTY.model_copy(update={"seeds": (1,)}))
+    assert run.recipe.training.devices == 1
 
 
 def test_the_encoder_is_named_when_there_are_several() -> None:

@@ -11,9 +11,11 @@ import torch
 from little_store import TINY, store_with
 from pydantic import ValidationError
 
-from plankseg.config import Recipe, Settings, TrainingConfig
+from plankseg.config import NetworkConfig, Recipe, Settings, TrainingConfig
 from plankseg.errors import SettingsError, TrainingError
 from plankseg.learning.checkpoints import EpochReport
+from plankseg.learning.frameworks import timm
+from plankseg.learning.network import build_network
 from plankseg.learning.place import ALONE, Place
 from plankseg.learning.sampler import Draw, WeightedDraws
 from plankseg.rounds import together
@@ -69,6 +71,30 @@ def test_one_killed_among_two_ends_both_and_the_next_start_ends_as_if_nothing_ha
     again: list[EpochReport] = []
     assert trained(shaken, recipe, again).model_id == model.model_id
     assert 0 < len(again) < 20
+
+
+def test_a_network_with_a_part_that_no_mask_depends_on_trains(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=6, pool=2, validation=2)
+    recipe = two(epochs=1)
+    network = recipe.network.model_copy(update={"encoder": "efficientnet-b0", "encoder_weights": "none"})
+    reports: list[EpochReport] = []
+    trained(store, recipe.model_copy(update={"network": network}), reports)
+    assert np.isfinite([epoch.loss for epoch in reports]).all()
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-b0", "tu-mobilenetv3_small_050"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_that_gpus_share_change_nothing_else(encoder: str, frozen: bool) -> None:
+    config = NetworkConfig(encoder=encoder, encoder_weights="none", freeze_encoder=frozen)
+    alone = build_network(config)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = alone.eval()(image)
+        together = timm.layers.convert_sync_batchnorm(alone.train())
+        learns = {layer.training for layer in together.encoder.modules() if isinstance(layer, torch.nn.SyncBatchNorm)}
+        answer = together.eval()(image)
+    assert torch.equal(answer, expected)
+    assert learns == {not frozen}
 
 
 def test_what_stops_one_is_said_in_its_own_words(tmp_path: Path) -> None:
