@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from plankseg import errors
 from plankseg.config import FrozenModel, Recipe
-from plankseg.errors import SettingsError, TrainingError
+from plankseg.errors import PlanksegError, SettingsError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.memory import halving_once, is_out_of_memory
@@ -167,17 +167,22 @@ def _die_with_flow() -> None:
 
 
 def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Exception:
-    """What the first process to fail said, or how it was ended."""
-    said = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("failed-*.json"))]
-    if said:
-        one = next((one for one in said if one["type"] == _NO_MEMORY), said[0])
+    """What made the first process fail: the others then only say that they lost it."""
+    files = sorted(folder.glob("failed-*.json"))
+    said: list[dict[str, str]] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for one in said:
         if one["type"] == _NO_MEMORY:
-            return torch.OutOfMemoryError(one["message"])
-        if hasattr(errors, one["type"]):
-            return getattr(errors, one["type"])(one["message"])
-        return TrainingError(f"One of the processes that trained together failed with {one['type']}: {one['message']}")
-    codes = {rank: process.returncode for rank, process in enumerate(processes) if process.returncode}
-    rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one was not first to say so
+            no_memory: Exception = torch.OutOfMemoryError(one["message"])
+            return no_memory
+    for one in said:
+        known: type[PlanksegError] | None = getattr(errors, one["type"], None)
+        if known is not None:
+            return known(one["message"])
+    codes = {rank: code for rank, process in enumerate(processes) if (code := process.poll())}
+    rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one had no time to say so
+    if said and codes[rank] > 0:
+        first = said[0]
+        return TrainingError(f"One of the processes that trained together failed: {first['type']}: {first['message']}")
     how = f"by signal {-codes[rank]}" if codes[rank] < 0 else f"with exit code {codes[rank]}, for the reason above"
     return TrainingError(
         f"Process {rank + 1} of {len(processes)} that trained together ended {how}. Start the training again: it goes"
