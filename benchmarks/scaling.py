@@ -1,6 +1,6 @@
 """How much faster do two Dask workers score a pool than one? Through the flow's own seam. Last line: one JSON object.
 
-usage: scaling.py [--images 48] [--pairs 3]     (one torch thread a worker; one worker and two in turn, in one run)
+usage: scaling.py [--images 120] [--pairs 3]     (one torch thread a worker; one worker and two in turn, in one run)
 """
 
 import json
@@ -106,7 +106,7 @@ def scored_by(address: str, shards: list) -> float:
     return scaling()
 
 
-def main(images: int = 48, pairs: int = 3) -> None:
+def main(images: int = 120, pairs: int = 3) -> None:
     """Measure, print, and exit 0 only if the bound holds."""
     figures: dict[str, float | list[float]] = {}
     with ExitStack() as stack:
