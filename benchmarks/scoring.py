@@ -7,6 +7,7 @@ of one square. Both take the same real images (those below PLANKSEG_REAL_DATA; s
 output says), the same U-Net on ResNet-34, trained for some steps on synthetic images, and the same seed of the noisy
 view. Everything is measured in turn on a part of the images, round after round; a figure is the median of the rounds'.
 The bounds are held against wall time; `_by_cpu` is the same by the processor time of all threads, for a busy machine.
+What ranks images may be in 8 bits; what makes masks is not, and is measured beside it.
 "Forward only" is the backend on squares that are ready in all views; what it does itself to their pixels is in it.
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 import typer
 
-from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig
+from plankseg.config import BackendName, InferenceConfig, NetworkConfig, QueryConfig, ScoringName
 from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.reading import read_grey
@@ -34,7 +35,8 @@ from plankseg.learning.frameworks import smp
 from plankseg.learning.network import build_network
 from plankseg.learning.precision import autocast, uses_bf16
 from plankseg.learning.preparing import batch_tensor
-from plankseg.querying.calibrating import Trial, calibrate, fastest, rank_correlation
+from plankseg.learning.quantizing import quantized_backend, quantizes_here
+from plankseg.querying.calibrating import INT8, Calibration, calibrate, rank_correlation
 from plankseg.querying.scoring import score
 from plankseg.querying.uncertainty import mean_inside
 from plankseg.querying.views import views_of
@@ -42,6 +44,7 @@ from plankseg.querying.views import views_of
 CPU = torch.device("cpu")
 QUERY = QueryConfig()
 ROUNDS = 5
+BACKENDS = ("default", "masks", "fp32")
 TRAINING_STEPS, TRAINING_PX = 40, 128
 MATRIX = 2048
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -173,27 +176,39 @@ def matrix_product_rate(products: dict[str, Callable[[], object]]) -> np.ndarray
     return 2 * MATRIX**3 / np.min(quickest, axis=0)
 
 
-def choose(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> tuple[list[Trial], str, str]:
-    """What `propose` would find out: all trials, the fastest backend, and the fastest in fp32."""
+def try_all(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> Calibration:
+    """What `propose` would find out."""
     greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
-    names = backends_here(CPU)
-    trials = calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
-    exact = [trial for trial in trials if not trial.backend.endswith("-bf16")]
-    return list(trials), fastest(trials).backend, fastest(exact).backend
+    names: list[ScoringName] = [*backends_here(CPU), *([INT8] if quantizes_here(CPU) else [])]
+    return calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
+
+
+def fastest_in_fp32(found: Calibration) -> BackendName:
+    exact = [trial for trial in found.trials if not trial.backend.endswith(("-bf16", "-int8"))]
+    return Calibration(tuple(exact)).for_masks
+
+
+def backends_of(found: Calibration, network: torch.nn.Module) -> dict[str, Backend]:
+    """What ranks images by default, what makes their masks, and the fastest in fp32."""
+    masks = make_backend(found.for_masks, network, CPU)
+    in_8_bits = found.for_scores == INT8 and found.quantized is not None
+    default = quantized_backend(found.quantized, CPU) if in_8_bits else masks
+    return {"default": default, "masks": masks, "fp32": make_backend(fastest_in_fp32(found), network, CPU)}
 
 
 def _figures(times: dict[str, np.ndarray], *, images: int, flop: int, rates: dict[str, np.ndarray]) -> dict[str, float]:
     """What a round's times say: by the wall, and again by processor time."""
     both = {
         "default_speedup": times["rival"] / times["default"],
+        "masks_speedup": times["rival"] / times["masks"],
         "fp32_speedup": times["rival"] / times["fp32"],
         "end_to_end_share": times["default_forward"] / times["default"],
         "fp32_end_to_end_share": times["fp32_forward"] / times["fp32"],
         **{f"{name}_share_of_matrix_product": flop / times[f"{name}_forward"] / rates[name] for name in rates},
-        **{f"{name}_forward_gflops": flop / times[f"{name}_forward"] / 1e9 for name in rates},
+        **{f"{name}_forward_gflops": flop / times[f"{name}_forward"] / 1e9 for name in BACKENDS},
         **{f"{name}_matrix_product_gflops": rates[name] / 1e9 for name in rates},
         "rival_gflops": flop / times["rival"] / 1e9,
-        **{f"{name}_images_per_s": images / times[name] for name in ("rival", "default", "fp32")},
+        **{f"{name}_images_per_s": images / times[name] for name in ("rival", *BACKENDS)},
     }
     return {f"{name}{how}": float(pair[n]) for name, pair in both.items() for n, how in enumerate(("", "_by_cpu"))}
 
@@ -204,19 +219,16 @@ def main(images: int = 60, side_px: int = 256) -> None:
     data, source = image_files(images + tried_on)
     network = trained_network()
     started = time.perf_counter()
-    trials, default_name, fp32_name = choose(network, data[images:], side_px)
+    found = try_all(network, data[images:], side_px)
     calibrated = time.perf_counter() - started
     files = {f"{place:04d}": one for place, one in enumerate(data[:images])}
     rival, flop = OneAtATime(network, side_px), forward_flop(network, side_px)
-    backends = {
-        "default": make_backend(default_name, network, CPU),  # type: ignore[arg-type]
-        "fp32": make_backend(fp32_name, network, CPU),  # type: ignore[arg-type]
-    }
+    backends = backends_of(found, network)
     for backend in backends.values():
         backend.logits(torch.zeros(30, side_px, side_px, dtype=torch.uint8))
-    kinds = {"fp32": "f32", "default": "bf16" if default_name.endswith("-bf16") else "f32"}
+    kinds = {"fp32": "f32", "masks": "bf16" if found.for_masks.endswith("-bf16") else "f32"}
     products = {name: matrix_products(kind) for name, kind in kinds.items()}
-    scores: dict[str, dict[str, float]] = {"rival": {}, "default": {}, "fp32": {}}
+    scores: dict[str, dict[str, float]] = {name: {} for name in ("rival", *backends)}
     rounds: list[dict[str, float]] = []
     for number in range(ROUNDS):
         part = dict(list(files.items())[number::ROUNDS])
@@ -244,8 +256,8 @@ def main(images: int = 60, side_px: int = 256) -> None:
     result = {
         "images": source,
         "machine": machine(CPU),
-        "backends": {"default": default_name, "fp32": fp32_name},
-        "trials": [trial.model_dump(exclude_none=True) for trial in trials],
+        "backends": {name: backend.name for name, backend in backends.items()},
+        "trials": [trial.model_dump(exclude_none=True) for trial in found.trials],
         "lowest_and_highest": {
             name: [round(min(one[name] for one in rounds), 3), round(max(one[name] for one in rounds), 3)]
             for name in rounds[0]

@@ -24,7 +24,7 @@ def score(shard: "ScoringShard", name: str, at: StoreAt) -> None:
     from plankseg.rounds.scoring import score_shard
 
     scored = score_shard(at.open(), shard, device=settings().device)
-    get_run_logger().info("%s: %d images scored with %s", name, scored, shard.inference.backend)
+    get_run_logger().info("%s: %d images scored with %s", name, scored, shard.inference.ranks_with)
 
 
 def on_workers(shards: "Sequence[ScoringShard]") -> None:
@@ -57,7 +57,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     create_table_artifact(
         key=f"round-{round_number}-backends",
         table=proposal.inference.table(),
-        description=f"{proposal.inference.backend}: {proposal.inference.reason}. {proposal.inference.machine}",
+        description=proposal.inference.said(),
     )
     show_picture(
         f"round-{round_number}-gallery",

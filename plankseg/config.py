@@ -14,6 +14,7 @@ Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
 BackendName = Literal[
     "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
 ]
+ScoringName = Literal[BackendName, "openvino-int8"]  # good enough to rank images by, not for masks
 
 
 def _title(name: str, _: object) -> str:
@@ -153,6 +154,9 @@ class InferenceConfig(FrozenModel):
 
     backend: Literal["auto", BackendName] = Field(
         "auto", description="auto: try what this machine has on some images of the pool. Or one by name."
+    )
+    int8: bool = Field(
+        True, description="Also try to rank images in whole numbers of 8 bits: faster. Masks never come from those."
     )
     calibration_images: int = Field(
         16, ge=4, le=500, description="Images of the pool that the ways are tried on; a smaller pool is scored in fp32."

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from plankseg.config import BackendName
+from plankseg.config import BackendName, ScoringName
 from plankseg.errors import BackendError, ScoreError
 from plankseg.learning.folding import fold_batch_norms
 from plankseg.learning.precision import Precision, autocast, uses_bf16
@@ -39,7 +39,7 @@ class Backend(Protocol):
     """One network, ready to be asked. Whatever it needs for a size of square it makes when such a square comes."""
 
     @property
-    def name(self) -> BackendName:
+    def name(self) -> ScoringName:
         """What it is called in recipes and records."""
         ...
 
@@ -105,7 +105,7 @@ def make_backend(name: BackendName, network: torch.nn.Module, device: torch.devi
     if family == "torch":
         return plain_backend(network, device, "bf16" if bf16 else "fp32")
     if family == "openvino":
-        return OpenVinoBackend(network, device, bf16=bf16)
+        return _openvino_backend(name, network, device, bf16=bf16)
     return FoldedBackend(network, device, bf16=bf16, compiled=family == "compiled")
 
 
@@ -156,17 +156,20 @@ class FoldedBackend:
 
 
 class OpenVinoBackend:
-    """The network through OpenVINO: as many squares at once as torch may use threads, each on one of them."""
+    """A network through OpenVINO: as many squares at once as torch may use threads, each on one of them.
+
+    `model_of` gives OpenVINO's model of it for squares of so many pixels a side.
+    """
 
     looks_one_by_one = True
 
-    def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool) -> None:
+    def __init__(self, name: ScoringName, model_of: Callable[[int], Any], device: torch.device, *, bf16: bool) -> None:
         if device.type != "cpu":
             raise BackendError(f"OpenVINO is used on the CPU only, and this is {device}. Set the backend to auto.")
         self.device = device
-        self.name: BackendName = "openvino-bf16" if bf16 else "openvino"
-        self._openvino = _openvino()
-        self._network = copy.deepcopy(network).cpu().float().eval()
+        self.name: ScoringName = name
+        self._openvino = openvino()
+        self._model_of = model_of
         self._precision = "bf16" if bf16 else "f32"
         self._queues: dict[int, Any] = {}
 
@@ -193,17 +196,6 @@ class OpenVinoBackend:
         return self._queues[side_px]
 
     def _compile(self, side_px: int) -> Any:
-        example = torch.zeros((1, 3, side_px, side_px))
-        with torch.no_grad(), warnings.catch_warnings():
-            # torch 2.13's own copying of what it exported
-            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-            _one_each(self._network(example), example.shape)
-            try:
-                model = self._openvino.convert_model(torch.export.export(self._network, (example,)))
-            except RuntimeError as error:
-                raise BackendError(
-                    f"OpenVINO cannot take this network over: {str(error)[:300]}. Set the backend to auto."
-                ) from error
         threads = torch.get_num_threads()
         options = {
             "INFERENCE_PRECISION_HINT": self._precision,
@@ -211,20 +203,47 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same cores
         }
-        return openvino_core().compile_model(model, "CPU", options)
+        return openvino_core().compile_model(self._model_of(side_px), "CPU", options)
 
 
-def _openvino() -> Any:
+def _openvino_backend(
+    name: BackendName, network: torch.nn.Module, device: torch.device, *, bf16: bool
+) -> OpenVinoBackend:
+    ready = copy.deepcopy(network).cpu().float().eval()
+    return OpenVinoBackend(name, lambda side_px: openvino_model(ready, side_px), device, bf16=bf16)
+
+
+def openvino_model(network: torch.nn.Module, side_px: int) -> Any:
+    """OpenVINO's model of a network that is on the CPU, in fp32 and in evaluation mode, for one square at a time.
+
+    Raises BackendError where OpenVINO cannot take the network over, and ScoreError for a network of another kind.
+    """
+    example = torch.zeros((1, 3, side_px, side_px))
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch 2.13's own copying of what it exported
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        _one_each(network(example), example.shape)
+        try:
+            model = openvino().convert_model(torch.export.export(network, (example,)))
+            model.reshape(list(example.shape))
+        except RuntimeError as error:
+            raise BackendError(
+                f"OpenVINO cannot take this network over: {str(error)[:300]}. Set the backend to auto."
+            ) from error
+    return model
+
+
+def openvino() -> Any:
     """The package, without what it reports to its makers when it is imported. Raises BackendError if it is missing."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # its import then fails, as it may
     try:
-        import openvino
+        import openvino as package
     except ImportError as error:
         raise BackendError(
             f"OpenVINO cannot be imported ({error}). Install it with: pip install 'plankseg[openvino]'; or set the "
             "backend to auto."
         ) from error
-    return openvino
+    return package
 
 
 def openvino_core() -> Any:
@@ -240,7 +259,7 @@ def openvino_core() -> Any:
 
 @cache
 def _made_core() -> Any:
-    return _openvino().Core()
+    return openvino().Core()
 
 
 _MAKING_THE_CORE = threading.Lock()

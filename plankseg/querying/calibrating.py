@@ -2,30 +2,36 @@
 
 A backend agrees when its masks (Dice) and the order of its uncertainties (Spearman) are those of the reference, within
 the recipe's bounds. Of those that agree the fastest is taken, as measured on these images: decoding, views and
-measure included, making and compiling it left out.
+measure included, making and compiling it left out. The network in 8 bits only has to rank alike: no mask comes from it.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, median
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy.stats import rankdata
 
-from plankseg.config import BackendName, FrozenModel, InferenceConfig, QueryConfig
+from plankseg.config import BackendName, FrozenModel, InferenceConfig, QueryConfig, ScoringName
 from plankseg.errors import BackendError
 from plankseg.imaging.arrays import Grey
+from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import dice
-from plankseg.learning.backends import REFERENCE, make_backend
+from plankseg.learning.backends import REFERENCE, Backend, make_backend
+from plankseg.learning.quantizing import quantize, quantized_backend
 from plankseg.querying.scoring import Looker, Seen
+from plankseg.querying.views import views_of
+
+INT8: ScoringName = "openvino-int8"
 
 
 class Trial(FrozenModel):
     """How one backend did. `refused` says why it could not be tried; the figures are then None."""
 
-    backend: BackendName
+    backend: ScoringName
     dice: float | None = None
     rank_correlation: float | None = None
     images_per_s: float | None = None
@@ -34,68 +40,119 @@ class Trial(FrozenModel):
 
 
 class Inference(FrozenModel):
-    """With what a model looked at images: `backend`, and why it was taken. Without trials it was not for the speed."""
+    """With what a model looked at images: `backend`, and why it was taken. Without trials it was not for the speed.
+
+    `quantized` names the object that holds the network in 8 bits, where images were ranked by that and only their
+    masks come from `backend`.
+    """
 
     backend: BackendName
     machine: str
     reason: str
     images: int = 0
     trials: tuple[Trial, ...] = ()
+    quantized: str | None = None
+
+    @property
+    def ranks_with(self) -> ScoringName:
+        """Where the scores come from."""
+        return INT8 if self.quantized else self.backend
 
     @property
     def images_per_s(self) -> float | None:
-        """How fast the backend was when it was tried, if it was."""
-        return next((trial.images_per_s for trial in self.trials if trial.backend == self.backend), None)
+        """How fast images were scored when that was tried, if it was."""
+        return next((trial.images_per_s for trial in self.trials if trial.backend == self.ranks_with), None)
+
+    def said(self) -> str:
+        """The choice in words."""
+        by = f"scores by {INT8}, masks by {self.backend}" if self.quantized else self.backend
+        return f"{by}: {self.reason}. {self.machine}"
 
     def table(self) -> list[dict[str, object]]:
-        """The trials, as people read them; `chosen` marks the one that was taken."""
-        rows = [trial.model_dump() | {"chosen": trial.backend == self.backend} for trial in self.trials]
-        return rows or [{"backend": self.backend, "chosen": True}]
+        """The trials, as people read them; `chosen` says for what, and is empty for the others."""
+        rows = [trial.model_dump() for trial in self.trials] or [{"backend": self.backend}]
+        used = {"scores": self.ranks_with, "masks": self.backend}
+        return [
+            row | {"chosen": " and ".join(what for what, name in used.items() if name == row["backend"])}
+            for row in rows
+        ]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the backends did, the reference first, and the network in 8 bits if that could be made."""
+
+    trials: tuple[Trial, ...]
+    quantized: bytes | None = None
+
+    @property
+    def for_scores(self) -> ScoringName:
+        """The fastest of those that agree."""
+        return _fastest(self.trials)
+
+    @property
+    def for_masks(self) -> BackendName:
+        """The fastest of those that agree and are not in 8 bits."""
+        name = _fastest([trial for trial in self.trials if trial.backend != INT8])
+        assert name != "openvino-int8"
+        return name
+
+
+def _fastest(trials: Sequence[Trial]) -> ScoringName:
+    return max((trial for trial in trials if trial.agrees), key=lambda trial: trial.images_per_s or 0.0).backend
 
 
 def calibrate(
     network: torch.nn.Module,
     greys: Mapping[str, Grey],
-    names: Sequence[BackendName],
+    names: Sequence[ScoringName],
     *,
     query: QueryConfig,
     side_px: int,
     device: torch.device,
     bounds: InferenceConfig,
-) -> tuple[Trial, ...]:
+) -> Calibration:
     """Try each backend on the images and compare it with the first, the reference.
 
     What cannot be made here is a trial that was refused, with the reason. Raises what the reference itself raises.
     """
     assert names[0] == REFERENCE
-    expected, speed = _try(REFERENCE, network, greys, query=query, side_px=side_px, device=device)
+    quantized: bytes | None = None
+
+    def made(name: ScoringName) -> Backend:
+        nonlocal quantized
+        if name != "openvino-int8":
+            return make_backend(name, network, device)
+        quantized = quantize(network, _squares(greys, query, side_px))
+        return quantized_backend(quantized, device)
+
+    def tried(name: ScoringName) -> tuple[list[Seen], float]:
+        return _try(lambda: made(name), greys, query=query, side_px=side_px)
+
+    expected, speed = tried(REFERENCE)
     trials = [Trial(backend=REFERENCE, dice=1.0, rank_correlation=1.0, images_per_s=speed, agrees=True)]
     for name in names[1:]:
         try:
-            seen, speed = _try(name, network, greys, query=query, side_px=side_px, device=device)
+            seen, speed = tried(name)
         except (BackendError, RuntimeError) as error:  # torch, Triton and OpenVINO raise RuntimeErrors of their own
             trials.append(Trial(backend=name, refused=str(error).strip().split("\n")[0][:300]))
             continue
         trials.append(_compared(name, seen, expected, speed, bounds))
-    return tuple(trials)
+    return Calibration(tuple(trials), quantized)
 
 
-def fastest(trials: Sequence[Trial]) -> Trial:
-    """The fastest of those that agree."""
-    return max((trial for trial in trials if trial.agrees), key=lambda trial: trial.images_per_s or 0.0)
+def _squares(greys: Mapping[str, Grey], query: QueryConfig, side_px: int) -> UInt8[torch.Tensor, "n side side"]:
+    """What a network sees of these images: all of them in one view after the other."""
+    ids = sorted(greys)
+    plain = np.stack([Letterbox.of(greys[image_id].shape, side_px).apply(greys[image_id]) for image_id in ids])
+    return torch.cat([view.do(torch.from_numpy(plain), ids) for view in views_of(query)])
 
 
 def _try(
-    name: BackendName,
-    network: torch.nn.Module,
-    greys: Mapping[str, Grey],
-    *,
-    query: QueryConfig,
-    side_px: int,
-    device: torch.device,
+    make: Callable[[], Backend], greys: Mapping[str, Grey], *, query: QueryConfig, side_px: int
 ) -> tuple[list[Seen], float]:
-    """What it sees in each image, and how many images a second by the median of its forward passes."""
-    looker = Looker(make_backend(name, network, device), greys.__getitem__, query, side_px)
+    """What a backend sees in each image, and how many images a second by the median of its forward passes."""
+    looker = Looker(make(), greys.__getitem__, query, side_px)
     ids = sorted(greys)
     for _ in looker.chunks(ids[:1], apart=True):
         pass  # the first forward pass compiles, plans and warms up
@@ -110,12 +167,13 @@ def _try(
 
 
 def _compared(
-    name: BackendName, seen: Sequence[Seen], expected: Sequence[Seen], speed: float, bounds: InferenceConfig
+    name: ScoringName, seen: Sequence[Seen], expected: Sequence[Seen], speed: float, bounds: InferenceConfig
 ) -> Trial:
     pairs = list(zip(seen, expected, strict=True))
     overlap = fmean(dice(_mask(one), _mask(other)) for one, other in pairs)
     correlation = rank_correlation([one.uncertainty for one in seen], [other.uncertainty for other in expected])
-    agrees = overlap >= bounds.min_dice and correlation >= bounds.min_rank_correlation
+    same_masks = name == INT8 or overlap >= bounds.min_dice
+    agrees = same_masks and correlation >= bounds.min_rank_correlation
     return Trial(backend=name, dice=overlap, rank_correlation=correlation, images_per_s=speed, agrees=agrees)
 
 

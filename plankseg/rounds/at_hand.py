@@ -7,6 +7,8 @@ import torch
 from plankseg.config import BackendName
 from plankseg.learning.backends import Backend, make_backend
 from plankseg.learning.network import build_network, choose_device
+from plankseg.learning.quantizing import quantized_backend
+from plankseg.querying.calibrating import Inference
 from plankseg.rounds.progress import recipe_of
 from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
@@ -14,8 +16,10 @@ from plankseg.storage.store import Store
 one_at_a_time = threading.Lock()
 """Held by a shard while it computes: one has all cores or the GPU at work, and two would share what is at hand."""
 
+QUANTIZED_SUFFIX = "openvino"
+
 _networks: dict[tuple[str, str], torch.nn.Module] = {}
-_backends: dict[tuple[str, str, BackendName], Backend] = {}
+_backends: dict[tuple[str, str, str], Backend] = {}
 
 
 def network_at_hand(store: Store, model: ModelRow, device: torch.device) -> torch.nn.Module:
@@ -38,6 +42,21 @@ def backend_at_hand(store: Store, model: ModelRow, name: BackendName, *, device:
     if key not in _backends:
         _backends.clear()
         _backends[key] = make_backend(name, network_at_hand(store, model, where), where)
+    return _backends[key]
+
+
+def ranker_at_hand(store: Store, model: ModelRow, inference: Inference, *, device: str) -> Backend:
+    """What scores come from: the network in 8 bits as it was made once for all, or one of the ways.
+
+    Raises BackendError when that cannot be had here, and what `Blobs.get` raises.
+    """
+    if inference.quantized is None:
+        return backend_at_hand(store, model, inference.backend, device=device)
+    where = choose_device(device)
+    key = (model.model_id, str(where), inference.quantized)
+    if key not in _backends:
+        _backends.clear()
+        _backends[key] = quantized_backend(store.blobs.get(inference.quantized, QUANTIZED_SUFFIX), where)
     return _backends[key]
 
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from plankseg.config import InferenceConfig, Recipe
+from plankseg.config import InferenceConfig, Recipe, ScoringName
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.learning.backends import REFERENCE, Backend, backends_here, machine, make_backend, plain_backend
 from plankseg.learning.network import choose_device
 from plankseg.learning.precision import Precision
-from plankseg.querying.calibrating import Inference, calibrate, fastest
+from plankseg.learning.quantizing import quantized_backend, quantizes_here
+from plankseg.querying.calibrating import INT8, Calibration, Inference, calibrate
 from plankseg.querying.views import views_of
-from plankseg.rounds.at_hand import network_at_hand
+from plankseg.rounds.at_hand import QUANTIZED_SUFFIX, network_at_hand
 from plankseg.rounds.progress import recipe_of
 from plankseg.storage.calibrations import CalibrationRow
 from plankseg.storage.models import ModelRow
@@ -31,10 +32,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Eyes:
-    """A model ready to look at images, and how it came by its backend."""
+    """A model ready to look at images, and how it came by its backends.
+
+    `backend` gives masks, `ranker` scores; they are one, but where images are ranked in 8 bits.
+    """
 
     backend: Backend
     inference: Inference
+    quantized: Backend | None = None
+
+    @property
+    def ranker(self) -> Backend:
+        """What scores come from."""
+        return self.quantized or self.backend
 
 
 def eyes_of(
@@ -61,25 +71,39 @@ def eyes_of(
     if row is None:
         greys = _some_of(store, pool, wanted)
         if len(greys) < wanted.calibration_images:
-            backend = plain_backend(network, device, precision)
+            plain = plain_backend(network, device, precision)
             reason = f"too few images to try others on: {len(greys)} of {wanted.calibration_images}"
-            return Eyes(backend, Inference(backend=backend.name, machine=here, reason=reason))
-        trials = calibrate(
-            network, greys, backends_here(device, precision),
-            query=recipe.query, side_px=model.side_px, device=device, bounds=wanted,
+            return Eyes(plain, Inference(backend=plain.name, machine=here, reason=reason))
+        names: list[ScoringName] = list(backends_here(device, precision))
+        if wanted.int8 and quantizes_here(device, precision):
+            names.append(INT8)
+        found = calibrate(
+            network, greys, names, query=recipe.query, side_px=model.side_px, device=device, bounds=wanted
         )  # fmt: skip
-        best = fastest(trials)
-        inference = Inference(
-            backend=best.backend, machine=here, images=len(greys), trials=trials,
-            reason=f"the fastest of {sum(trial.agrees for trial in trials)} that agree with {REFERENCE}",
-        )  # fmt: skip
+        inference = _chosen(store, found, here, images=len(greys))
         row = store.calibrations.settle(
             CalibrationRow(
-                key=key, model_id=model.model_id, machine=here, backend=best.backend, record=inference.model_dump_json()
+                key=key, model_id=model.model_id, machine=here, backend=inference.ranks_with,
+                record=inference.model_dump_json(),
             )
-        )
+        )  # fmt: skip
     inference = Inference.model_validate_json(row.record)
-    return Eyes(make_backend(inference.backend, network, device), inference)
+    backend, quantized = make_backend(inference.backend, network, device), None
+    if inference.quantized is not None:
+        quantized = quantized_backend(store.blobs.get(inference.quantized, QUANTIZED_SUFFIX), device)
+    return Eyes(backend, inference, quantized)
+
+
+def _chosen(store: Store, found: Calibration, here: str, *, images: int) -> Inference:
+    """The fastest for masks, and for scores the network in 8 bits if that is faster still."""
+    quantized = None
+    if found.quantized is not None and found.for_scores == INT8:
+        quantized = store.blobs.put(found.quantized, QUANTIZED_SUFFIX)
+    agreeing = sum(trial.agrees for trial in found.trials)
+    return Inference(
+        backend=found.for_masks, machine=here, images=images, trials=found.trials, quantized=quantized,
+        reason=f"the fastest of {agreeing} that agree with {REFERENCE}",
+    )  # fmt: skip
 
 
 def backend_for(store: Store, model: ModelRow, image_ids: Sequence[str], *, device: str) -> Inference:
@@ -95,18 +119,23 @@ def backend_for(store: Store, model: ModelRow, image_ids: Sequence[str], *, devi
     return eyes.inference
 
 
-def score_key(model: ModelRow, recipe: Recipe, backend: str) -> str:
+def score_key(model: ModelRow, recipe: Recipe, inference: Inference) -> str:
     """All that a score depends on beside the image, as one hash."""
+    how = f"{INT8} {inference.quantized}" if inference.quantized else inference.backend
+    return _key_of(model, recipe, how)
+
+
+def _key_of(model: ModelRow, recipe: Recipe, how: str) -> str:
     query = recipe.query
     parts = (
-        "scores 1", model.model_id, str(model.side_px), backend, query.measure, query.region, str(query.band_px),
+        "scores 1", model.model_id, str(model.side_px), how, query.measure, query.region, str(query.band_px),
         str(query.noise_sd), str(query.seed), *(view.name for view in views_of(query)),
     )  # fmt: skip
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _key(model: ModelRow, recipe: Recipe, here: str, precision: Precision) -> str:
-    parts = (score_key(model, recipe, "auto"), recipe.inference.model_dump_json(), here, precision)
+    parts = (_key_of(model, recipe, "auto"), recipe.inference.model_dump_json(), here, precision)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

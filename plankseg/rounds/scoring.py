@@ -14,7 +14,7 @@ from plankseg.learning.network import choose_device
 from plankseg.querying.calibrating import Inference
 from plankseg.querying.reading_ahead import Unreadable
 from plankseg.querying.scoring import score
-from plankseg.rounds.at_hand import backend_at_hand, one_at_a_time
+from plankseg.rounds.at_hand import one_at_a_time, ranker_at_hand
 from plankseg.rounds.inferring import Eyes, score_key
 from plankseg.rounds.sharding import shard_size
 from plankseg.storage.models import ModelRow
@@ -48,7 +48,7 @@ def score_images(
 
     What is known is not read again, so an image that has gone since may have a score. Raises ScoreError.
     """
-    key, wanted = score_key(model, recipe, eyes.inference.backend), sorted(set(image_ids))
+    key, wanted = score_key(model, recipe, eyes.inference), sorted(set(image_ids))
     scores = store.scores.known(key, wanted)
     missing = [image_id for image_id in wanted if image_id not in scores]
     bad: list[Unreadable] = []
@@ -61,7 +61,7 @@ def score_images(
                 on_progress(before + done, len(wanted))
 
         found = score(
-            eyes.backend, missing[start : start + KEPT_AT_ONCE], store.catalogue.load,
+            eyes.ranker, missing[start : start + KEPT_AT_ONCE], store.catalogue.load,
             query=recipe.query, side_px=model.side_px, on_progress=tell, on_unreadable=bad.append,
         )  # fmt: skip
         store.scores.keep(key, found)
@@ -74,7 +74,7 @@ def shards_to_score(
 ) -> list[ScoringShard]:
     """Those of the images that have no score yet, in slices of at most a minute's work at the speed that was tried."""
     wanted = sorted(set(image_ids))
-    known = store.scores.known(score_key(model, recipe, eyes.inference.backend), wanted)
+    known = store.scores.known(score_key(model, recipe, eyes.inference), wanted)
     missing = [image_id for image_id in wanted if image_id not in known]
     size = shard_size(len(missing), eyes.inference.images_per_s, smallest=SMALLEST_SHARD)
     return [
@@ -94,11 +94,11 @@ def score_shard(store: Store, shard: ScoringShard, *, device: str) -> int:
     kind = choose_device(device).type
     if kind != shard.device:
         raise SettingsError(
-            f"{platform.node()} would score on {kind}, but the flow chose {shard.inference.backend} for "
+            f"{platform.node()} would score on {kind}, but the flow chose {shard.inference.ranks_with} for "
             f"{shard.device}: scores would differ. Run the flow on a machine like its workers, or set PLANKSEG_DEVICE."
         )
     with one_at_a_time:
-        backend = backend_at_hand(store, shard.model, shard.inference.backend, device=device)
-        eyes = Eyes(backend, shard.inference)
+        ranker = ranker_at_hand(store, shard.model, shard.inference, device=device)
+        eyes = Eyes(ranker, shard.inference)  # no mask is asked for here
         scores, _ = score_images(store, eyes, shard.model, shard.recipe, shard.image_ids)
     return len(scores)

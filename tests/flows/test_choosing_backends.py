@@ -11,6 +11,7 @@ from plankseg import serving
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.learning.backends import backends_here
 from plankseg.learning.network import build_network, model_bytes
+from plankseg.learning.quantizing import quantizes_here
 from plankseg.querying.manifest import Manifest
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.models import ModelRow
@@ -18,6 +19,7 @@ from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.real_data, pytest.mark.timeout(600)]
 
+CPU = torch.device("cpu")
 RECIPE = Recipe(
     network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
     training=TrainingConfig(side_px=64),
@@ -55,8 +57,11 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
     assert inference is not None
-    assert [row["backend"] for row in table] == list(backends_here(torch.device("cpu")))
-    assert [row["backend"] for row in table if row["chosen"]] == [inference.backend]
+    quantized = ["openvino-int8"] if quantizes_here(CPU) else []
+    assert [row["backend"] for row in table] == [*backends_here(CPU), *quantized]
+    assert [row["backend"] for row in table if "masks" in row["chosen"]] == [inference.backend]
+    assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.ranks_with]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
     assert inference.images == 16
-    assert str(shown["description"]).startswith(f"{inference.backend}: the fastest of ")
+    assert str(shown["description"]) == inference.said()
+    assert "the fastest of " in inference.reason

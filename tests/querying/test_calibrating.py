@@ -9,8 +9,9 @@ from test_scoring import SIDE, Function, pictures, tiny_network
 from plankseg.config import InferenceConfig, QueryConfig
 from plankseg.errors import BackendError
 from plankseg.learning import backends
+from plankseg.learning.quantizing import quantizes_here
 from plankseg.querying import calibrating
-from plankseg.querying.calibrating import Inference, Trial, calibrate, fastest, rank_correlation
+from plankseg.querying.calibrating import Calibration, Inference, Trial, calibrate, rank_correlation
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def trials(names: tuple[str, ...] = NAMES, network: torch.nn.Module | None = Non
         network or tiny_network(), pictures(), names,
         query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(**bounds),
     )  # fmt: skip
-    return {trial.backend: trial for trial in found}
+    return {trial.backend: trial for trial in found.trials}
 
 
 def test_each_backend_is_compared_with_plain_fp32_and_timed() -> None:
@@ -42,7 +43,7 @@ def test_what_cannot_be_had_here_is_in_the_table_with_its_reason_and_is_never_ch
     assert refused.refused is not None
     assert "on a GPU only" in refused.refused
     assert (refused.agrees, refused.images_per_s) == (False, None)
-    assert fastest([refused, Trial(backend="torch", images_per_s=0.1, agrees=True)]).backend == "torch"
+    assert Calibration((refused, Trial(backend="torch", images_per_s=0.1, agrees=True))).for_scores == "torch"
 
 
 def test_a_backend_outside_the_bounds_is_not_chosen_however_fast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ def test_a_backend_outside_the_bounds_is_not_chosen_however_fast(monkeypatch: py
     found = trials(("torch", "folded"))
     assert not found["folded"].agrees
     assert found["folded"].rank_correlation == 0
-    assert fastest(list(found.values())).backend == "torch"
+    assert Calibration(tuple(found.values())).for_masks == "torch"
 
 
 def test_the_bounds_are_the_recipes() -> None:
@@ -73,12 +74,31 @@ def test_a_reference_that_fails_is_no_calibration() -> None:
         trials(network=Function(fail))
 
 
-def test_the_table_marks_what_was_chosen() -> None:
-    both = (Trial(backend="torch", agrees=True), Trial(backend="folded", agrees=True))
-    inference = Inference(backend="folded", machine="a", reason="b", images=7, trials=both)
-    assert [row["chosen"] for row in inference.table()] == [False, True]
-    assert Inference(backend="torch", machine="a", reason="b").table() == [{"backend": "torch", "chosen": True}]
-    assert Inference.model_validate_json(inference.model_dump_json()) == inference
+@pytest.mark.skipif(not quantizes_here(CPU), reason="needs OpenVINO and a processor that multiplies 8 bits")
+def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> None:
+    found = calibrate(
+        tiny_network(), pictures(), ("torch", "openvino-int8"),
+        query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(min_dice=1, min_rank_correlation=0.5),
+    )  # fmt: skip
+    trial = found.trials[1]
+    assert found.quantized
+    assert (trial.agrees, (trial.dice or 0) < 1, (trial.rank_correlation or 0) > 0.5) == (True, True, True)
+    fast = Trial(backend="openvino-int8", images_per_s=9, agrees=True)
+    both = Calibration((Trial(backend="torch", images_per_s=1, agrees=True), fast))
+    assert (both.for_scores, both.for_masks) == ("openvino-int8", "torch")
+
+
+def test_the_table_says_what_each_was_chosen_for() -> None:
+    both = (Trial(backend="torch", agrees=True), Trial(backend="openvino-int8", agrees=True, images_per_s=3))
+    inference = Inference(backend="torch", machine="a", reason="b", images=7, trials=both)
+    assert [row["chosen"] for row in inference.table()] == ["scores and masks", ""]
+    assert inference.said() == "torch: b. a"
+    quantized = inference.model_copy(update={"quantized": "0" * 64})
+    assert [row["chosen"] for row in quantized.table()] == ["masks", "scores"]
+    assert (quantized.said(), quantized.images_per_s) == ("scores by openvino-int8, masks by torch: b. a", 3)
+    assert Inference.model_validate_json(quantized.model_dump_json()) == quantized
+    untried = Inference(backend="torch", machine="a", reason="b")
+    assert untried.table() == [{"backend": "torch", "chosen": "scores and masks"}]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=20))

@@ -9,7 +9,7 @@ from little_store import TINY, add_model, store_with
 
 from plankseg.config import InferenceConfig, Part, Recipe, SegmentConfig, Settings
 from plankseg.errors import BackendError
-from plankseg.querying.calibrating import Trial
+from plankseg.querying.calibrating import Calibration, Inference, Trial
 from plankseg.querying.manifest import Manifest
 from plankseg.rounds import at_hand, inferring, scoring, segmenting
 from plankseg.rounds.inferring import backend_for
@@ -47,8 +47,10 @@ def test_the_manifest_names_the_backend_and_how_each_did(store: Store) -> None:
     assert inference is not None
     assert inference.images == 6
     assert [trial.backend for trial in inference.trials][:2] == ["torch", "folded"]
-    (chosen,) = [row for row in inference.table() if row["chosen"]]
-    assert (chosen["backend"], chosen["agrees"]) == (inference.backend, True)
+    chosen = {str(row["chosen"]): row for row in inference.table() if row["chosen"]}
+    assert all(row["agrees"] for row in chosen.values())
+    assert [row["backend"] for what, row in chosen.items() if "masks" in what] == [inference.backend]
+    assert [row["backend"] for what, row in chosen.items() if "scores" in what] == [inference.ranks_with]
     assert "threads; torch 2." in inference.machine
 
 
@@ -57,10 +59,12 @@ def test_a_run_that_was_killed_neither_tries_again_nor_scores_again_and_proposes
 ) -> None:
     tried: list[int] = []
 
-    def calibrate(*_: object, **__: object) -> tuple[Trial, ...]:  # a clock that says something else each time
+    def calibrate(*_: object, **__: object) -> Calibration:  # a clock that says something else each time
         tried.append(1)
         speeds = {"torch": len(tried) - 1.0, "folded": 1.5 - len(tried)}
-        return tuple(Trial(backend=name, images_per_s=speed, agrees=True) for name, speed in speeds.items())  # type: ignore[arg-type]
+        return Calibration(
+            tuple(Trial(backend=name, images_per_s=speed, agrees=True) for name, speed in speeds.items())  # type: ignore[arg-type]
+        )
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -121,11 +125,13 @@ def test_a_pool_too_small_to_try_on_is_scored_as_trained_and_says_so(store: Stor
 def test_scores_of_another_model_or_way_of_looking_are_not_mixed_up(store: Store) -> None:
     model = store.models.active()
     assert model is not None
+    torch_, folded = (Inference(backend=name, machine="a", reason="b") for name in ("torch", "folded"))
     keys = {
-        inferring.score_key(model, TINY, "torch"),
-        inferring.score_key(model, TINY, "folded"),
+        inferring.score_key(model, TINY, torch_),
+        inferring.score_key(model, TINY, folded),
+        *(inferring.score_key(model, TINY, folded.model_copy(update={"quantized": sha})) for sha in ("1", "2")),
         *(
-            inferring.score_key(model, TINY.model_copy(update={"query": TINY.query.model_copy(update=change)}), "torch")
+            inferring.score_key(model, TINY.model_copy(update={"query": TINY.query.model_copy(update=change)}), torch_)
             for change in (
                 {"noise_sd": 0.3},
                 {"seed": 9},
@@ -135,7 +141,7 @@ def test_scores_of_another_model_or_way_of_looking_are_not_mixed_up(store: Store
             )
         ),
     }
-    assert len(keys) == 7
+    assert len(keys) == 9
 
 
 def test_an_archive_is_looked_at_with_the_backend_that_was_found_and_its_name_is_in_every_shard(store: Store) -> None:

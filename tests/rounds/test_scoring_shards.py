@@ -9,6 +9,9 @@ from little_store import TINY, add_model, store_with
 from plankseg.config import InferenceConfig, Recipe, Settings
 from plankseg.errors import SettingsError
 from plankseg.learning.network import build_network
+from plankseg.learning.quantizing import quantizes_here
+from plankseg.querying import calibrating
+from plankseg.querying.scoring import score
 from plankseg.rounds import at_hand
 from plankseg.rounds.inferring import Eyes, eyes_of
 from plankseg.rounds.proposing import propose
@@ -64,6 +67,32 @@ def test_shards_on_other_numbers_of_threads_and_backwards_give_the_same_bits(
         torch.set_num_threads(threads)
     assert shards_to_score(other, eyes, model, recipe, ids) == []
     assert score_images(other, eyes, model, recipe, ids) == (whole, {})
+
+
+@pytest.mark.skipif(not quantizes_here(torch.device("cpu")), reason="needs OpenVINO and 8 bit products")
+def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
+    tmp_path: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow it is on so small a network, here it is the fastest that agrees."""
+    bounds = InferenceConfig(calibration_images=6, min_dice=0, min_rank_correlation=-1)
+    recipe = TINY.model_copy(update={"inference": bounds})
+    monkeypatch.setattr(calibrating, "_fastest", lambda trials: trials[-1].backend)
+    store = store_with(tmp_path, pool=40)
+    model = add_model(store, 0, weights=weights)
+    network, ids = build_network(TINY.network, weights=weights), store.catalogue.ids("pool")
+    eyes = eyes_of(store, model, network, recipe, device=torch.device("cpu"), precision="auto", pool=ids)
+    again = eyes_of(store, model, network, recipe, device=torch.device("cpu"), precision="auto")
+    assert (eyes.ranker.name, eyes.backend.name) == ("openvino-int8", eyes.inference.backend)
+    assert again.inference == eyes.inference
+    shards = shards_to_score(store, eyes, model, recipe, ids)
+    for shard in shards:
+        at_hand.forget()
+        score_shard(store, shard, device="cpu")
+    by_workers, _ = score_images(store, eyes, model, recipe, ids)
+    in_one_go = score(again.ranker, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    assert by_workers == in_one_go
+    masks = score(again.backend, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    assert by_workers != masks
 
 
 def test_a_proposal_whose_images_are_scored_elsewhere_is_the_same_and_names_the_same_unreadable_images(
