@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import typer
 
-from plankseg.config import BackendName, InferenceConfig, NetworkConfig, QueryConfig, ScoringName
+from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, ScoringName
 from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.reading import read_grey
@@ -176,24 +176,24 @@ def matrix_product_rate(products: dict[str, Callable[[], object]]) -> np.ndarray
     return 2 * MATRIX**3 / np.min(quickest, axis=0)
 
 
-def try_all(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> Calibration:
-    """What `propose` would find out."""
+def try_all(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> tuple[Calibration, float, Calibration]:
+    """What `propose` would find out, in how many seconds, and what it would find where a recipe says fp32."""
     greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
-    names: list[ScoringName] = [*backends_here(CPU), *([INT8] if quantizes_here(CPU) else [])]
-    return calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
+
+    def found(names: Sequence[ScoringName]) -> Calibration:
+        return calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
+
+    started = time.perf_counter()
+    as_proposed = found([*backends_here(CPU), *([INT8] if quantizes_here(CPU) else [])])
+    return as_proposed, time.perf_counter() - started, found(backends_here(CPU, "fp32"))
 
 
-def fastest_in_fp32(found: Calibration) -> BackendName:
-    exact = [trial for trial in found.trials if not trial.backend.endswith(("-bf16", "-int8"))]
-    return Calibration(tuple(exact)).for_masks
-
-
-def backends_of(found: Calibration, network: torch.nn.Module) -> dict[str, Backend]:
+def backends_of(found: Calibration, in_fp32: Calibration, network: torch.nn.Module) -> dict[str, Backend]:
     """What ranks images by default, what makes their masks, and the fastest in fp32."""
     masks = make_backend(found.for_masks, network, CPU)
     in_8_bits = found.for_scores == INT8 and found.quantized is not None
     default = quantized_backend(found.quantized, CPU) if in_8_bits else masks
-    return {"default": default, "masks": masks, "fp32": make_backend(fastest_in_fp32(found), network, CPU)}
+    return {"default": default, "masks": masks, "fp32": make_backend(in_fp32.for_masks, network, CPU)}
 
 
 def _figures(times: dict[str, np.ndarray], *, images: int, flop: int, rates: dict[str, np.ndarray]) -> dict[str, float]:
@@ -218,12 +218,10 @@ def main(images: int = 60, side_px: int = 256) -> None:
     tried_on = InferenceConfig().calibration_images
     data, source = image_files(images + tried_on)
     network = trained_network()
-    started = time.perf_counter()
-    found = try_all(network, data[images:], side_px)
-    calibrated = time.perf_counter() - started
+    found, calibrated, in_fp32 = try_all(network, data[images:], side_px)
     files = {f"{place:04d}": one for place, one in enumerate(data[:images])}
     rival, flop = OneAtATime(network, side_px), forward_flop(network, side_px)
-    backends = backends_of(found, network)
+    backends = backends_of(found, in_fp32, network)
     for backend in backends.values():
         backend.logits(torch.zeros(30, side_px, side_px, dtype=torch.uint8))
     kinds = {"fp32": "f32", "masks": "bf16" if found.for_masks.endswith("-bf16") else "f32"}
@@ -257,7 +255,7 @@ def main(images: int = 60, side_px: int = 256) -> None:
         "images": source,
         "machine": machine(CPU),
         "backends": {name: backend.name for name, backend in backends.items()},
-        "trials": [trial.model_dump(exclude_none=True) for trial in found.trials],
+        "trials": [trial.model_dump(exclude_none=True) for trial in found.trials + in_fp32.trials[1:]],
         "lowest_and_highest": {
             name: [round(min(one[name] for one in rounds), 3), round(max(one[name] for one in rounds), 3)]
             for name in rounds[0]

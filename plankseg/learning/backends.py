@@ -61,6 +61,8 @@ class Backend(Protocol):
 def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[BackendName, ...]:
     """What is worth trying on this device, the reference first; nothing in bf16 where the recipe says fp32.
 
+    A way in bf16 comes before the same in fp32, which need not be tried where that agrees.
+
     `torch-bf16` is not: it converts weights in every forward pass, which `folded-bf16` does once.
     """
     families: list[str] = ["folded"]
@@ -74,7 +76,7 @@ def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[
 
 
 def _named(family: str) -> tuple[BackendName, BackendName]:
-    return family, f"{family}-bf16"  # type: ignore[return-value]  # every family has both names
+    return f"{family}-bf16", family  # type: ignore[return-value]  # every family has both names
 
 
 def has_openvino() -> bool:
@@ -141,7 +143,7 @@ class FoldedBackend:
 
     def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool, compiled: bool = False) -> None:
         self.device = device
-        self.name: BackendName = _named("compiled" if compiled else "folded")[bf16]
+        self.name: BackendName = _named("compiled" if compiled else "folded")[not bf16]
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         if compiled and device.type != "cuda":
             raise BackendError(f"torch.compile is used on a GPU only, and this is {device}. Set the backend to auto.")

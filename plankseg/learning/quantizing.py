@@ -24,7 +24,7 @@ from plankseg.learning.backends import OpenVinoBackend, Squares, has_openvino, o
 from plankseg.learning.precision import Precision, uses_bf16
 from plankseg.learning.preparing import batch_tensor
 
-SHOWN = 32
+SHOWN = 16
 """Squares on which the scales are found: more change the ranks no more than another draw does (docs/log.md)."""
 
 _MULTIPLIERS = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}

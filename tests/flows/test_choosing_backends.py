@@ -58,7 +58,9 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
     assert inference is not None
     quantized = ["openvino-int8"] if quantizes_here(CPU) else []
-    assert [row["backend"] for row in table] == [*backends_here(CPU), *quantized]
+    tried = [row["backend"] for row in table]
+    agree = {row["backend"] for row in table if row["agrees"]}
+    assert tried == [name for name in (*backends_here(CPU), *quantized) if f"{name}-bf16" not in agree]
     assert [row["backend"] for row in table if "masks" in row["chosen"]] == [inference.backend]
     assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.ranks_with]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)

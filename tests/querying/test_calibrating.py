@@ -74,6 +74,12 @@ def test_a_reference_that_fails_is_no_calibration() -> None:
         trials(network=Function(fail))
 
 
+def test_what_agrees_in_bf16_is_not_tried_in_fp32_too() -> None:
+    lax = trials(("torch", "folded-bf16", "folded"), min_dice=0.5, min_rank_correlation=0.0)
+    strict = trials(("torch", "folded-bf16", "folded"), min_dice=1.0, min_rank_correlation=1.0)
+    assert [list(lax), list(strict)] == [["torch", "folded-bf16"], ["torch", "folded-bf16", "folded"]]
+
+
 @pytest.mark.skipif(not quantizes_here(CPU), reason="needs OpenVINO and a processor that multiplies 8 bits")
 def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> None:
     found = calibrate(
