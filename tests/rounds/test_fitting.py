@@ -14,7 +14,7 @@ from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.training import TrainedModel
-from plankseg.rounds import fitting
+from plankseg.rounds import fitting, together
 from plankseg.rounds.fitting import TrainingSet, fit, mask_loader, training_set
 from plankseg.rounds.promoting import decisions_of
 from plankseg.storage.store import Store
@@ -150,7 +150,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
     def evaluate(_store: Store, _row: Any, data: TrainingSet, _settings: Settings) -> ImageScores:
         return scores([e.image_id for e in data.validation], before)
 
-    monkeypatch.setattr(fitting, "train", train)
+    monkeypatch.setattr(together, "train", train)
     monkeypatch.setattr(fitting, "evaluate", evaluate)
     monkeypatch.setattr(fitting, "full_scorecard", lambda *_, **__: {})
     return calls
