@@ -181,7 +181,10 @@ def try_all(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> t
     greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
 
     def found(names: Sequence[ScoringName]) -> Calibration:
-        return calibrate(network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig())
+        return calibrate(
+            network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig(),
+            to_score=QUERY.batches * QUERY.batch_size,
+        )  # fmt: skip
 
     started = time.perf_counter()
     as_proposed = found([*backends_here(CPU), *([INT8] if quantizes_here(CPU) else [])])

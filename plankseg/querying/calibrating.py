@@ -26,6 +26,7 @@ from plankseg.querying.scoring import Looker, Seen
 from plankseg.querying.views import views_of
 
 INT8: ScoringName = "openvino-int8"
+QUANTIZING_PAYS_S = 30.0  # of scoring by the others: half of that is saved, and up to ten seconds quantize the network
 
 
 class Trial(FrozenModel):
@@ -88,18 +89,18 @@ class Calibration:
     @property
     def for_scores(self) -> ScoringName:
         """The fastest of those that agree."""
-        return _fastest(self.trials)
+        return _fastest(self.trials).backend
 
     @property
     def for_masks(self) -> BackendName:
         """The fastest of those that agree and are not in 8 bits."""
-        name = _fastest([trial for trial in self.trials if trial.backend != INT8])
+        name = _fastest([trial for trial in self.trials if trial.backend != INT8]).backend
         assert name != "openvino-int8"
         return name
 
 
-def _fastest(trials: Sequence[Trial]) -> ScoringName:
-    return max((trial for trial in trials if trial.agrees), key=lambda trial: trial.images_per_s or 0.0).backend
+def _fastest(trials: Sequence[Trial]) -> Trial:
+    return max((trial for trial in trials if trial.agrees), key=lambda trial: trial.images_per_s or 0.0)
 
 
 def calibrate(
@@ -111,10 +112,12 @@ def calibrate(
     side_px: int,
     device: torch.device,
     bounds: InferenceConfig,
+    to_score: int = 0,
 ) -> Calibration:
     """Try each backend on the images and compare it with the first, the reference.
 
     One in fp32 is passed over when the same in bf16, tried before it, agrees: half as fast, it would not be chosen.
+    So is the network in 8 bits, named last, where `to_score` images are too few for it to pay.
     What cannot be made here is a trial that was refused, with the reason. Raises what the reference itself raises.
     """
     assert names[0] == REFERENCE
@@ -134,6 +137,8 @@ def calibrate(
     trials = [Trial(backend=REFERENCE, dice=1.0, rank_correlation=1.0, images_per_s=speed, agrees=True)]
     for name in names[1:]:
         if any(trial.agrees and trial.backend == f"{name}-bf16" for trial in trials):
+            continue
+        if name == INT8 and to_score < QUANTIZING_PAYS_S * (_fastest(trials).images_per_s or 0.0):
             continue
         try:
             seen, speed = tried(name)

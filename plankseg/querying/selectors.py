@@ -58,6 +58,12 @@ def select(query: QueryConfig, scores: PoolScores, rng: np.random.Generator) -> 
     return stochastic_batches(scores, batch_size=query.batch_size, batches=query.batches, mode=query.mode, rng=rng)
 
 
+def most_to_score(query: QueryConfig, pool_size: int) -> int:
+    """Of how many images a selector wants a score, at most."""
+    wanted = {"random": query.batch_size, "top_k": pool_size, "stochastic_batches": query.batches * query.batch_size}
+    return min(pool_size, wanted[query.selector])
+
+
 def stochastic_batches(
     scores: PoolScores,
     *,

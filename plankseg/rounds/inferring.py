@@ -56,8 +56,11 @@ def eyes_of(
     device: torch.device,
     precision: Precision,
     pool: Sequence[str] = (),
+    to_score: int = 0,
 ) -> Eyes:
     """The backend of the recipe; for `auto` the one recorded for this model and machine, else tried on the pool.
+
+    `to_score`: how many images are about to be ranked, which says whether that is worth a network in 8 bits.
 
     Where the pool has too few readable images, or none is given, nothing is tried and nothing recorded: the network
     then looks as it was trained. Raises BackendError when the backend that the recipe names cannot be had here.
@@ -78,7 +81,8 @@ def eyes_of(
         if wanted.int8 and quantizes_here(device, precision):
             names.append(INT8)
         found = calibrate(
-            network, greys, names, query=recipe.query, side_px=model.side_px, device=device, bounds=wanted
+            network, greys, names,
+            query=recipe.query, side_px=model.side_px, device=device, bounds=wanted, to_score=to_score,
         )  # fmt: skip
         inference = _chosen(store, found, here, images=len(greys))
         row = store.calibrations.settle(

@@ -15,7 +15,7 @@ from plankseg.querying.calibrating import Inference
 from plankseg.querying.ids import SortedIds
 from plankseg.querying.manifest import Manifest
 from plankseg.querying.scoring import Looked, look
-from plankseg.querying.selectors import PoolScores, Selection, draw_rng, select
+from plankseg.querying.selectors import PoolScores, Selection, draw_rng, most_to_score, select
 from plankseg.rounds.inferring import eyes_of
 from plankseg.rounds.lookalikes import complete_hashes
 from plankseg.rounds.progress import choosable, recipe_of
@@ -84,6 +84,7 @@ def propose(
     eyes = eyes_of(
         store, model, network, recipe,
         device=device, precision=trained_as.training.precision, pool=() if there else pool,
+        to_score=most_to_score(recipe.query, len(pool)),
     )  # fmt: skip
 
     def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:

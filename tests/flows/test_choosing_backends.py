@@ -11,7 +11,6 @@ from plankseg import serving
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.learning.backends import backends_here
 from plankseg.learning.network import build_network, model_bytes
-from plankseg.learning.quantizing import quantizes_here
 from plankseg.querying.manifest import Manifest
 from plankseg.rounds.ingesting import ingest_folder
 from plankseg.storage.models import ModelRow
@@ -57,10 +56,9 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
     assert inference is not None
-    quantized = ["openvino-int8"] if quantizes_here(CPU) else []
     tried = [row["backend"] for row in table]
     agree = {row["backend"] for row in table if row["agrees"]}
-    assert tried == [name for name in (*backends_here(CPU), *quantized) if f"{name}-bf16" not in agree]
+    assert tried == [name for name in backends_here(CPU) if f"{name}-bf16" not in agree]
     assert [row["backend"] for row in table if "masks" in row["chosen"]] == [inference.backend]
     assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.ranks_with]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)

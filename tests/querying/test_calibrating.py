@@ -74,6 +74,19 @@ def test_a_reference_that_fails_is_no_calibration() -> None:
         trials(network=Function(fail))
 
 
+@pytest.mark.parametrize(("to_score", "names"), [(3000, ["torch", "openvino-int8"]), (2999, ["torch"])])
+def test_8_bits_are_tried_where_half_a_minute_of_scoring_is_to_come(
+    to_score: int, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrating, "_try", lambda *_, **__: ([], 100.0))
+    monkeypatch.setattr(calibrating, "_compared", lambda name, *_: Trial(backend=name, agrees=True, images_per_s=1))
+    found = calibrate(
+        tiny_network(), pictures(), ("torch", "openvino-int8"),
+        query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(), to_score=to_score,
+    )  # fmt: skip
+    assert [trial.backend for trial in found.trials] == names
+
+
 def test_what_agrees_in_bf16_is_not_tried_in_fp32_too() -> None:
     lax = trials(("torch", "folded-bf16", "folded"), min_dice=0.5, min_rank_correlation=0.0)
     strict = trials(("torch", "folded-bf16", "folded"), min_dice=1.0, min_rank_correlation=1.0)
@@ -85,6 +98,7 @@ def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> 
     found = calibrate(
         tiny_network(), pictures(), ("torch", "openvino-int8"),
         query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(min_dice=1, min_rank_correlation=0.5),
+        to_score=1_400_000,
     )  # fmt: skip
     trial = found.trials[1]
     assert found.quantized

@@ -13,6 +13,7 @@ from plankseg.querying.selectors import (
     best_batch,
     draw_batches,
     draw_rng,
+    most_to_score,
     random_batch,
     select,
     stochastic_batches,
@@ -48,6 +49,15 @@ def pool_of(scores: Mapping[str, float]) -> PoolScores:
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("selector", ["stochastic_batches", "random", "top_k"])
+@pytest.mark.parametrize("pool_size", [15, 60, 500])
+def test_no_selector_wants_more_scores_than_it_says(selector: str, pool_size: int) -> None:
+    query = QueryConfig(selector=selector, batches=4, batch_size=20)
+    scorer = Scorer(normal_scores(pool_size))
+    select(query, PoolScores(ids(pool_size), scorer), rng())
+    assert 0 < len(set(scorer.asked)) <= most_to_score(query, pool_size) <= pool_size
 
 
 SELECTORS: list[Callable[..., object]] = [stochastic_batches, random_batch, top_k]

@@ -76,11 +76,13 @@ def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
     """However slow it is on so small a network, here it is the fastest that agrees."""
     bounds = InferenceConfig(calibration_images=6, min_dice=0, min_rank_correlation=-1)
     recipe = TINY.model_copy(update={"inference": bounds})
-    monkeypatch.setattr(calibrating, "_fastest", lambda trials: trials[-1].backend)
+    monkeypatch.setattr(calibrating, "_fastest", lambda trials: trials[-1])
     store = store_with(tmp_path, pool=40)
     model = add_model(store, 0, weights=weights)
     network, ids = build_network(TINY.network, weights=weights), store.catalogue.ids("pool")
-    eyes = eyes_of(store, model, network, recipe, device=torch.device("cpu"), precision="auto", pool=ids)
+    eyes = eyes_of(
+        store, model, network, recipe, device=torch.device("cpu"), precision="auto", pool=ids, to_score=10**6
+    )
     again = eyes_of(store, model, network, recipe, device=torch.device("cpu"), precision="auto")
     assert (eyes.ranker.name, eyes.backend.name) == ("openvino-int8", eyes.inference.backend)
     assert again.inference == eyes.inference
