@@ -24,13 +24,13 @@ from typing import Any
 import httpx
 import typer
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
-from plankseg.domains import Folders, write_domains
 from plankseg.imaging.masks import decode_mask
-from plankseg.labelling.annotator import SimulatedAnnotator
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds.ingesting import ingest_folder
+from plankseg.imaging.synthetic.demo_domains import Folders, write_domains
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 
 CLOCK_S = 60  # the interval while nobody but the clock wakes the loop; 300 in prefect.yaml
@@ -62,11 +62,11 @@ TINY = Recipe(
 class Loop:
     """`plankseg up` with a small world, and what is asked of its two servers."""
 
-    def __init__(self, at: serving.Surroundings, folders: Folders) -> None:
+    def __init__(self, at: local_servers.ServerSettings, folders: Folders) -> None:
         self.at = at
         self.folders = folders
         self.store = Store.open(at.store)
-        self.client = LabelStudioClient(at.label_studio_url, serving.ensure_credentials(at.directory).token)
+        self.client = LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask Prefect; again where its database was busy."""
@@ -144,9 +144,11 @@ def until(is_so: Callable[[], object], *, patience_s: float = 400.0) -> None:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[serving.Surroundings]:
+def served(folder: Path) -> Iterator[local_servers.ServerSettings]:
     """`plankseg up` on free ports."""
-    at = serving.Surroundings(folder / "work", serving.free_port(), serving.free_port(), serving.free_port())
+    at = local_servers.ServerSettings(
+        folder / "work", local_servers.free_port(), local_servers.free_port(), local_servers.free_port()
+    )
     ports = {"PREFECT_PORT": at.prefect_port, "LABEL_STUDIO_PORT": at.label_studio_port, "RELAY_PORT": at.relay_port}
     plankseg = str(Path(sys.executable).parent / "plankseg")
     with (folder / "log").open("wb") as log:
@@ -158,14 +160,19 @@ def served(folder: Path) -> Iterator[serving.Surroundings]:
             until(lambda: "Worker 'plankseg' started" in (folder / "log").read_text(errors="replace"))
             yield at
         finally:
-            serving.end(process)
+            local_servers.end(process)
 
 
 def measure(code: str, environment: dict[str, str]) -> tuple[float, float]:
     """Wall seconds of a process with this code, and its peak memory in MiB."""
     script = MEASURED.format(code=code, started=time.time())
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=serving.ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=local_servers.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
@@ -186,7 +193,7 @@ def nothing_due(environment: dict[str, str]) -> dict[str, float]:
 
 def make_world(folder: Path, store: Store) -> Folders:
     """Images, and a model 0."""
-    from plankseg.rounds.fitting import fit
+    from plankseg.pipeline.training.round_training import fit
 
     folders = write_domains(folder / "images", source=40, pool=80, validation=8)
     ingest_folder(store, folders.source, role="source")
@@ -195,7 +202,7 @@ def make_world(folder: Path, store: Store) -> Folders:
     return folders
 
 
-def walk(at: serving.Surroundings, folder: Path) -> dict[str, float]:
+def walk(at: local_servers.ServerSettings, folder: Path) -> dict[str, float]:
     """All figures from one small world: a round that waits, one that the relay ends, one that the clock ends."""
     loop = Loop(at, make_world(folder, Store.open(at.store)))
     loop.tick_every(None)

@@ -19,13 +19,13 @@ import typer
 from scaling import make_model
 
 from plankseg.config import Part, Recipe, SegmentConfig
-from plankseg.domains import write_domains
-from plankseg.learning.backends import Backend, plain_backend
-from plankseg.learning.network import build_network, choose_device
-from plankseg.learning.precision import uses_bf16
-from plankseg.rounds.ingesting import ingest_folder
-from plankseg.rounds.segmenting import segment_shard
-from plankseg.rounds.sharding import plan
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.inference.backends import Backend, plain_backend
+from plankseg.learning.network.architecture import build_network, choose_device
+from plankseg.learning.network.precision import uses_bf16
+from plankseg.pipeline.archive.segment import segment_shard
+from plankseg.pipeline.archive.shards import plan
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 
 ARCHIVE = 1_400_000

@@ -18,8 +18,8 @@ from types import ModuleType
 import numpy as np
 import typer
 
-from plankseg.imaging.synthetic import draw_sample
-from plankseg.labelling.brush import decode_brush, encode_brush
+from plankseg.imaging.synthetic.generator import draw_sample
+from plankseg.labelling.api.brush_rle import decode_brush, encode_brush
 
 BOUNDS = {"encode_ratio": 5.0, "decode_ratio": 5.0}
 MASKS_AT_SCALE = 10_000

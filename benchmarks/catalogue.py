@@ -96,8 +96,8 @@ def append(store: Any, name: str, table: pa.Table) -> None:
 
 def write_exclusions(store: Any, ids: list[str]) -> None:
     """What was proposed, a fifth of what was looked at for it, and what was answered, in other images."""
-    from plankseg.storage.labels import LabelRow
-    from plankseg.storage.proposals import ProposalRow
+    from plankseg.storage.tables.labels import LabelRow
+    from plankseg.storage.tables.proposals import ProposalRow
 
     count = shares(len(ids))
     asked = ids[KEPT_APART:][: count["proposed"]]
@@ -127,10 +127,10 @@ def draw(place: Path) -> dict[str, float]:
     """Draw in this process."""
     import pandas  # noqa: F401  (pyarrow would load it at its first use, in the middle)
 
+    from plankseg.acquisition.selectors import draw_batches, draw_rng
     from plankseg.config import QueryConfig, Recipe
-    from plankseg.querying.selectors import draw_batches, draw_rng
-    from plankseg.rounds.lookalikes import complete_hashes
-    from plankseg.rounds.progress import choosable
+    from plankseg.pipeline.pool.candidates import choosable
+    from plankseg.pipeline.pool.near_duplicates import complete_hashes
     from plankseg.storage.store import Store
 
     store, query = Store.open(place), QueryConfig()
@@ -154,7 +154,7 @@ def draw(place: Path) -> dict[str, float]:
 
 def again(place: Path) -> dict[str, float]:
     """Ingest known images in this process."""
-    from plankseg.rounds.ingesting import ingest_folder
+    from plankseg.pipeline.ingest.register_images import ingest_folder
     from plankseg.storage.store import Store
 
     report = ingest_folder(Store.open(place), place.parent / "images.tar", role="pool")
@@ -175,7 +175,7 @@ def in_a_process(what: str, store: Path) -> dict[str, float]:
 
 def measure(rows: int, folder: Path) -> dict[str, float]:
     """A catalogue of so many images: the quickest of three draws, the highest of their peaks, an ingest again."""
-    from plankseg.rounds.ingesting import ingest_folder
+    from plankseg.pipeline.ingest.register_images import ingest_folder
     from plankseg.storage.store import Store
 
     store = Store.open(folder / "store")

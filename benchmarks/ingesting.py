@@ -77,7 +77,7 @@ def pack(kind: str, folder: Path, count: int) -> Path:
 
 def measure(place: Path, store: Path) -> dict[str, float]:
     """Ingest in this process: seconds, images added, and the peak of this process."""
-    from plankseg.rounds.ingesting import ingest_folder
+    from plankseg.pipeline.ingest.register_images import ingest_folder
     from plankseg.storage.store import Store
 
     started, cpu_before = time.perf_counter(), time.process_time()

@@ -18,16 +18,16 @@ from statistics import median
 import psutil
 import typer
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import Settings
-from plankseg.domains import write_domains
 from plankseg.imaging.masks import decode_mask, encode_mask
-from plankseg.labelling.annotator import SimulatedAnnotator
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds.answering import collect, project_of, push
-from plankseg.rounds.ingesting import ingest_folder
-from plankseg.storage.proposals import ProposalRow
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+from plankseg.pipeline.annotation.sync import collect, project_of, push
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
+from plankseg.storage.tables.proposals import ProposalRow
 
 BOUNDS = {"setup_s": 180.0, "demo_s": 360.0, "demo_peak_gib": 4.0, "push_20_s": 3.0, "collect_20_s": 3.0}
 ROUNDS = 5
@@ -114,10 +114,10 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
     store = Store.open(folder / "store")
     ingest_folder(store, folders.pool, role="pool")
     ids = store.catalogue.ids("pool")
-    surroundings = serving.Surroundings(folder, serving.free_port(), serving.free_port())
-    with serving.start_label_studio(surroundings) as server:
+    server_settings = local_servers.ServerSettings(folder, local_servers.free_port(), local_servers.free_port())
+    with local_servers.start_label_studio(server_settings) as server:
         server.wait()
-        client = LabelStudioClient(surroundings.label_studio_url, serving.ensure_credentials(folder).token)
+        client = LabelStudioClient(server_settings.label_studio_url, local_servers.ensure_credentials(folder).token)
         project = project_of(client, Settings(project="roundtrip"))
 
         def truth(image_id: str):
@@ -137,14 +137,14 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
 def measure_demo(folder: Path) -> dict[str, float]:
     """Wall seconds and peak memory of the demo, servers included."""
     plankseg = str(Path(sys.executable).parent / "plankseg")
-    watched = watch([plankseg, "demo", "--directory", str(folder / "demo")], cwd=serving.ROOT)
+    watched = watch([plankseg, "demo", "--directory", str(folder / "demo")], cwd=local_servers.ROOT)
     return {"demo_s": watched.seconds, "demo_peak_gib": watched.peak_gib}
 
 
 def measure_setup(folder: Path) -> dict[str, float]:
     """Wall seconds of `make setup` in a fresh clone."""
     clone = folder / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(serving.ROOT), str(clone)], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(local_servers.ROOT), str(clone)], check=True)
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "MAKEFLAGS"}}
     return {"setup_s": watch(["make", "setup"], cwd=clone, environment=environment).seconds}
 

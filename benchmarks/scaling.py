@@ -17,15 +17,15 @@ from statistics import median
 import torch
 import typer
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
-from plankseg.domains import write_domains
-from plankseg.learning.network import build_network, model_bytes
-from plankseg.rounds.inferring import Eyes, eyes_of
-from plankseg.rounds.ingesting import ingest_folder
-from plankseg.rounds.scoring import score_images, shards_to_score
-from plankseg.storage.models import ModelRow
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.learning.network.architecture import build_network, model_bytes
+from plankseg.pipeline.acquisition.score_shards import score_images, shards_to_score
+from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.models.backend_choice import InferenceBackends, select_backends
 from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
 
 BOUNDS = {"two_workers_over_one": 1.6}
 RECIPE = Recipe(
@@ -40,13 +40,13 @@ def recipe_of_pass(number: int) -> Recipe:
     return RECIPE.model_copy(update={"query": QueryConfig(seed=number)})
 
 
-def make_world(folder: Path, images: int) -> tuple[Store, ModelRow, Eyes]:
+def make_world(folder: Path, images: int) -> tuple[Store, ModelRow, InferenceBackends]:
     """A store with synthetic images and a network at random, which is as fast as one that has learnt."""
     store = Store.open(folder / "store")
     ingest_folder(store, write_domains(folder / "images", source=0, pool=images, validation=0).pool, role="pool")
     model = make_model(store, RECIPE)
     network = build_network(RECIPE.network, weights=store.models.weights(model.model_id))
-    return store, model, eyes_of(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
+    return store, model, select_backends(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
 
 
 def make_model(store: Store, recipe: Recipe) -> ModelRow:
@@ -75,7 +75,7 @@ def cluster_of(workers: int) -> Iterator[str]:
         processes = [
             subprocess.Popen(
                 [*command, "--host", "127.0.0.1", address], stderr=subprocess.DEVNULL, start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=serving.die_with_parent,
+                env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=local_servers.die_with_parent,
             )
             for _ in range(workers)
         ]  # fmt: skip
@@ -85,7 +85,7 @@ def cluster_of(workers: int) -> Iterator[str]:
             yield address
         finally:
             for process in processes:
-                serving.end(process)
+                local_servers.end(process)
 
 
 def scored_by(address: str, shards: list) -> float:
@@ -111,9 +111,9 @@ def main(images: int = 120, pairs: int = 3) -> None:
     figures: dict[str, float | list[float]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        at = serving.Surroundings(folder, serving.free_port(), serving.free_port())
+        at = local_servers.ServerSettings(folder, local_servers.free_port(), local_servers.free_port())
         os.environ.update(at.environment(), PLANKSEG_RUNNER="dask", PLANKSEG_DEVICE="cpu")
-        stack.enter_context(serving.start_prefect(at)).wait()
+        stack.enter_context(local_servers.start_prefect(at)).wait()
         store, model, eyes = make_world(folder, images)
         clusters = {workers: stack.enter_context(cluster_of(workers)) for workers in (1, 2)}
         ids = store.catalogue.ids("pool")

@@ -29,17 +29,17 @@ from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Scoring
 from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.reading import read_grey
-from plankseg.imaging.synthetic import draw_sample
-from plankseg.learning.backends import Backend, backends_here, has_openvino, machine, make_backend
-from plankseg.learning.frameworks import smp
-from plankseg.learning.network import build_network
-from plankseg.learning.precision import autocast, uses_bf16
-from plankseg.learning.preparing import batch_tensor
-from plankseg.learning.quantizing import quantized_backend, quantizes_here
-from plankseg.querying.calibrating import INT8, Calibration, calibrate, rank_correlation
-from plankseg.querying.scoring import score
-from plankseg.querying.uncertainty import mean_inside
-from plankseg.querying.views import views_of
+from plankseg.imaging.synthetic.generator import draw_sample
+from plankseg.inference.backend_benchmark import INT8, Calibration, calibrate, rank_correlation
+from plankseg.inference.backends import Backend, backends_here, has_openvino, machine, make_backend
+from plankseg.inference.predictor import score
+from plankseg.inference.quantization import quantized_backend, quantizes_here
+from plankseg.inference.tta import views_of
+from plankseg.inference.uncertainty import mean_inside
+from plankseg.learning.network.architecture import build_network
+from plankseg.learning.network.precision import autocast, uses_bf16
+from plankseg.learning.network.preprocessing import batch_tensor
+from plankseg.learning.network.torchvision_compat import smp
 
 CPU = torch.device("cpu")
 QUERY = QueryConfig()
@@ -159,7 +159,7 @@ def matrix_products(precision: str) -> dict[str, Callable[[], object]]:
         import openvino
         from openvino import opset13
 
-        from plankseg.learning.backends import openvino_core
+        from plankseg.inference.backends import openvino_core
 
         given = opset13.parameter([MATRIX, MATRIX], np.float32)
         product = opset13.matmul(given, opset13.constant(one.numpy()), False, False)

@@ -18,9 +18,9 @@ from pathlib import Path
 import boto3
 import typer
 
-from plankseg import local_bucket, serving
+from plankseg import local_servers, moto_server
+from plankseg.storage.objects.s3_blobs import S3Blobs
 from plankseg.storage.s3.addresses import Address
-from plankseg.storage.s3.blobs import S3Blobs
 from plankseg.storage.s3.client import forget_connection, in_threads
 from plankseg.storage.s3.objects import make_bucket
 
@@ -33,8 +33,8 @@ SERVER = Path(__file__).with_name("_bare_s3.py")
 @contextmanager
 def bucket(latency_ms: float) -> Iterator[str]:
     """The barest S3 server, so that what is measured is the client; named by this process's environment."""
-    port = serving.free_port()
-    named = local_bucket.environment(port, os.environ)
+    port = local_servers.free_port()
+    named = moto_server.environment(port, os.environ)
     os.environ.clear()
     os.environ.update(named)
     process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(latency_ms)])
@@ -51,7 +51,7 @@ def bucket(latency_ms: float) -> Iterator[str]:
                 break
         yield "plankseg-benchmark"
     finally:
-        serving.end(process)
+        local_servers.end(process)
 
 
 def seconds(work) -> float:

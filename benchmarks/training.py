@@ -22,15 +22,15 @@ import typer
 
 from plankseg.config import NetworkConfig, Recipe, TrainingConfig
 from plankseg.imaging.letterbox import Letterbox
-from plankseg.imaging.synthetic import Domain, draw_sample
-from plankseg.learning.augment import Composition, Step, declared_steps
+from plankseg.imaging.synthetic.generator import Domain, draw_sample
+from plankseg.learning.augmentation.compositions import Composition, Step, declared_steps
 from plankseg.learning.dataset import Example, Source, TrainingSquares
-from plankseg.learning.frameworks import smp
-from plankseg.learning.network import build_network
-from plankseg.learning.precision import autocast, uses_bf16
-from plankseg.learning.preparing import batch_tensor
+from plankseg.learning.network.architecture import build_network
+from plankseg.learning.network.precision import autocast, uses_bf16
+from plankseg.learning.network.preprocessing import batch_tensor
+from plankseg.learning.network.torchvision_compat import smp
 from plankseg.learning.sampler import WeightedDraws
-from plankseg.learning.training import _loader, train
+from plankseg.learning.trainer import _loader, train
 
 AT_LEAST = {"specialized_ratio": 3.0, "step_fp32_ratio": 1.15, "step_bf16_ratio": 2.0}
 AT_MOST = {"loader_wait_share": 0.05, "loader_cpu_share": 0.05}

@@ -11,25 +11,27 @@ from prefect.states import Completed
 from flows.collect import collect
 from flows.propose import propose, push, replace
 from flows.retrain import retrain
-from flows.shared import at_work, open_store, recipe_or_active, show_effort, show_rounds, step_name
+from flows.support.artifacts import show_effort, show_rounds
+from flows.support.flow_options import recipe_or_active, step_name
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Recipe
 from plankseg.errors import StoreBusyError
-from plankseg.rounds.effort import why_flat
-from plankseg.rounds.progress import describe, due, look
+from plankseg.pipeline.loop.effort import plateau_reason
+from plankseg.pipeline.loop.progress import describe, due, read_progress
 from plankseg.storage.store import Store
 
 
 def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
     """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
     pushed = 0
-    if look(store).round:
+    if read_progress(store).round:
         collect()  # first what people changed in any round: the next training uses it
     while True:
         in_force = recipe_or_active(store, recipe)
         if budget is not None:
             in_force = in_force.model_copy(update={"rounds": in_force.rounds.model_copy(update={"budget": budget})})
-        rules, progress = in_force.rounds, look(store)
-        flat = "" if go_on else why_flat(store, rules)
+        rules, progress = in_force.rounds, read_progress(store)
+        flat = "" if go_on else plateau_reason(store, rules)
         match due(progress, budget=rules.budget, flat=flat, replace=rules.replace_skipped):
             case "propose":
                 pushed = propose(in_force, progress.round + 1)
@@ -41,8 +43,8 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
             case "annotate":
                 if pushed != progress.round:
                     push(progress.round)
-                if look(store).unanswered:  # else what was left was given up by the person
-                    return describe(look(store), budget=rules.budget)
+                if read_progress(store).unanswered:  # else what was left was given up by the person
+                    return describe(read_progress(store), budget=rules.budget)
             case _:
                 return describe(progress, budget=rules.budget, flat=flat)
 
@@ -70,7 +72,7 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """
     store = open_store()
     try:
-        with at_work(store), shown_at_the_end(store):
+        with hold_store(store), shown_at_the_end(store):
             return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
         return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

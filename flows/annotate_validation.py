@@ -7,15 +7,16 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import ON_THE_NETWORK, at_work, open_store
+from flows.support.flow_options import ON_THE_NETWORK
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import ValidationDraw, settings
-from plankseg.rounds.answering import connect
-from plankseg.rounds.lookalikes import complete_hashes, lookalikes
-from plankseg.rounds.progress import recipe_in_force
+from plankseg.pipeline.annotation.sync import connect
+from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicates
 from plankseg.storage.store import Store
 
 if TYPE_CHECKING:
-    from plankseg.rounds.showing import Premasks
+    from plankseg.pipeline.annotation.validation_premasks import Premasks
 
 TWO_OF_EACH = ValidationDraw()
 
@@ -23,7 +24,7 @@ TWO_OF_EACH = ValidationDraw()
 @task(cache_policy=NO_CACHE, task_run_name="collect masks of the validation set", **ON_THE_NETWORK)
 def fetch_masks() -> None:
     """Take what was answered since the last time into the label store."""
-    from plankseg.rounds.annotating import collect_masks, project_of_validation
+    from plankseg.pipeline.annotation.validation_images import collect_masks, project_of_validation
 
     with connect(settings()) as label_studio:
         found = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
@@ -36,7 +37,7 @@ def fetch_masks() -> None:
 @task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each class")
 def draw_images(draw: ValidationDraw) -> None:
     """Fill up every class from the pool."""
-    from plankseg.rounds.annotating import draw as draw_classes
+    from plankseg.pipeline.annotation.validation_images import draw as draw_classes
 
     drawn = draw_classes(open_store(), draw)
     log = get_run_logger()
@@ -48,7 +49,7 @@ def draw_images(draw: ValidationDraw) -> None:
 @task(cache_policy=NO_CACHE, task_run_name="pre-masks of the active model")
 def make_premasks() -> "Premasks":
     """Let the active model mask what waits for a person."""
-    from plankseg.rounds.showing import premasks_of_active
+    from plankseg.pipeline.annotation.validation_premasks import premasks_of_active
 
     return premasks_of_active(open_store(), settings())
 
@@ -56,7 +57,7 @@ def make_premasks() -> "Premasks":
 @task(cache_policy=NO_CACHE, task_run_name="push the validation set", **ON_THE_NETWORK)
 def push_images(premasks: "Premasks | None") -> None:
     """Bring what is missing into the project for the validation set."""
-    from plankseg.rounds.annotating import project_of_validation, push_unmasked
+    from plankseg.pipeline.annotation.validation_images import project_of_validation, push_unmasked
 
     with connect(settings()) as label_studio:
         project = project_of_validation(label_studio, settings())
@@ -71,10 +72,10 @@ def push_images(premasks: "Premasks | None") -> None:
 
 def show_validation(store: Store) -> str:
     """Put classes and near-duplicates into the Prefect UI; one line for the run."""
-    from plankseg.rounds.annotating import class_counts
+    from plankseg.pipeline.annotation.validation_images import class_counts
 
     bits = recipe_in_force(store).validation.near_duplicate_bits
-    classes, near = class_counts(store), lookalikes(store, bits=bits)
+    classes, near = class_counts(store), near_duplicates(store, bits=bits)
     masked, still_open = sum(one.masked for one in classes), sum(one.open for one in classes)
     summary = (
         f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
@@ -98,7 +99,7 @@ def annotate_validation(draw: ValidationDraw = TWO_OF_EACH) -> str:
         draw: How many images of each class, and whether a model helps.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         fetch_masks()
         draw_images(draw)
         complete_hashes(store)

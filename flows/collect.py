@@ -3,9 +3,11 @@
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import ON_THE_NETWORK, at_work, open_store, show_effort, show_rounds, step_name
+from flows.support.artifacts import show_effort, show_rounds
+from flows.support.flow_options import ON_THE_NETWORK, step_name
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import settings
-from plankseg.rounds.answering import Collected, collect_all, collect_by_hand, connect, project_for
+from plankseg.pipeline.annotation.sync import Collected, collect_all, collect_manual_tasks, connect, project_for
 
 
 @task(cache_policy=NO_CACHE, task_run_name="collect answers", **ON_THE_NETWORK)
@@ -16,7 +18,7 @@ def fetch_answers() -> dict[int, Collected]:
         project = project_for(store, label_studio, settings())
         tasks = label_studio.list_tasks(project)
         collected = collect_all(store, label_studio, project, tasks=tasks)
-        added = collect_by_hand(store, label_studio, tasks)
+        added = collect_manual_tasks(store, label_studio, tasks)
     log = get_run_logger()
     log.info("Tasks added by hand: %d new answers, %d refused", len(added.labels), len(added.refused))
     for reason in added.refused:
@@ -32,7 +34,7 @@ def fetch_answers() -> dict[int, Collected]:
 def collect() -> str:
     """Pull corrected masks from Label Studio, of every round; an answer edited later becomes a new version."""
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         if not store.proposals.rounds():
             return "No round was proposed yet: run the flow 'propose'."
         collected = fetch_answers()

@@ -9,10 +9,11 @@ from prefect.states import State
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.pretrain import PUBLISHED
-from flows.shared import at_work, log_epochs, open_store, show_picture
+from flows.support.artifacts import log_epochs, show_picture
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Grid, Recipe, settings
-from plankseg.rounds.grid import Run, planned_runs
-from plankseg.serving import die_with_parent
+from plankseg.local_servers import die_with_parent
+from plankseg.pipeline.training.grid import Run, planned_runs
 
 PHASE_2 = Grid()
 
@@ -20,7 +21,7 @@ PHASE_2 = Grid()
 @task(cache_policy=NO_CACHE, task_run_name="{run.key}")
 def fit_run(run: Run, experiment: str, devices: tuple[str, ...]) -> str:
     """Train one run on a free device, or look it up; return its fingerprint."""
-    from plankseg.rounds.comparing import fit_candidate, free_device
+    from plankseg.pipeline.training.candidates import fit_candidate, free_device
 
     log, store = get_run_logger(), open_store()
     with free_device(store, devices) as device:
@@ -33,7 +34,7 @@ def fit_run(run: Run, experiment: str, devices: tuple[str, ...]) -> str:
 @task(cache_policy=NO_CACHE, task_run_name="find devices")
 def find_devices(side_by_side: int | None) -> tuple[str, ...]:
     """Where runs are trained at the same time."""
-    from plankseg.rounds.comparing import devices_for
+    from plankseg.pipeline.training.candidates import devices_for
 
     return devices_for(settings().device, side_by_side)
 
@@ -63,10 +64,10 @@ def told_apart(runs: Sequence[Run], trained: Sequence[State[str]]) -> tuple[dict
 @task(cache_policy=NO_CACHE, task_run_name="show experiment {experiment}")
 def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failures: dict[str, str]) -> str:
     """Table, learning curves and the best three side by side: as artifacts, and on one page; return a summary."""
-    from plankseg.rounds import comparison_report as report
-    from plankseg.rounds.comparison import comparison_of
-    from plankseg.rounds.comparison_tables import seeds_table, table_of
-    from plankseg.rounds.side_by_side import see_side_by_side, side_by_side_sheet
+    from plankseg.pipeline.reports import comparison_report as report
+    from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
+    from plankseg.pipeline.reports.side_by_side import see_side_by_side, side_by_side_sheet
+    from plankseg.pipeline.training.comparison import comparison_of
 
     store = open_store()
     comparison = comparison_of(store, experiment, runs, finished=finished, failures=failures)
@@ -96,7 +97,7 @@ def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int 
         side_by_side: Runs at the same time. Left empty: one on each GPU, else one.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         runs = planned_runs(recipe, grid)
         trained = train_all(runs, grid.name, find_devices(side_by_side))
         return show(grid.name, runs, *told_apart(runs, trained))

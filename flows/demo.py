@@ -12,12 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from flows.advance import advance
 from flows.ingest import ImageFolder, ingest
 from flows.pretrain import pretrain
-from flows.shared import at_work, open_store
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FrozenModel, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig, settings
 from plankseg.errors import LabelStudioDownError
 from plankseg.imaging.arrays import Mask
-from plankseg.rounds.answering import connect, project_of
-from plankseg.rounds.progress import look
+from plankseg.pipeline.annotation.sync import connect, project_of
+from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.s3.addresses import Address, is_s3
 
 # Small enough for a laptop without a GPU and without a download; the published numbers are Recipe's own defaults.
@@ -62,7 +62,7 @@ def pool_in_bucket() -> Address:
 @task(cache_policy=NO_CACHE, task_run_name="bring the pool into the bucket")
 def bring_pool(pool: Path) -> None:
     """Copy the pool's images into the store's bucket, from where everybody reads them from now on."""
-    from plankseg.rounds.buckets import bring_to_bucket
+    from plankseg.pipeline.ingest.bucket_images import bring_to_bucket
 
     moved = bring_to_bucket(open_store(), pool.resolve(), pool_in_bucket(), role="pool")
     get_run_logger().info("%d images of the pool now lie in %s", moved, pool_in_bucket())
@@ -71,9 +71,9 @@ def bring_pool(pool: Path) -> None:
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
 def correct(round_number: int, pool: Path, masks: Path) -> None:
     """Answer a round through Label Studio's own API, as a person with perfect eyes would."""
-    from plankseg.labelling.annotator import SimulatedAnnotator
-    from plankseg.rounds.buckets import path_below
-    from plankseg.rounds.given_masks import given_mask_of
+    from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+    from plankseg.pipeline.ingest.bucket_images import path_below
+    from plankseg.pipeline.ingest.given_masks import given_mask_of
 
     catalogue = open_store().catalogue
 
@@ -97,7 +97,7 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
         recipe: Network, training, query and number of rounds.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         ingest(ImageFolder(folder=folders.source, role="source"))
         if folders.validation:
             ingest(ImageFolder(folder=folders.validation, role="validation", masks=folders.validation_masks))
@@ -107,7 +107,7 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
         pretrain(recipe)
         wait_for_label_studio()
         advance(recipe)
-        while folders.pool_masks and (progress := look(store)).unanswered:
+        while folders.pool_masks and (progress := read_progress(store)).unanswered:
             correct(progress.round, Path(folders.pool), Path(folders.pool_masks))
             advance(recipe)
 
@@ -121,8 +121,8 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Run the demo against the servers that the environment names."""
-    from plankseg.domains import write_domains
-    from plankseg.rounds.reporting import write_report
+    from plankseg.imaging.synthetic.demo_domains import write_domains
+    from plankseg.pipeline.reports.round_report import write_report
 
     started = time.monotonic()
     if (source is None) != (pool is None):

@@ -5,7 +5,9 @@ import time
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import at_work, log_epochs, open_store, recipe_or_active
+from flows.support.artifacts import log_epochs
+from flows.support.flow_options import recipe_or_active
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FinalConfig, Recipe, settings
 
 PUBLISHED = FinalConfig()
@@ -14,7 +16,7 @@ PUBLISHED = FinalConfig()
 @task(cache_policy=NO_CACHE, task_run_name="train the final model")
 def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
     """Train, compare and record the final model; a killed training goes on where its last epoch ended."""
-    from plankseg.rounds.finalizing import fit_final
+    from plankseg.pipeline.training.final_model import fit_final
 
     log, started = get_run_logger(), time.monotonic()
     model = fit_final(open_store(), recipe, final, settings(), report=log_epochs(log))
@@ -35,5 +37,5 @@ def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> st
         recipe: Everything else. Left empty: the recipe of the active model.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         return fit_final_model(recipe_or_active(store, recipe), final)

@@ -8,11 +8,11 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flows.shared import at_work, open_store
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FrozenModel, settings
 from plankseg.errors import ArchiveError
-from plankseg.rounds.ingesting import IngestReport, ingest_folder
-from plankseg.rounds.pace import NowAndThen, Pace
+from plankseg.pipeline.ingest.register_images import IngestReport, ingest_folder
+from plankseg.progress_bars import Pace, Throttled
 
 
 class ImageFolder(FrozenModel):
@@ -66,7 +66,7 @@ def ingest(images: ImageFolder) -> str:
         images: Where the images are and the part they play.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         report = read_images(images)
         show_problems(report, report.write(store))
     if report.damage:
@@ -88,7 +88,7 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         )
 
 
-def watched(role: str) -> NowAndThen:
+def watched(role: str) -> Throttled:
     """A progress bar in the Prefect UI and a log line, every ten seconds."""
     bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} read so far")
 
@@ -96,7 +96,7 @@ def watched(role: str) -> NowAndThen:
         update_progress_artifact(bar, pace.percent)  # type: ignore[arg-type]
         get_run_logger().info("%s: %s", role, pace)
 
-    return NowAndThen(tell, every_s=10)
+    return Throttled(tell, every_s=10)
 
 
 def named_columns(**columns: str | None) -> dict[str, str]:

@@ -7,10 +7,10 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flows.shared import open_store
+from flows.support.store_lock import open_store
 from plankseg.config import FrozenModel
-from plankseg.storage.maintaining import Maintained
-from plankseg.storage.maintaining import maintain as tidy_up
+from plankseg.storage.maintenance import Maintained
+from plankseg.storage.maintenance import maintain as tidy_up
 
 
 class Upkeep(FrozenModel):

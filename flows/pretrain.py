@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.retrain import fit_model
-from flows.shared import at_work, open_store
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Recipe
 
 PUBLISHED = Recipe()
@@ -17,5 +17,5 @@ def pretrain(recipe: Recipe = PUBLISHED) -> str:
         recipe: Network, training and query; later rounds go on with it.
     """
     store = open_store()
-    with at_work(store):
+    with hold_store(store):
         return fit_model(recipe, 0)

@@ -7,21 +7,23 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.runners import on_dask, run_each
-from flows.shared import ON_THE_NETWORK, StoreAt, at_work, open_store, recipe_or_active, show_picture, step_name
+from flows.support.artifacts import show_picture
+from flows.support.flow_options import ON_THE_NETWORK, recipe_or_active, step_name
+from flows.support.runners import on_dask, run_each
+from flows.support.store_lock import StoreAt, hold_store, open_store
 from plankseg.config import Recipe, settings
-from plankseg.rounds.answering import connect, project_for
-from plankseg.rounds.answering import push as push_images
-from plankseg.rounds.progress import check_proposable, look
+from plankseg.pipeline.annotation.sync import connect, project_for
+from plankseg.pipeline.annotation.sync import push as push_images
+from plankseg.pipeline.loop.progress import check_proposable, read_progress
 
 if TYPE_CHECKING:
-    from plankseg.rounds.scoring import ScoringShard  # loads torch
+    from plankseg.pipeline.acquisition.score_shards import ScoringShard  # loads torch
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
 def score(shard: "ScoringShard", name: str, at: StoreAt) -> None:
     """Score one shard, on any machine that sees the store."""
-    from plankseg.rounds.scoring import score_shard
+    from plankseg.pipeline.acquisition.score_shards import score_shard
 
     scored = score_shard(at.open(), shard, device=settings().device)
     get_run_logger().info("%s: %d images scored with %s", name, scored, shard.inference.ranks_with)
@@ -40,8 +42,8 @@ def on_workers(shards: "Sequence[ScoringShard]") -> None:
 @task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
 def choose(recipe: Recipe, round_number: int) -> None:
     """Score candidate batches with test-time augmentation, keep the best one and show its gallery."""
-    from plankseg.rounds.proposing import propose as propose_round
-    from plankseg.rounds.reporting import proposal_gallery
+    from plankseg.pipeline.acquisition.propose import propose as propose_round
+    from plankseg.pipeline.reports.round_report import proposal_gallery
 
     store = open_store()
     proposal = propose_round(
@@ -57,7 +59,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     create_table_artifact(
         key=f"round-{round_number}-backends",
         table=proposal.inference.table(),
-        description=proposal.inference.said(),
+        description=proposal.inference.describe(),
     )
     show_picture(
         f"round-{round_number}-gallery",
@@ -70,7 +72,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
 @task(cache_policy=NO_CACHE, task_run_name="replace what was skipped in round {round_number}")
 def replace(round_number: int) -> int:
     """Choose the next best image for each skipped one of the round."""
-    from plankseg.rounds.replacing import replace_skipped
+    from plankseg.pipeline.acquisition.replace import replace_skipped
 
     replaced = replace_skipped(open_store(), settings(), round_number=round_number)
     for skipped, image_id in replaced.items():
@@ -104,8 +106,8 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
         round_number: Left empty: the round after the last one that was trained on, or the one being annotated.
     """
     store = open_store()
-    with at_work(store):
-        progress = look(store)
+    with hold_store(store):
+        progress = read_progress(store)
         n = progress.round + (progress.trained or not progress.round) if round_number is None else round_number
         check_proposable(progress, n)
         choose(recipe_or_active(store, recipe), n)

@@ -5,15 +5,17 @@ import time
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.shared import at_work, log_epochs, open_store, recipe_or_active, show_rounds, step_name
+from flows.support.artifacts import log_epochs, show_rounds
+from flows.support.flow_options import recipe_or_active, step_name
+from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Recipe, settings
-from plankseg.rounds.progress import check_trainable, look
+from plankseg.pipeline.loop.progress import check_trainable, read_progress
 
 
 @task(cache_policy=NO_CACHE, task_run_name="train model {round_number}")
 def fit_model(recipe: Recipe, round_number: int) -> str:
     """Train, judge and record one model; a killed training goes on where its last epoch ended."""
-    from plankseg.rounds.fitting import fit  # torch is loaded only by the tasks that use it
+    from plankseg.pipeline.training.round_training import fit  # torch is loaded only by the tasks that use it
 
     log, started = get_run_logger(), time.monotonic()
     model = fit(
@@ -41,8 +43,8 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
         round_number: Left empty: the last round that was proposed.
     """
     store = open_store()
-    with at_work(store):
-        progress = look(store)
+    with hold_store(store):
+        progress = read_progress(store)
         n = progress.round if round_number is None else round_number
         check_trainable(progress, n)
         result = fit_model(recipe_or_active(store, recipe), n)

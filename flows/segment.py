@@ -6,12 +6,13 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.runners import run_each
-from flows.shared import StoreAt, open_store, show_picture
+from flows.support.artifacts import show_picture
+from flows.support.runners import run_each
+from flows.support.store_lock import StoreAt, open_store
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
-from plankseg.rounds.progress import model_for
-from plankseg.rounds.sharding import Job, Shard, images_of, plans
-from plankseg.storage.models import ModelRow
+from plankseg.pipeline.archive.shards import SegmentationJob, Shard, images_of, plans
+from plankseg.pipeline.models.registry import model_for
+from plankseg.storage.tables.models import ModelRow
 
 EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
 
@@ -19,7 +20,7 @@ EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
 @task(cache_policy=NO_CACHE, task_run_name="choose the backend")
 def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentConfig:
     """Name the backend that all workers are to use, and show how each did."""
-    from plankseg.rounds.inferring import backend_for
+    from plankseg.pipeline.models.backend_choice import backend_for
 
     store = open_store()
     inference = backend_for(store, model, images_of(store, part), device=settings().device)
@@ -31,7 +32,7 @@ def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentCo
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
 def segment_images(shard: Shard, name: str, at: StoreAt) -> None:
     """Masks and measures of one shard, on any machine that sees the store."""
-    from plankseg.rounds.segmenting import segment_shard  # torch is loaded only by the tasks that use it
+    from plankseg.pipeline.archive.segment import segment_shard  # torch is loaded only by the tasks that use it
 
     row = segment_shard(at.open(), shard, device=settings().device)
     rate = row.images / row.seconds if row.seconds else 0.0
@@ -39,10 +40,10 @@ def segment_images(shard: Shard, name: str, at: StoreAt) -> None:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="write table and zips")
-def export_masks(job: Job, config: ExportConfig) -> str:
+def export_masks(job: SegmentationJob, config: ExportConfig) -> str:
     """Write the table of measures and the zips for EcoTaxa; show counts and masks."""
-    from plankseg.rounds.exporting import export, measures_of, summary_of
-    from plankseg.rounds.picturing import mask_gallery
+    from plankseg.pipeline.archive.export import export, measures_of, summary_of
+    from plankseg.pipeline.reports.mask_gallery import mask_gallery
 
     store = open_store()
     exported = export(store, job.model, job.settings, job.image_ids, config=config)
@@ -80,7 +81,7 @@ def segment(
         return export_masks(job, export)
 
 
-def shards_of(job: Job) -> list[dict[str, Any]]:
+def shards_of(job: SegmentationJob) -> list[dict[str, Any]]:
     """What is left to do, as parameters of `segment_images`."""
     first = job.total - len(job.todo) + 1
     return [

@@ -1,4 +1,4 @@
-"""Every knob: `Recipe`, the science (shown as the run form), and `Settings`, the surroundings (environment)."""
+"""Every knob: `Recipe`, the science (shown as the run form), and `Settings`, the environment."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -319,7 +319,7 @@ class ExportConfig(FrozenModel):
 
 
 class Settings(BaseSettings):
-    """The surroundings, from `PLANKSEG_*` variables or a `.env` file; Prefect and AWS have their own variables."""
+    """Environment settings, from `PLANKSEG_*` variables or a `.env` file; Prefect and AWS have their own variables."""
 
     model_config = SettingsConfigDict(env_prefix="PLANKSEG_", env_file=".env", extra="ignore", frozen=True)
 

@@ -49,14 +49,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _torch(settings: Settings) -> Finding:
     import torch
 
-    from plankseg.learning.network import choose_device
+    from plankseg.learning.network.architecture import choose_device
 
     device = choose_device(settings.device)
     return Finding("torch", "fine", f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads")
 
 
 def _openvino(_: Settings) -> Finding:
-    from plankseg.learning.backends import has_openvino
+    from plankseg.inference.backends import has_openvino
 
     if not has_openvino():
         return Finding("OpenVINO", "absent", "images are scored by torch", "pip install 'plankseg[openvino]'")
@@ -64,7 +64,7 @@ def _openvino(_: Settings) -> Finding:
 
 
 def _network(_: Settings) -> Finding:
-    from plankseg.learning.network import build_network
+    from plankseg.learning.network.architecture import build_network
 
     network = build_network(NetworkConfig(encoder="resnet18", encoder_weights="none"))
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
@@ -73,7 +73,7 @@ def _network(_: Settings) -> Finding:
 
 def _imagenet(_: Settings) -> Finding:
     from plankseg.errors import WeightsError
-    from plankseg.learning.network import build_network
+    from plankseg.learning.network.architecture import build_network
 
     try:
         build_network(NetworkConfig())
@@ -119,7 +119,7 @@ def _prefect(_: Settings) -> Finding:
 
 
 def _label_studio(settings: Settings) -> Finding:
-    from plankseg.rounds.answering import connect
+    from plankseg.pipeline.annotation.sync import connect
 
     if settings.label_studio_token is None:
         return Finding(

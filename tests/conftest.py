@@ -5,19 +5,22 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import ceph
 import pytest
-from buckets import S3Server, moto, named_by_environment
 from jaxtyping import install_import_hook
-from live import LiveLabelStudio
 
-install_import_hook(["plankseg.imaging", "plankseg.learning", "plankseg.querying"], "beartype.beartype")
+from tests.support import ceph
+from tests.support.live_servers import LiveLabelStudio
+from tests.support.s3_servers import S3Server, moto, named_by_environment
+
+install_import_hook(
+    ["plankseg.imaging", "plankseg.learning", "plankseg.inference", "plankseg.acquisition"], "beartype.beartype"
+)
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
-from plankseg import serving  # noqa: E402  (after the import hook)
+from plankseg import local_servers  # noqa: E402  (after the import hook)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,24 +47,28 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> serving.Surroundings:
+def server_settings(tmp_path_factory: pytest.TempPathFactory) -> local_servers.ServerSettings:
     """A working directory and ports for the servers of this test run."""
-    return serving.Surroundings(tmp_path_factory.mktemp("servers"), serving.free_port(), serving.free_port())
+    return local_servers.ServerSettings(
+        tmp_path_factory.mktemp("servers"), local_servers.free_port(), local_servers.free_port()
+    )
 
 
 @pytest.fixture(scope="session")
-def label_studio(surroundings: serving.Surroundings) -> Iterator[LiveLabelStudio]:
+def label_studio(server_settings: local_servers.ServerSettings) -> Iterator[LiveLabelStudio]:
     """A real Label Studio server, started for this test run and stopped after it."""
-    credentials = serving.ensure_credentials(surroundings.directory)
-    with serving.start_label_studio(surroundings) as server:
+    credentials = local_servers.ensure_credentials(server_settings.directory)
+    with local_servers.start_label_studio(server_settings) as server:
         server.wait()
-        yield LiveLabelStudio(surroundings.label_studio_url, credentials.token, credentials.email, credentials.password)
+        yield LiveLabelStudio(
+            server_settings.label_studio_url, credentials.token, credentials.email, credentials.password
+        )
 
 
 @pytest.fixture(scope="session")
-def prefect_server(surroundings: serving.Surroundings) -> Iterator[serving.Server]:
+def prefect_server(server_settings: local_servers.ServerSettings) -> Iterator[local_servers.Server]:
     """A real Prefect server, started for this test run and stopped after it."""
-    with serving.start_prefect(surroundings) as server:
+    with local_servers.start_prefect(server_settings) as server:
         server.wait()
         yield server
 

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from buckets import S3Server
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from plankseg import cli, serving
-from plankseg.cli import looking
-from plankseg.cli.whole_loop import directory_for
+from plankseg import cli
+from plankseg.cli import status
+from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
-from plankseg.storage.models import ModelRow
 from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
+from tests.support.s3_servers import S3Server
 
 pytestmark = pytest.mark.slow
 
@@ -124,8 +124,8 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_model(store, "Dice +0.1 [low] and [/nothing]")
-    monkeypatch.setattr(looking, "console", Console(width=200))
-    looking.status()
+    monkeypatch.setattr(status, "console", Console(width=200))
+    status.status()
     said = capsys.readouterr().out
     assert "Dice +0.1 [low] and [/nothing]" in said
     assert "0.812" in said
@@ -194,7 +194,9 @@ def test_up_serves_the_bucket_that_plankseg_store_names_and_no_other_folder(
     started: list[dict[str, str]] = []
     monkeypatch.setattr(os, "execve", lambda program, command, environment: started.append(environment))
     monkeypatch.chdir(tmp_path)
-    ports = [f"{name}={serving.free_port()}" for name in ("--prefect-port", "--label-studio-port", "--relay-port")]
+    ports = [
+        f"{name}={local_servers.free_port()}" for name in ("--prefect-port", "--label-studio-port", "--relay-port")
+    ]
 
     def up(store: str) -> Result:
         monkeypatch.setenv("PLANKSEG_STORE", store)

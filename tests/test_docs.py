@@ -13,11 +13,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from plankseg import cli, serving
+from plankseg import cli, local_servers
 from plankseg.config import Settings
-from plankseg.labelling import events, tasks
+from plankseg.labelling.api import tasks
+from plankseg.labelling.webhook import prefect_events
 
-ROOT = serving.ROOT
+ROOT = local_servers.ROOT
 PAGES = sorted(
     path
     for pattern in ("README.md", "*/README.md", "docs/*.md")
@@ -147,7 +148,7 @@ def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pi
     deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
     advance = {one["name"]: one for one in deployments if one["entrypoint"] == "flows/advance.py:advance"}
     expected = {event for trigger in advance["plankseg"]["triggers"] for event in trigger["expect"]}
-    assert events.ROUND_ANSWERED in expected
+    assert prefect_events.ROUND_ANSWERED in expected
     assert advance["plankseg"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     assert [schedule["interval"] for schedule in advance["clock"]["schedules"]] == [300]
     assert advance["clock"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

@@ -11,7 +11,7 @@ from plankseg import doctor
 from plankseg.config import Settings
 from plankseg.doctor import Finding, examine
 from plankseg.errors import WeightsError
-from plankseg.serving import free_port
+from plankseg.local_servers import free_port
 from plankseg.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -134,7 +134,7 @@ def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
 def test_openvino_is_an_extra_whose_absence_is_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, state: str, cure: str
 ) -> None:
-    monkeypatch.setattr("plankseg.learning.backends.has_openvino", lambda: installed)
+    monkeypatch.setattr("plankseg.inference.backends.has_openvino", lambda: installed)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2026.4")
     found = doctor._openvino(settings(tmp_path))
     assert (found.state, found.cure) == (state, cure)

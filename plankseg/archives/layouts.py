@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from plankseg.archives.entries import Entry
-from plankseg.archives.tables import Row, Table
+from plankseg.archives.containers.entries import Entry
+from plankseg.archives.metadata_tables import Row, Table
 
 Layout = Literal["class_folders", "ecotaxa", "table", "pairs"]
 # Folders that archives use for other things than a class: an image in one of them has no taxon.

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from plankseg.cli.archives import copy_store, fetch, ingest
-from plankseg.cli.deciding import promote, rollback
-from plankseg.cli.looking import gif, report, show_augmentations, status
+from plankseg.cli.demo import demo
+from plankseg.cli.models import promote, rollback
 from plankseg.cli.servers import doctor, up, webhook_relay
-from plankseg.cli.whole_loop import demo
+from plankseg.cli.status import gif, report, show_augmentations, status
 from plankseg.errors import PlanksegError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)

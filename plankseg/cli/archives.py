@@ -18,7 +18,7 @@ def ingest(
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
-    from plankseg.rounds.ingesting_by_hand import ingest_at_terminal
+    from plankseg.pipeline.ingest.terminal_ingest import ingest_at_terminal
 
     ingest_at_terminal(console, settings(), place, role=role, layout=layout, masks=masks, table=table, dataset=dataset)
 
@@ -29,9 +29,9 @@ def fetch(
     url: Annotated[str | None, typer.Option(help="Address of the file, where another one is wanted.")] = None,
 ) -> None:
     """Download a published archive, or go on with a download that broke off."""
-    from plankseg.archives.fetching import fetch as download
-    from plankseg.archives.fetching import published
-    from plankseg.bars import downloading
+    from plankseg.archives.download import fetch as download
+    from plankseg.archives.download import published
+    from plankseg.progress_bars import downloading
 
     found = published(name)
     console.print(f"{found.title}, licence {found.licence}, {found.page}", highlight=False, soft_wrap=True)
@@ -45,7 +45,7 @@ def copy_store(
     target: Annotated[str, typer.Argument(help="Where its copy goes: another folder or address.")],
 ) -> None:
     """Copy a whole store, verified; run again after a kill, or later, it copies only what is missing."""
-    from plankseg.storage.copying import copy_store as copy
+    from plankseg.storage.copy import copy_store as copy
 
     with console.status("") as line:
         done = copy(source, target, on_progress=lambda n, of: line.update(f"{n} of {of} files"))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import settings
 
@@ -25,7 +25,7 @@ def doctor(
     for heading in ("part", "state", "what was seen", "cure"):
         table.add_column(heading)
     if directory is not None:
-        at = serving.Surroundings(
+        at = local_servers.ServerSettings(
             directory.resolve(),
             int(os.environ.get("PREFECT_PORT", 4200)),
             int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
@@ -48,7 +48,7 @@ def webhook_relay(
     ] = "http://127.0.0.1:4200/api",
 ) -> None:
     """Tell Prefect when a round is answered, so that `advance` starts at once and not with the next schedule."""
-    from plankseg.labelling.relay import serve
+    from plankseg.labelling.webhook.relay import serve
 
     serve(settings(), port=port, prefect_api_url=prefect_api_url)
 
@@ -68,19 +68,28 @@ def up(
         from plankseg.storage.store import Store
 
         Store.exists(bucket)  # raises, before anything starts, where the bucket or its server is not there
-    surroundings = serving.Surroundings(directory.resolve(), prefect_port, label_studio_port, relay_port, bucket)
-    serving.require_free(prefect_port, setting="PREFECT_PORT")
-    serving.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
-    serving.require_free(relay_port, setting="RELAY_PORT")
-    with serving.holding(surroundings.directory):
-        credentials = serving.ensure_credentials(surroundings.directory)
-        _greet(surroundings, credentials)
+    server_settings = local_servers.ServerSettings(
+        directory.resolve(), prefect_port, label_studio_port, relay_port, bucket
+    )
+    local_servers.require_free(prefect_port, setting="PREFECT_PORT")
+    local_servers.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
+    local_servers.require_free(relay_port, setting="RELAY_PORT")
+    with local_servers.holding(server_settings.directory):
+        credentials = local_servers.ensure_credentials(server_settings.directory)
+        _greet(server_settings, credentials)
         honcho = str(Path(sys.executable).parent / "honcho")
-        os.chdir(serving.ROOT)
-        command = [honcho, "start", "--env", os.devnull, "--app-root", str(serving.ROOT)]  # not a .env of the folder
+        os.chdir(local_servers.ROOT)
+        command = [
+            honcho,
+            "start",
+            "--env",
+            os.devnull,
+            "--app-root",
+            str(local_servers.ROOT),
+        ]  # not a .env of the folder
         command += ["--procfile", "deployments/Procfile"]
         title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
-        os.execve(honcho, command, surroundings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
+        os.execve(honcho, command, server_settings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
 
 
 def _bucket() -> str | None:
@@ -89,13 +98,13 @@ def _bucket() -> str | None:
     return location if "://" in location else None
 
 
-def _greet(surroundings: serving.Surroundings, credentials: serving.Credentials) -> None:
+def _greet(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
     """Print where everything is, and the log-in."""
     console.print(
-        f"Prefect UI    {surroundings.prefect_url}\n"
-        f"Label Studio  {surroundings.label_studio_url}   {credentials.email}   {credentials.password}\n"
-        f"Store         {surroundings.store_location}\n"
-        f"Log-in and token are kept in {surroundings.directory / 'credentials.env'} (readable by you alone).",
+        f"Prefect UI    {server_settings.prefect_url}\n"
+        f"Label Studio  {server_settings.label_studio_url}   {credentials.email}   {credentials.password}\n"
+        f"Store         {server_settings.store_location}\n"
+        f"Log-in and token are kept in {server_settings.directory / 'credentials.env'} (readable by you alone).",
         highlight=False,
         soft_wrap=True,
     )

@@ -16,9 +16,9 @@ PROJECT = "plankseg"  # of the servers that we start ourselves
 Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
 
 
-def existing_store(surroundings: Settings) -> Store:
+def existing_store(settings: Settings) -> Store:
     """The store that the settings name. Raises SettingsError where there is none: looking must not make one."""
-    location = surroundings.store_location
+    location = settings.store_location
     if not Store.exists(location):
         raise SettingsError(f"There is no store at {location}; set PLANKSEG_STORE or run `make demo`.")
     return Store.open(location)

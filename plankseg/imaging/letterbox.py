@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from plankseg.errors import MaskShapeError
 from plankseg.imaging.arrays import Grey, Mask
-from plankseg.imaging.ground import border_pixels
+from plankseg.imaging.background import border_pixels
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,12 @@ def gallery(cells: Sequence[GalleryRow], *, titles: Sequence[str] = (), cell_px:
     head = _LINE_PX if titles else 0
     lines = ceil(len(cells) / across)
     sheet = np.full((head + lines * height, min(across, len(cells)) * width, 3), _PAPER, dtype=np.uint8)
-    for place, block in enumerate(blocks):
-        top, left = head + place // across * height, place % across * width
+    for index, block in enumerate(blocks):
+        top, left = head + index // across * height, index % across * width
         sheet[top : top + height, left : left + width] = block
     for block_left in range(0, sheet.shape[1], width):
-        for place, title in enumerate(titles[:columns]):
-            _write(sheet, title, left=block_left + _GAP_PX + place * (cell_px + _GAP_PX), width=cell_px)
+        for index, title in enumerate(titles[:columns]):
+            _write(sheet, title, left=block_left + _GAP_PX + index * (cell_px + _GAP_PX), width=cell_px)
     return sheet
 
 
@@ -154,10 +154,10 @@ def _block(row: GalleryRow, columns: int, cell_px: int) -> Picture:
     """One row: its caption and its pictures, on paper as wide as the widest row."""
     width = columns * (cell_px + _GAP_PX) + _GAP_PX
     block = np.full((_LINE_PX + cell_px + _GAP_PX, width, 3), _PAPER, dtype=np.uint8)
-    for place, picture in enumerate(row.pictures):
+    for index, picture in enumerate(row.pictures):
         fitted = _fitted(picture, cell_px)
         top = _LINE_PX + (cell_px - fitted.shape[0]) // 2
-        left = _GAP_PX + place * (cell_px + _GAP_PX) + (cell_px - fitted.shape[1]) // 2
+        left = _GAP_PX + index * (cell_px + _GAP_PX) + (cell_px - fitted.shape[1]) // 2
         block[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
     _write(block, row.caption, left=_GAP_PX, width=width - 2 * _GAP_PX)
     return block

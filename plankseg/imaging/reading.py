@@ -20,8 +20,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from plankseg.errors import ImageReadError, ImageTooLargeError
 from plankseg.imaging.arrays import Grey
-from plankseg.imaging.ground import background_kind as background_kind
-from plankseg.imaging.ground import find_footer as find_footer
+from plankseg.imaging.background import background_kind as background_kind
+from plankseg.imaging.background import find_footer as find_footer
 
 DEFAULT_MAX_PIXELS = 64_000_000
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from plankseg.imaging.arrays import Grey, Mask
-from plankseg.imaging.ground import background_kind, border_pixels, find_footer
+from plankseg.imaging.background import background_kind, border_pixels, find_footer
 
 ERASED_BELOW = 251
 MIN_DROP = 8.0

@@ -20,7 +20,7 @@ import torch
 
 from plankseg.errors import TrainingError
 from plankseg.learning.metrics import ImageScores
-from plankseg.learning.network import tensor_bytes
+from plankseg.learning.network.architecture import tensor_bytes
 
 _FACTS = "facts"
 _HASH_BYTES = 32

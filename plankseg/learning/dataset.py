@@ -12,11 +12,11 @@ from plankseg.errors import MaskShapeError
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import pixel_sha
-from plankseg.learning.augment import Composition
+from plankseg.learning.augmentation.compositions import Composition
 from plankseg.learning.metrics import ImageScores, score_images
-from plankseg.learning.precision import Precision
-from plankseg.learning.predicting import square_probabilities
-from plankseg.learning.preparing import to_tensor
+from plankseg.learning.network.forward import square_probabilities
+from plankseg.learning.network.precision import Precision
+from plankseg.learning.network.preprocessing import to_tensor
 from plankseg.learning.sampler import Draw
 
 CACHE_BYTES = 768 * 2**20

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from plankseg.learning.place import ALONE, Place
+from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One image of an epoch: its place in the training set and the seed of its augmentation."""
+    """One image of an epoch: its index in the training set and the seed of its augmentation."""
 
     index: int
     augmentation_seed: int
@@ -28,7 +28,13 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
     """
 
     def __init__(
-        self, weights: Sequence[float], *, draws: int, seed: int, first_epoch: int = 0, place: Place = ALONE
+        self,
+        weights: Sequence[float],
+        *,
+        draws: int,
+        seed: int,
+        first_epoch: int = 0,
+        process: ProcessRank = SINGLE_PROCESS,
     ) -> None:
         shares = np.asarray(weights, dtype=np.float64)
         if shares.size == 0 or not np.isfinite(shares).all() or (shares <= 0).any():
@@ -37,7 +43,7 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         self._draws = draws
         self._seed = seed
         self._first_epoch = first_epoch
-        self._place = place
+        self._process = process
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,11 +55,11 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         return self._stream(epoch)[0]
 
     def __len__(self) -> int:
-        return self._draws // self._place.ranks
+        return self._draws // self._process.world_size
 
     def __iter__(self) -> Iterator[Draw]:
         indices, seeds = self._stream(self._first_epoch + self._epoch)
-        mine = slice(self._place.rank, len(self) * self._place.ranks, self._place.ranks)
+        mine = slice(self._process.rank, len(self) * self._process.world_size, self._process.world_size)
         for index, seed in zip(indices[mine].tolist(), seeds[mine].tolist(), strict=True):
             yield Draw(index, seed)
 

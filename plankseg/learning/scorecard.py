@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from plankseg.errors import ScoreError
-from plankseg.imaging.agreement import area_error, boundary_f, thin_part_recall
 from plankseg.imaging.arrays import Mask
+from plankseg.imaging.mask_metrics import area_error, boundary_f, thin_part_recall
 from plankseg.imaging.masks import dice, iou
 from plankseg.learning.metrics import bootstrap_interval
 

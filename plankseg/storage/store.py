@@ -8,19 +8,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from plankseg.errors import StoreError
-from plankseg.storage.blobs import Blobs, FolderBlobs, write_whole
-from plankseg.storage.calibrations import Calibrations
-from plankseg.storage.catalogue import Catalogue
-from plankseg.storage.labels import Labels
+from plankseg.storage.delta_tables import DeltaTables
 from plankseg.storage.locks import FolderLocks, Locks
-from plankseg.storage.models import Models
-from plankseg.storage.promotions import Promotions
-from plankseg.storage.proposals import Proposals
-from plankseg.storage.pushes import Pushes
+from plankseg.storage.objects.blobs import Blobs, FolderBlobs, write_whole
 from plankseg.storage.s3.addresses import Address, is_s3
-from plankseg.storage.scores import Scores
-from plankseg.storage.segments import Segments
-from plankseg.storage.tables import DeltaTables
+from plankseg.storage.tables.backend_choices import BackendChoices
+from plankseg.storage.tables.catalogue import Catalogue
+from plankseg.storage.tables.labels import Labels
+from plankseg.storage.tables.models import Models
+from plankseg.storage.tables.promotions import Promotions
+from plankseg.storage.tables.proposals import Proposals
+from plankseg.storage.tables.pushes import Pushes
+from plankseg.storage.tables.scores import Scores
+from plankseg.storage.tables.segments import Segments
 
 LAYOUT = 1
 MARKER = "plankseg.json"
@@ -52,7 +52,7 @@ class Store:
         self.proposals = Proposals(tables)
         self.promotions = Promotions(tables)
         self.pushes = Pushes(tables)
-        self.calibrations = Calibrations(tables)
+        self.backend_choices = BackendChoices(tables)
         self.scores = Scores(tables)
         self.models = Models(tables, blobs, self.promotions)
         self._locks = locks
@@ -95,9 +95,9 @@ class Store:
 
     @classmethod
     def _open_bucket(cls, root: Address, *, max_image_pixels: int) -> "Store":
+        from plankseg.storage.objects.s3_blobs import S3Blobs
         from plankseg.storage.s3 import objects  # loads boto3, which a store in a folder can do without
-        from plankseg.storage.s3.blobs import S3Blobs
-        from plankseg.storage.s3.delta import storage_options
+        from plankseg.storage.s3.delta_options import storage_options
         from plankseg.storage.s3.leases import Leases
 
         if objects.look_at(root / MARKER) is None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from desk import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
-from walking import Person, Stroke, find_chromium, open_window
 
 from plankseg.imaging.masks import decode_mask
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds import answering
-from plankseg.storage.labels import LabelRow
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.pipeline.annotation import sync
 from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+from tests.support.browser_session import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
+from tests.support.ui_walk import Person, Stroke, find_chromium, open_window
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
@@ -40,9 +40,9 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     store = Store.open(folder / "store")
     with LabelStudioClient(label_studio.url, label_studio.token) as client:
         title = f"browser walk {os.getpid()}"
-        project = client.ensure_project(title, answering.LABELING_CONFIG.read_text(encoding="utf-8"))
+        project = client.ensure_project(title, sync.LABELING_CONFIG.read_text(encoding="utf-8"))
         proposed = propose(store, folder, odd_images() | samples(CORRECTED))
-        tasks = answering.push(store, client, project, round_number=ROUND).tasks
+        tasks = sync.push(store, client, project, round_number=ROUND).tasks
         images = {name: Pushed(image_id, tasks[image_id], mask) for name, (image_id, mask) in proposed.items()}
         with open_window(chromium) as page:
             person = Person(page, pictures=picture_folders(folder))
@@ -179,5 +179,5 @@ def test_each_answer_says_who_gave_it_and_how_long_it_took(desk: Desk, answers: 
 
 
 def test_collecting_again_finds_nothing_new(desk: Desk, answers: dict[str, Answered]) -> None:
-    collected = answering.collect(desk.store, desk.client, desk.project, round_number=ROUND)
+    collected = sync.collect(desk.store, desk.client, desk.project, round_number=ROUND)
     assert (collected.new, collected.answered, collected.open, collected.quarantined) == (0, len(answers), 0, ())

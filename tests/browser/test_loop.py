@@ -9,23 +9,23 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from forms import RunForm
-from served import runs, serve_up, until
-from test_correcting import out_of, picture_folders
-from walking import Person, find_chromium, open_window
 
-from plankseg import serving
-from plankseg.domains import write_domains
+from plankseg import local_servers
 from plankseg.imaging.masks import decode_mask
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds.progress import look
-from plankseg.storage.proposals import ProposalRow
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
+from plankseg.storage.tables.proposals import ProposalRow
+from tests.browser.test_correcting import out_of, picture_folders
+from tests.support.prefect_api import runs, serve_up, until
+from tests.support.run_form import RunForm
+from tests.support.ui_walk import Person, find_chromium, open_window
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
 # What the person does with the first images of the round; the rest is submitted as it is.
 DONE_TO = ("brushed", "brushed", "brushed", "erased", "emptied", "skipped", "unusable")
-Up = tuple[serving.Surroundings, "subprocess.Popen[bytes]"]
+Up = tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield served
 
 
-def deployment_id(at: serving.Surroundings, flow: str) -> str:
+def deployment_id(at: local_servers.ServerSettings, flow: str) -> str:
     url = f"{at.prefect_url}/api/deployments/name/{flow}/plankseg"
     return str(httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()["id"])
 
 
-def wait_for_end(at: serving.Surroundings, run_id: str) -> dict[str, Any]:
+def wait_for_end(at: local_servers.ServerSettings, run_id: str) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def has_ended() -> bool:
@@ -53,14 +53,14 @@ def wait_for_end(at: serving.Surroundings, run_id: str) -> dict[str, Any]:
     return seen
 
 
-def start_in_the_prefect_ui(at: serving.Surroundings, person: Person, folder: Path) -> None:
+def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, folder: Path) -> None:
     """Register two folders and train a small model 0, by the run forms."""
     folders = write_domains(folder, source=30, pool=60, validation=1)
     for role, images in (("source", folders.source), ("pool", folders.pool)):
         form = RunForm(person.page, at.prefect_url, deployment_id(at, "ingest"))
         form.write("Folder", str(images))
         form.choose("Role", role)
-        person.look(f"prefect-ingest-{role}")
+        person.read_progress(f"prefect-ingest-{role}")
         wait_for_end(at, form.submit())
     form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
     small = {
@@ -75,10 +75,10 @@ def start_in_the_prefect_ui(at: serving.Surroundings, person: Person, folder: Pa
     }
     for label, value in small.items():
         form.write(label, value)
-    person.look("prefect-pretrain")
+    person.read_progress("prefect-pretrain")
     wait_for_end(at, form.submit())
     person.page.wait_for_timeout(1000)
-    person.look("prefect-pretrain-has-run")
+    person.read_progress("prefect-pretrain-has-run")
 
 
 def premask(store: Store, row: ProposalRow) -> np.ndarray:
@@ -103,7 +103,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
     tab = client.tab_url(project, client.ensure_tab(project, "Round 1", 1))
     person.page.goto(tab)
     person.page.wait_for_timeout(3000)
-    person.look("round-1-tab")
+    person.read_progress("round-1-tab")
     stream: str | None = f"{tab}&labeling=1"
     wishes, done = list(DONE_TO), Counter[str]()
     for number in range(20):
@@ -121,7 +121,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
             person.delete_mask()
         elif deed == "unusable":
             person.call_unusable()
-        person.look(f"round-1-image-{number:02d}-{deed}")
+        person.read_progress(f"round-1-image-{number:02d}-{deed}")
         if deed == "skipped":
             person.skip()
         else:
@@ -135,17 +135,17 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
     at, _ = up
     chromium = find_chromium()
     assert chromium is not None
-    log_in = serving.ensure_credentials(at.directory)
+    log_in = local_servers.ensure_credentials(at.directory)
     with open_window(chromium) as page, LabelStudioClient(at.label_studio_url, log_in.token) as client:
         person = Person(page, pictures=picture_folders(tmp_path))
         start_in_the_prefect_ui(at, person, tmp_path / "images")
         store = Store.open(at.store)
-        until(lambda: tasks_of(client, 1) == 20, what=lambda: str(look(store)), timeout_s=500)
+        until(lambda: tasks_of(client, 1) == 20, what=lambda: str(read_progress(store)), timeout_s=500)
         person.log_in(at.label_studio_url, log_in.email, log_in.password)
         done = correct_round_one(person, client, store)
         until(
             lambda: tasks_of(client, 2) == 20,
-            what=lambda: f"{look(store)}\n{runs(at, 'advance')[-2:]}",
+            what=lambda: f"{read_progress(store)}\n{runs(at, 'advance')[-2:]}",
             timeout_s=500,
         )
 
@@ -169,12 +169,12 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         mask = {row.image_id: premask(store, row) for row in second}[tasks[shown]["data"]["image_id"]]
         if mask.any():
             person.wait_for_mask(mask)
-        person.look("round-2-waits")
+        person.read_progress("round-2-waits")
         started_by = {one["created_by"]["type"] for one in runs(at, "advance") if one["created_by"]}  # type: ignore[index]
         assert "AUTOMATION" in started_by, "the event started it, not the clock alone"
         page.goto(f"{at.prefect_url}/runs")
         page.wait_for_timeout(3000)
-        person.look("prefect-runs")
+        person.read_progress("prefect-runs")
 
 
 def tasks_of(client: LabelStudioClient, round: int) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from live import LiveLabelStudio
-from small_world import World, make_world
 
-from plankseg.labelling.client import LabelStudioClient
+from plankseg.labelling.api.client import LabelStudioClient
+from tests.support.live_servers import LiveLabelStudio
+from tests.support.small_world import World, make_world
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from alone import alone, artifacts
 
-from plankseg import serving
+from plankseg import local_servers
+from plankseg.acquisition.manifest import Manifest
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
-from plankseg.learning.backends import backends_here
-from plankseg.learning.network import build_network, model_bytes
-from plankseg.querying.manifest import Manifest
-from plankseg.rounds.ingesting import ingest_folder
-from plankseg.storage.models import ModelRow
+from plankseg.inference.backends import backends_here
+from plankseg.learning.network.architecture import build_network, model_bytes
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
+from tests.support.subprocess_flow import alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.real_data, pytest.mark.timeout(600)]
 
@@ -47,11 +47,11 @@ def store(real_data: Path, tmp_path: Path) -> Store:
 
 
 def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_one(
-    store: Store, surroundings: serving.Surroundings, prefect_server: serving.Server
+    store: Store, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server
 ) -> None:
-    environment = surroundings.environment() | {"PLANKSEG_STORE": str(store.root), "PLANKSEG_DEVICE": "cpu"}
+    environment = server_settings.environment() | {"PLANKSEG_STORE": str(store.root), "PLANKSEG_DEVICE": "cpu"}
     alone(Path(__file__).with_name("choose_once.py"), RECIPE.model_dump_json(), environment=environment)
-    shown = artifacts(surroundings)["round-1-backends"]
+    shown = artifacts(server_settings)["round-1-backends"]
     table = json.loads(str(shown["data"]))
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
@@ -63,5 +63,5 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.ranks_with]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
     assert inference.images == 16
-    assert str(shown["description"]) == inference.said()
+    assert str(shown["description"]) == inference.describe()
     assert "the fastest of " in inference.reason

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from small_world import World
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.storage.store import Store
+from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -24,17 +24,17 @@ class Bench:
     """A store of its own and the shared Prefect server."""
 
     store: Store
-    surroundings: serving.Surroundings
+    server_settings: local_servers.ServerSettings
 
     def compare(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = self.surroundings.environment() | {
+        environment = self.server_settings.environment() | {
             "PLANKSEG_STORE": str(self.store.root),
             "PLANKSEG_DEVICE": "cpu",
         }
         return subprocess.run(
             [sys.executable, str(DRIVER), *arguments],
             env=environment,
-            cwd=serving.ROOT,
+            cwd=local_servers.ROOT,
             capture_output=True,
             text=True,
             timeout=600,
@@ -44,7 +44,7 @@ class Bench:
     def artifact_sizes(self) -> dict[str, int]:
         """Characters of what the last run showed, by key."""
         found = httpx.post(
-            f"{self.surroundings.prefect_url}/api/artifacts/latest/filter",
+            f"{self.server_settings.prefect_url}/api/artifacts/latest/filter",
             json={"artifacts": {"key": {"like_": "compare-tiny"}}},
         ).raise_for_status()
         return {artifact["key"]: len(str(artifact["data"])) for artifact in found.json()}
@@ -52,7 +52,7 @@ class Bench:
     def table(self) -> list[dict[str, object]]:
         """The newest table artifact, without what depends on the clock."""
         found = httpx.post(
-            f"{self.surroundings.prefect_url}/api/artifacts/latest/filter",
+            f"{self.server_settings.prefect_url}/api/artifacts/latest/filter",
             json={"artifacts": {"key": {"any_": ["compare-tiny"]}}},
         ).raise_for_status()
         (artifact,) = found.json()
@@ -65,8 +65,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(world: World, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path) -> Bench:
-    return Bench(world.copy(tmp_path / "store"), surroundings)
+def bench(
+    world: World, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+) -> Bench:
+    return Bench(world.copy(tmp_path / "store"), server_settings)
 
 
 def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
@@ -89,7 +91,7 @@ def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
     assert sizes.keys() == {"compare-tiny", "compare-tiny-curves", "compare-tiny-gallery"}
     assert max(sizes.values()) < 200_000
 
-    calm = Bench(world.copy(tmp_path / "calm"), bench.surroundings)
+    calm = Bench(world.copy(tmp_path / "calm"), bench.server_settings)
     side_by_side = calm.compare("0", "2")
     assert side_by_side.returncode == 0, side_by_side.stdout + side_by_side.stderr
     assert (calm.candidates(), calm.table()) == (candidates, table)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from alone import alone
-from dask_cluster import dask_cluster
 from rounds.little_store import add_model
-from segment_bench import Bench
-from served import until
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
-from plankseg.domains import write_domains
-from plankseg.rounds.ingesting import ingest_folder
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
+from tests.support.dask_cluster import dask_cluster
+from tests.support.prefect_api import until
+from tests.support.segment_harness import Bench
+from tests.support.subprocess_flow import alone
 
 IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "48"))
 SHARD_SIZE = max(8, IMAGES // 40)
@@ -43,7 +43,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with synthetic images, and a network at side 128 that never learnt: no mask of it is easy to repeat."""
     import torch
 
-    from plankseg.learning.network import build_network, model_bytes
+    from plankseg.learning.network.architecture import build_network, model_bytes
 
     folder = tmp_path_factory.mktemp("archive")
     store = Store.open(folder / "store")
@@ -55,20 +55,20 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.root
 
 
-def bench(archive: Path, to: Path, surroundings: serving.Surroundings, **more: str) -> Bench:
+def bench(archive: Path, to: Path, server_settings: local_servers.ServerSettings, **more: str) -> Bench:
     shutil.copytree(archive, to)
-    return Bench(Store.open(to), surroundings, more)
+    return Bench(Store.open(to), server_settings, more)
 
 
 @pytest.fixture(scope="module")
 def on_threads(
     archive: Path,
-    surroundings: serving.Surroundings,
-    prefect_server: serving.Server,
+    server_settings: local_servers.ServerSettings,
+    prefect_server: local_servers.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What the run on threads leaves."""
-    undisturbed = bench(archive, tmp_path_factory.mktemp("threads") / "store", surroundings, OMP_NUM_THREADS="2")
+    undisturbed = bench(archive, tmp_path_factory.mktemp("threads") / "store", server_settings, OMP_NUM_THREADS="2")
     started = time.monotonic()
     done = undisturbed.segment(shard_size=SHARD_SIZE, views=VIEWS)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,11 +83,11 @@ def told(line: str) -> None:
 
 
 def test_a_worker_killed_in_the_middle_costs_a_shard_and_changes_no_byte(
-    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+    on_threads: dict[str, bytes], archive: Path, server_settings: local_servers.ServerSettings, tmp_path: Path
 ) -> None:
-    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+    with dask_cluster(tmp_path / "dask", server_settings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
         running = bench(
-            archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+            archive, tmp_path / "store", server_settings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
         )
         started = time.monotonic()
         process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
@@ -107,11 +107,11 @@ def test_a_worker_killed_in_the_middle_costs_a_shard_and_changes_no_byte(
 
 
 def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_completes(
-    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+    on_threads: dict[str, bytes], archive: Path, server_settings: local_servers.ServerSettings, tmp_path: Path
 ) -> None:
-    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+    with dask_cluster(tmp_path / "dask", server_settings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
         running = bench(
-            archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+            archive, tmp_path / "store", server_settings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
         )
         process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
         log = (tmp_path / "log").read_text
@@ -121,7 +121,7 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
         assert f"The Dask scheduler {cluster.address} went away" in log()
         assert "run this again" in log()
     assert 2 <= len(running.recorded()) < SHARDS
-    again = Bench(running.store, surroundings)  # on threads: who did a shard makes no difference
+    again = Bench(running.store, server_settings)  # on threads: who did a shard makes no difference
     done = again.segment(shard_size=SHARD_SIZE, views=VIEWS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(again.recorded()) == len(set(again.recorded())) == SHARDS
@@ -129,16 +129,16 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
 
 
 def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last_bit(
-    archive: Path, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
+    archive: Path, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
 ) -> None:
     recipe = SMALL.model_copy(
         update={"query": QueryConfig(batches=6, batch_size=5), "inference": InferenceConfig(backend="folded")}
     )
-    here = bench(archive, tmp_path / "here", surroundings, OMP_NUM_THREADS="2")
+    here = bench(archive, tmp_path / "here", server_settings, OMP_NUM_THREADS="2")
     alone(CHOOSE, recipe.model_dump_json(), environment=here.environment)
-    with dask_cluster(tmp_path / "dask", surroundings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
+    with dask_cluster(tmp_path / "dask", server_settings.environment() | {"PLANKSEG_DEVICE": "cpu"}) as cluster:
         there = bench(
-            archive, tmp_path / "there", surroundings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
+            archive, tmp_path / "there", server_settings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
         )
         said = alone(CHOOSE, recipe.model_dump_json(), environment=there.environment)
     assert "2 Dask workers" in said
@@ -152,9 +152,9 @@ def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last
 
 
 def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback_alone(
-    on_threads: dict[str, bytes], archive: Path, surroundings: serving.Surroundings, tmp_path: Path
+    on_threads: dict[str, bytes], archive: Path, server_settings: local_servers.ServerSettings, tmp_path: Path
 ) -> None:
-    here = bench(archive, tmp_path / "store", surroundings, PLANKSEG_RUNNER="dask")
+    here = bench(archive, tmp_path / "store", server_settings, PLANKSEG_RUNNER="dask")
     process = here.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
     log = (tmp_path / "log").read_text
     try:
@@ -165,6 +165,6 @@ def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback
         assert {at.ip for at in ports} == {"127.0.0.1"}
         assert process.wait(PATIENCE_S) == 0, log()
     finally:
-        serving.end(process)
+        local_servers.end(process)
     until(lambda: not any(each.is_running() for each in family[1:]), what=lambda: f"left of {family}", timeout_s=30)
     assert here.harvest() == on_threads

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from plankseg.domains import write_domains
-from plankseg.rounds.progress import look
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -33,18 +33,18 @@ def test_on_folders_without_masks_twenty_images_wait_for_a_person_and_a_second_r
     ran = demo(*options, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Round 1 waits for a person: run `make up DIR=" in ran.stdout
-    progress = look(Store.open(work / "store"))
+    progress = read_progress(Store.open(work / "store"))
     assert (progress.round, len(progress.chosen), progress.unanswered) == (1, 20, 20)
     assert (work / "report.html").stat().st_size > 10_000
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(work) in " ".join(p.info["cmdline"] or [])]
 
     again = demo(*options, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert look(Store.open(work / "store")) == progress
+    assert read_progress(Store.open(work / "store")) == progress
 
     other = demo(
         "--directory", str(work), "--source", str(folders.pool), "--pool", str(tmp_path / "none"), cwd=tmp_path
     )
     assert other.returncode == 1
     assert "is not a folder" in other.stderr
-    assert look(Store.open(work / "store")) == progress
+    assert read_progress(Store.open(work / "store")) == progress

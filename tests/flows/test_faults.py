@@ -17,14 +17,14 @@ from typing import Any, Self
 
 import httpx
 import pytest
-from served import tick_every, until
-from small_world import World
-from stage import ENDED, Stage, once_before, stage_in
 
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.labelling.hooks import is_relay_webhook
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.api.webhook_payload import is_relay_webhook
 from plankseg.storage import schemas
-from plankseg.storage.labels import Labels
+from plankseg.storage.tables.labels import Labels
+from tests.support.fault_harness import ENDED, Stage, once_before, stage_in
+from tests.support.prefect_api import tick_every, until
+from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 Outcome = dict[str, Any]

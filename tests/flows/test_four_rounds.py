@@ -8,18 +8,18 @@ import json
 
 import numpy as np
 import pytest
-from small_world import TINY, make_world
 
 import flows.advance
 from plankseg.config import NetworkConfig, Recipe, Settings
-from plankseg.labelling.annotator import SimulatedAnnotator
-from plankseg.labelling.fake import FakeLabelStudio
-from plankseg.rounds.answering import collect_all, project_for, push
-from plankseg.rounds.fitting import fit
-from plankseg.rounds.proposing import propose
-from plankseg.rounds.replacing import replace_skipped
-from plankseg.rounds.status import Status, read_status
+from plankseg.labelling.testing.fake import FakeLabelStudio
+from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+from plankseg.pipeline.acquisition.propose import propose
+from plankseg.pipeline.acquisition.replace import replace_skipped
+from plankseg.pipeline.annotation.sync import collect_all, project_for, push
+from plankseg.pipeline.reports.status import Status, read_status
+from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.store import Store
+from tests.support.small_world import TINY, make_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RECIPE = Recipe(

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import runs, serve_up, tick_every, until
-from small_world import TINY, make_world
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import NetworkConfig, Recipe
-from plankseg.labelling.annotator import SimulatedAnnotator
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds.status import Status, read_status
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.storage.store import Store
+from tests.support.prefect_api import runs, serve_up, tick_every, until
+from tests.support.small_world import TINY, make_world
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(1800)]
 RECIPE = Recipe(
@@ -41,7 +41,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
         tick_every(at, 30)
         store = Store.open(at.store)
         person = SimulatedAnnotator(lambda image_id: world.truth(store, image_id), seed=1)
-        with LabelStudioClient(at.label_studio_url, serving.ensure_credentials(at.directory).token) as client:
+        with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
 
             def answer_what_is_there() -> bool:
                 project = client.find_project("plankseg")
@@ -57,7 +57,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
         return store, read_status(store, RECIPE.rounds), runs(at, "advance"), tasks
 
 
-def state_of(at: serving.Surroundings, store: Store, folder: Path) -> str:
+def state_of(at: local_servers.ServerSettings, store: Store, folder: Path) -> str:
     """What is to be seen if four rounds do not come to their end."""
     states = [(run["name"], run["state_name"]) for run in runs(at, "advance")]
     return f"{read_status(store, RECIPE.rounds).next}\n{states}\n{(folder / 'log').read_text()[-3000:]}"

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 import pytest
-from alone import alone, artifacts
-from packing import jpeg, tar_of
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.storage.store import Store
+from tests.support.archive_packing import jpeg, tar_of
+from tests.support.subprocess_flow import alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
-    surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
+    server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
 ) -> None:
-    environment = surroundings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
+    environment = server_settings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     files = {f"imgs/Egg/{n}.jpg": jpeg(n) for n in range(3)} | {"imgs/Egg/bad.jpg": b"none"}
     archive = tmp_path / "a.tar"
     program = f"from flows.ingest import *; print(ingest(ImageFolder(folder={str(archive)!r}, role='pool')))"
@@ -26,7 +26,7 @@ def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
     archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)}))
     assert "pool: 1 new images, 3 known" in alone(program, environment=environment)
     assert len(Store.open(tmp_path / "store").catalogue.ids("pool")) == 4
-    shown = artifacts(surroundings)
+    shown = artifacts(server_settings)
     assert "bad.jpg" in str(shown["ingest-pool"]["data"])
     assert ".csv" in str(shown["ingest-pool"]["description"])
     assert "100" in str(shown["ingest-pool-progress"]["data"])

@@ -5,14 +5,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from advance_bench import Bench, bench_for, what_is_in
-from small_world import World
 
-from plankseg import serving
-from plankseg.labelling.client import LabelStudioClient
-from plankseg.rounds.answering import push
-from plankseg.rounds.progress import look
+from plankseg import local_servers
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.pipeline.annotation.sync import push
+from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
+from tests.support.advance_harness import Bench, bench_for, what_is_in
+from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 POINTS = [
@@ -27,14 +27,14 @@ POINTS = [
 @pytest.fixture(scope="module")
 def undisturbed(
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: serving.Server,
+    prefect_server: local_servers.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Bench, Path]:
     """A round without a kill, and a copy of its store from before the answers were collected."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    bench = bench_for(world.copy(folder / "store"), "undisturbed", surroundings, client)
+    bench = bench_for(world.copy(folder / "store"), "undisturbed", server_settings, client)
     first = bench.advance()
     assert first.returncode == 0, first.stdout + first.stderr
     bench.answer(world, 1)
@@ -49,7 +49,7 @@ def test_an_undisturbed_round_ends_with_twenty_answers_a_model_and_the_next_twen
     undisturbed: tuple[Bench, Path],
 ) -> None:
     bench, _ = undisturbed
-    progress = look(bench.store)
+    progress = read_progress(bench.store)
     assert (progress.round, len(progress.chosen), progress.unanswered) == (2, 20, 20)
     assert len(bench.store.labels.answered(1)) == 20
     assert [row.round for row in bench.store.models.all()] == [0, 1]
@@ -61,13 +61,13 @@ def test_a_kill_while_learning_ends_with_the_same_answers_and_the_same_model(
     point: str,
     undisturbed: tuple[Bench, Path],
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
     tmp_path: Path,
 ) -> None:
     calm, waiting = undisturbed
     shutil.copytree(waiting, tmp_path / "store")
-    bench = bench_for(Store.open(tmp_path / "store"), f"killed {point}"[:50], surroundings, client)
+    bench = bench_for(Store.open(tmp_path / "store"), f"killed {point}"[:50], server_settings, client)
     push(bench.store, client, bench.project_id(), round_number=1)
     bench.answer(world, 1)
     killed = bench.advance(point)

@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from advance_bench import bench_for, what_is_in
-from small_world import World
 
-from plankseg import serving
-from plankseg.labelling.client import LabelStudioClient
+from plankseg import local_servers
+from plankseg.labelling.api.client import LabelStudioClient
+from tests.support.advance_harness import bench_for, what_is_in
+from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 POINTS = [
@@ -24,13 +24,13 @@ POINTS = [
 @pytest.fixture(scope="module")
 def expected(
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: serving.Server,
+    prefect_server: local_servers.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> object:
     """What an undisturbed run proposes."""
-    bench = bench_for(world.copy(tmp_path_factory.mktemp("calm") / "store"), "calm proposal", surroundings, client)
+    bench = bench_for(world.copy(tmp_path_factory.mktemp("calm") / "store"), "calm proposal", server_settings, client)
     calm = bench.advance()
     assert calm.returncode == 0, calm.stdout + calm.stderr
     assert len(bench.tasks(1)) == 20
@@ -42,11 +42,11 @@ def test_a_kill_while_proposing_leaves_twenty_tasks_and_no_double(
     point: str,
     expected: object,
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
     tmp_path: Path,
 ) -> None:
-    bench = bench_for(world.copy(tmp_path / "store"), f"killed {point}"[:50], surroundings, client)
+    bench = bench_for(world.copy(tmp_path / "store"), f"killed {point}"[:50], server_settings, client)
     killed = bench.advance(point)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.advance()
@@ -57,10 +57,13 @@ def test_a_kill_while_proposing_leaves_twenty_tasks_and_no_double(
 
 
 def test_of_two_advances_at_once_one_works_and_the_other_says_so(
-    world: World, surroundings: serving.Surroundings, client: LabelStudioClient, prefect_server: serving.Server,
+    world: World,
+    server_settings: local_servers.ServerSettings,
+    client: LabelStudioClient,
+    prefect_server: local_servers.Server,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    bench = bench_for(world.copy(tmp_path / "store"), "two at once", surroundings, client)
+    bench = bench_for(world.copy(tmp_path / "store"), "two at once", server_settings, client)
     with bench.store.lock("advance"):
         second = bench.advance("nowhere, and in no mood to wait")
     assert second.returncode == 0, second.stderr
@@ -70,11 +73,14 @@ def test_of_two_advances_at_once_one_works_and_the_other_says_so(
 
 
 def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on(
-    world: World, surroundings: serving.Surroundings, client: LabelStudioClient, prefect_server: serving.Server,
+    world: World,
+    server_settings: local_servers.ServerSettings,
+    client: LabelStudioClient,
+    prefect_server: local_servers.Server,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    bench = bench_for(world.copy(tmp_path / "store"), "down and up", surroundings, client)
-    nobody = f"http://127.0.0.1:{serving.free_port()}"
+    bench = bench_for(world.copy(tmp_path / "store"), "down and up", server_settings, client)
+    nobody = f"http://127.0.0.1:{local_servers.free_port()}"
     bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = nobody
     failed = bench.advance()
     assert failed.returncode == 1
@@ -82,7 +88,7 @@ def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on
     assert "LabelStudioDownError" in said
     assert nobody in said
     assert "Retry" in said or "retry" in said
-    bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = surroundings.label_studio_url
+    bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = server_settings.label_studio_url
     again = bench.advance()
     assert again.returncode == 0, again.stdout + again.stderr
     assert bench.tasks(1) == sorted(row.image_id for row in bench.store.proposals.chosen(1))

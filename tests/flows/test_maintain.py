@@ -3,21 +3,21 @@
 from pathlib import Path
 
 import pytest
-from alone import alone, artifacts
 from pydantic import ValidationError
 
 from flows.maintain import Upkeep
-from plankseg import serving
-from plankseg.storage.proposals import ProposalRow
+from plankseg import local_servers
 from plankseg.storage.store import Store
+from plankseg.storage.tables.proposals import ProposalRow
+from tests.support.subprocess_flow import alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_dry_run_changes_nothing_and_the_real_one_puts_files_together(
-    surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
+    server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
 ) -> None:
-    environment = surroundings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
+    environment = server_settings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     store, sha = Store.open(tmp_path / "store"), "0" * 64
     for number in (1, 2, 3):
         row = ProposalRow(round=number, image_id=sha, chosen=True, model_id=sha, seed=0, manifest_sha=sha)
@@ -28,7 +28,7 @@ def test_a_dry_run_changes_nothing_and_the_real_one_puts_files_together(
     said = alone(program.format(False), environment=environment)
     assert "3 files of the tables are 1 now; 0 old files, 0 kB gone" in said
     assert store.proposals.rounds() == [1, 2, 3]
-    assert '"files now": 1' in str(artifacts(surroundings)["maintained"]["data"])
+    assert '"files now": 1' in str(artifacts(server_settings)["maintained"]["data"])
 
 
 def test_a_form_cannot_ask_for_less_than_a_day() -> None:

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_world import TINY, World
 from typer.testing import CliRunner
 
 from plankseg import cli
 from plankseg.config import Settings, settings
 from plankseg.imaging.masks import encode_mask, pixel_sha
-from plankseg.rounds.fitting import fit
-from plankseg.rounds.status import read_status
-from plankseg.storage.labels import LabelRow
+from plankseg.pipeline.reports.status import read_status
+from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+from tests.support.small_world import TINY, World
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,8 @@ import pytest
 from distributed import KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 
-from flows import runners
-from flows.shared import StoreAt
-from plankseg import serving
+from flows.support import runners
+from flows.support.store_lock import StoreAt
 from plankseg.config import Settings
 from plankseg.errors import RunnerError, SettingsError, StoreError
 
@@ -60,7 +59,7 @@ def test_an_address_that_nobody_would_ask_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    [f"tcp://127.0.0.1:{serving.free_port()}", "nonsense://here"],
+    [f"tcp://127.0.0.1:{local_servers.free_port()}", "nonsense://here"],
     ids=["nobody there", "no address"],  # a port in the name would be another test in each of xdist's workers
 )
 def test_a_scheduler_that_does_not_answer_is_named_with_how_to_start_one(

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from rounds.ecotaxa_rules import complaints
 from rounds.little_store import add_answers, add_proposal
-from segment_bench import Bench
-from small_world import World
 
 from flows.demo import LAPTOP
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.config import FinalConfig, InferenceConfig, Settings
 from plankseg.storage.store import Store
+from tests.support.segment_harness import Bench
+from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -27,12 +27,12 @@ def finished_shards(done: subprocess.CompletedProcess[str]) -> int:
 @pytest.fixture(scope="module")
 def calm(
     world: World,
-    surroundings: serving.Surroundings,
-    prefect_server: serving.Server,
+    server_settings: local_servers.ServerSettings,
+    prefect_server: local_servers.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What an undisturbed run leaves."""
-    bench = Bench(world.copy(tmp_path_factory.mktemp("calm") / "store"), surroundings)
+    bench = Bench(world.copy(tmp_path_factory.mktemp("calm") / "store"), server_settings)
     done = bench.segment("nowhere")
     assert done.returncode == 0, done.stdout + done.stderr
     assert finished_shards(done) == 4
@@ -54,10 +54,10 @@ def test_killed_anywhere_the_harvest_is_the_same_and_no_shard_is_done_twice(
     left: int,
     calm: dict[str, bytes],
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     tmp_path: Path,
 ) -> None:
-    bench = Bench(world.copy(tmp_path / "store"), surroundings)
+    bench = Bench(world.copy(tmp_path / "store"), server_settings)
     killed = bench.segment(point, count)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.segment("nowhere")
@@ -85,19 +85,19 @@ FINAL = finalizing(FinalConfig(side_px=64, batch_size=4, epochs=3))
 @pytest.fixture(scope="module")
 def calm_final(
     world: World,
-    surroundings: serving.Surroundings,
-    prefect_server: serving.Server,
+    server_settings: local_servers.ServerSettings,
+    prefect_server: local_servers.Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What an undisturbed last training and the harvest after it leave."""
-    bench = answered_bench(world, surroundings, tmp_path_factory.mktemp("final"))
+    bench = answered_bench(world, server_settings, tmp_path_factory.mktemp("final"))
     done = bench.segment("nowhere")
     assert done.returncode == 0, done.stdout + done.stderr
     return bench.harvest()
 
 
-def answered_bench(world: World, surroundings: serving.Surroundings, folder: Path) -> Bench:
-    bench = Bench(world.copy(folder / "store"), surroundings, FINAL)
+def answered_bench(world: World, server_settings: local_servers.ServerSettings, folder: Path) -> Bench:
+    bench = Bench(world.copy(folder / "store"), server_settings, FINAL)
     answer(bench.store, bench.store.catalogue.ids("pool")[:4])
     return bench
 
@@ -108,10 +108,10 @@ def test_killed_in_the_last_training_it_goes_on_and_the_final_model_makes_the_sa
     count: int,
     calm_final: dict[str, bytes],
     world: World,
-    surroundings: serving.Surroundings,
+    server_settings: local_servers.ServerSettings,
     tmp_path: Path,
 ) -> None:
-    bench = answered_bench(world, surroundings, tmp_path)
+    bench = answered_bench(world, server_settings, tmp_path)
     killed = bench.segment(point, count)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.segment("nowhere")
@@ -126,11 +126,11 @@ def test_killed_in_the_last_training_it_goes_on_and_the_final_model_makes_the_sa
 @pytest.mark.real_data
 @pytest.mark.timeout(2400)  # a training and four passes over 1,468 images, beside another worker's tests
 def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
-    real_data: Path, surroundings: serving.Surroundings, prefect_server: serving.Server, tmp_path: Path
+    real_data: Path, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
 ) -> None:
     """A demo model on ScanCol crops, a last training with twenty answers, all of the ZooScanNet sample."""
-    from plankseg.rounds.fitting import fit
-    from plankseg.rounds.ingesting import ingest_folder
+    from plankseg.pipeline.ingest.register_images import ingest_folder
+    from plankseg.pipeline.training.round_training import fit
 
     store = Store.open(tmp_path / "store")
     ingest_folder(store, real_data / "scancol24-zooplankton" / "images", role="source")
@@ -141,14 +141,14 @@ def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
     images = len(store.catalogue.roles())
     final = finalizing(FinalConfig(side_px=64, batch_size=8, epochs=2))
     shutil.copytree(store.root, tmp_path / "calm")
-    calm = Bench(Store.open(tmp_path / "calm"), surroundings, final)
+    calm = Bench(Store.open(tmp_path / "calm"), server_settings, final)
     done = calm.segment("nowhere", shard_size=300)
     assert done.returncode == 0, done.stdout + done.stderr
     shards = finished_shards(done)
     assert shards == -(-images // 300)
     assert complaints(sorted((tmp_path / "calm" / "exports").glob("*.zip"))) == []
 
-    bench = Bench(store, surroundings, final)
+    bench = Bench(store, server_settings, final)
     killed = bench.segment("masks", images // 2, shard_size=300)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     again = bench.segment("nowhere", shard_size=300)

@@ -7,23 +7,25 @@ from datetime import datetime
 
 import psutil
 import pytest
-from served import post, run, serve_up, until
 
-from plankseg import serving
-from plankseg.domains import write_domains
+from plankseg import local_servers
+from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.storage.store import Store
+from tests.support.prefect_api import post, run, serve_up, until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[serving.Surroundings, subprocess.Popen[bytes]]]:
+def up(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[local_servers.ServerSettings, subprocess.Popen[bytes]]]:
     """`plankseg up` in a working directory of its own, ended by Ctrl-C."""
     with serve_up(tmp_path_factory.mktemp("up")) as served:
         yield served
 
 
-def test_everything_listens_on_loopback_only(up: tuple[serving.Surroundings, subprocess.Popen[bytes]]) -> None:
+def test_everything_listens_on_loopback_only(up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]]) -> None:
     at, process = up
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     listening = {
@@ -37,11 +39,11 @@ def test_everything_listens_on_loopback_only(up: tuple[serving.Surroundings, sub
 
 
 def test_the_log_in_is_printed_and_kept_for_the_owner_alone(
-    up: tuple[serving.Surroundings, subprocess.Popen[bytes]],
+    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
 ) -> None:
     at, _ = up
     printed = (at.directory.parent / "log").read_text()
-    credentials = serving.ensure_credentials(at.directory)
+    credentials = local_servers.ensure_credentials(at.directory)
     assert at.prefect_url in printed
     assert at.label_studio_url in printed
     assert credentials.password in printed
@@ -49,7 +51,7 @@ def test_the_log_in_is_printed_and_kept_for_the_owner_alone(
 
 
 def test_the_clock_has_its_next_ticks_in_the_schedule(
-    up: tuple[serving.Surroundings, subprocess.Popen[bytes]],
+    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
 ) -> None:
     at, _ = up
 
@@ -67,7 +69,7 @@ def test_the_clock_has_its_next_ticks_in_the_schedule(
 
 
 def test_flows_started_from_the_ui_do_their_work_and_say_what_is_due(
-    up: tuple[serving.Surroundings, subprocess.Popen[bytes]],
+    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
 ) -> None:
     at, _ = up
     folders = write_domains(at.directory / "images", source=3, pool=3, validation=3)

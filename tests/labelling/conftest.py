@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from bench import CONFIG, Bench, live_bench
 
-from plankseg.labelling.fake import FakeLabelStudio
+from plankseg.labelling.testing.fake import FakeLabelStudio
+from tests.support.labelling_project import CONFIG, Bench, live_bench
 
 if os.environ.get("PLANKSEG_TEST_LABEL_STUDIO_URL"):  # a server that already runs, instead of starting one
 

@@ -4,16 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import tiny_training as tiny
 import torch
 from torch.utils.data import DataLoader
 
 from plankseg.errors import MaskShapeError
 from plankseg.imaging.masks import dice
-from plankseg.learning.augment import COMPOSITIONS, compose
+from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.sampler import Draw, WeightedDraws
-from plankseg.learning.training import _stay_single_threaded
+from plankseg.learning.trainer import _stay_single_threaded
+from tests.support import tiny_training as tiny
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import scipy.stats
 import torch
 
 from plankseg.errors import MaskShapeError, ScoreError
-from plankseg.learning.frameworks import smp
 from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap, score_images
+from plankseg.learning.network.torchvision_compat import smp
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buckets import S3Server, named_by_environment
-from faulty import Faults, faulty
 
 from plankseg.storage.s3.client import forget_connection
+from tests.support.faulty_proxy import Faults, faulty
+from tests.support.s3_servers import S3Server, named_by_environment
 
 SERVERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("moto", "radosgw")]
 

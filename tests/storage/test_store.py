@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from places import bytes_at, spoil
 
 from plankseg.errors import StoreBusyError, StoreError
 from plankseg.storage.store import Store
+from tests.support.store_locations import bytes_at, spoil
 
 HOLDER = """
 import os, sys, time

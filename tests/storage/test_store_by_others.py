@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from storage_rows import answer, automatic, image, sha
 
-from plankseg import serving
+from plankseg import local_servers
 from plankseg.imaging.masks import encode_mask
-from plankseg.storage import maintaining
+from plankseg.storage import maintenance
 from plankseg.storage.store import Store
+from tests.support.table_rows import answer, automatic, image, sha
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def snippets() -> dict[str, str]:
     """The Python of the page, by the heading above it; those for a bucket are not run."""
     found: dict[str, str] = {}
-    for section in (serving.ROOT / "docs" / "store.md").read_text().split("\n## ")[1:]:
+    for section in (local_servers.ROOT / "docs" / "store.md").read_text().split("\n## ")[1:]:
         for code in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
             found[f"{section.splitlines()[0]} {len(found)}"] = code
     return {heading: code for heading, code in found.items() if "s3://" not in code}
@@ -36,8 +36,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     for minutes, row in enumerate([("a", 1, 10.0), ("b", 2, 30.0), ("a", 1, 20.0)]):
         store.labels.add([answer(row[0], row[1], minutes, seconds=row[2], mask_sha=mask)])
     if request.param:
-        monkeypatch.setattr(maintaining, "LEAST_HORIZON", timedelta(0))
-        maintaining.maintain(store)
+        monkeypatch.setattr(maintenance, "LEAST_HORIZON", timedelta(0))
+        maintenance.maintain(store)
     monkeypatch.chdir(tmp_path)
     return store
 

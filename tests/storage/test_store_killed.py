@@ -7,10 +7,10 @@ import time
 from multiprocessing.connection import Connection
 
 import pytest
-from racing import server
-from storage_rows import answer
 
 from plankseg.storage.store import Store
+from tests.support.racing_processes import server
+from tests.support.table_rows import answer
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from plankseg.storage.s3.faults import EXPIRED, UNDECIDED, code_of, translated
-from plankseg.storage.s3.quick import Quick
+from plankseg.storage.s3.errors import EXPIRED, UNDECIDED, code_of, translated
+from plankseg.storage.s3.fast_path import Quick
 
 THREADS = 16
 ATTEMPTS = 5

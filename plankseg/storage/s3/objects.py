@@ -12,7 +12,7 @@ from botocore import exceptions as boto
 from plankseg.errors import StoreError
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.s3.client import ask, connection, in_threads
-from plankseg.storage.s3.faults import NO_KEY, code_of
+from plankseg.storage.s3.errors import NO_KEY, code_of
 
 THERE_ALREADY = "PreconditionFailed"
 

@@ -1,0 +1,51 @@
+"""Tables and pictures of the Prefect UI, and the log lines of a training."""
+
+from collections.abc import Callable
+from logging import LoggerAdapter
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from plankseg.pipeline.loop.effort import anchoring_of, effort_of
+from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.reports.status import last_decision, read_status
+from plankseg.storage.store import Store
+
+
+def show_rounds(store: Store) -> None:
+    """Put the table of rounds into the Prefect UI."""
+    recipe = recipe_in_force(store)
+    status = read_status(store, recipe.rounds)
+    if status.rounds:
+        create_table_artifact(
+            key="rounds",
+            table=[row.model_dump() for row in status.rounds],
+            description=f"{last_decision(status)}\n\nNext: {status.next}",
+        )
+
+
+def show_effort(store: Store) -> None:
+    """Put what each round cost the person into the Prefect UI: one artifact, a new version whenever answers arrive."""
+    from plankseg.pipeline.reports.effort_plot import effort_markdown
+
+    efforts = effort_of(store, redrawn_below=recipe_in_force(store).rounds.redrawn_below)
+    if efforts:
+        text = effort_markdown(efforts, anchoring_of(store))
+        create_markdown_artifact(key="effort", markdown=f"# Effort per round\n\n{text}", description="Effort per round")
+
+
+def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
+    """What a training reports at each epoch's end, as a line of the run's log."""
+
+    def report(epoch: Any) -> None:
+        log.info(
+            "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
+            epoch.epoch, epoch.loss, epoch.validation_dice, epoch.seconds,
+        )  # fmt: skip
+
+    return report
+
+
+def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:
+    """Put a picture into the Prefect UI; it lands in the server's database, so keep it under 200 kB."""
+    create_markdown_artifact(key=key, markdown=f"# {title}\n\n{text}\n\n![{title}]({data_uri})", description=title)

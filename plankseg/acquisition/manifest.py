@@ -1,0 +1,108 @@
+"""Why these twenty? Everything a round's choice was made of, so that anybody can make it again.
+
+A manifest is written once, as JSON whose bytes depend on its content alone: sorted keys, floats in the shortest form
+that reads back to the same float. `replay` makes the choice again from the recorded batches and scores, without the
+model and without the images; to make the draw itself again, call `draw_batches` on the same pool with `draw_rng`.
+"""
+
+import json
+from typing import Literal
+
+from pydantic import FiniteFloat, ValidationError
+
+from plankseg.acquisition.selectors import Batch, Selection, best_batch, highest
+from plankseg.config import FrozenModel, QueryConfig
+from plankseg.errors import ManifestError, ScoreError
+from plankseg.inference.backend_benchmark import Inference
+from plankseg.inference.tta import views_of
+
+
+class Manifest(FrozenModel):
+    """The record of one choice.
+
+    `batches` holds every candidate batch in the order drawn, `batch` the index of the winner, `scores` every image that
+    was scored. `inference` says with which backend and why it was that one; None in manifests from before there was a
+    choice. `seed` is the recipe's: of the draws, with the round mixed in, and of the noisy view.
+    """
+
+    round: int
+    model_id: str
+    seed: int
+    selector: Literal["stochastic_batches", "random", "top_k"]
+    mode: Literal["draws", "partition"]
+    batch_size: int
+    views: tuple[str, ...]
+    noise_sd: float
+    measure: Literal["variance", "entropy", "jsd"]
+    region: Literal["image", "band"]
+    band_px: int
+    pool_size: int
+    batches: tuple[Batch, ...]
+    scores: dict[str, FiniteFloat]
+    batch: int
+    chosen: Batch
+    inference: Inference | None = None
+
+    @classmethod
+    def of(
+        cls,
+        selection: Selection,
+        *,
+        query: QueryConfig,
+        round_number: int,
+        model_id: str,
+        pool_size: int,
+        inference: Inference | None = None,
+    ) -> "Manifest":
+        """Write down a selection by `query` from a pool of `pool_size` different images, scored by `model_id`."""
+        return cls(
+            round=round_number,
+            model_id=model_id,
+            views=tuple(view.name for view in views_of(query)),
+            pool_size=pool_size,
+            batches=selection.batches,
+            scores=selection.scores,
+            batch=selection.batch,
+            chosen=selection.chosen,
+            inference=inference,
+            **query.model_dump(
+                include={"seed", "selector", "mode", "batch_size", "noise_sd", "measure", "region", "band_px"}
+            ),
+        )
+
+    def to_json(self) -> bytes:
+        """The manifest as UTF-8 JSON; equal manifests give equal bytes."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Manifest":
+        """Read what `to_json` wrote. Raises ManifestError for anything else, not finite scores among it."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole text"
+            raise ManifestError(
+                f"This is no manifest: {error.error_count()} fault(s), the first in {where}: {first['msg']}; "
+                "take the manifest from the label store again, or propose the round anew."
+            ) from error
+
+
+def replay(manifest: Manifest) -> Batch:
+    """Make the recorded choice again from batches and scores; compare it with `manifest.chosen`.
+
+    The recorded `chosen` and `batch` are not read. Raises ScoreError where an image that could be chosen has no score,
+    and ManifestError where there is no candidate batch.
+    """
+    if not manifest.batches:
+        raise ManifestError(f"The manifest of round {manifest.round} has 0 candidate batches; nothing can be replayed.")
+    if manifest.selector == "random":
+        return manifest.batches[0]
+    if manifest.selector == "top_k":
+        if len(manifest.scores) != manifest.pool_size:
+            raise ScoreError(
+                f"The manifest of round {manifest.round} scores {len(manifest.scores)} images of a pool of "
+                f"{manifest.pool_size}; top-k needs them all: take the manifest from the label store again."
+            )
+        return highest(manifest.scores, manifest.batch_size)
+    return manifest.batches[best_batch(manifest.batches, manifest.scores)]

@@ -1,0 +1,147 @@
+"""Which files does a tar hold, plain or compressed, read as a stream and never unpacked?
+
+A plain tar's members are read from where they lie; their addresses are places in the tar. A compressed one can be read
+in its own order only. Headers are read one by one (`TarInfo.fromtarfile`): `TarFile.next` keeps every header in memory
+and takes a tar that was cut off between two members for a whole one.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from plankseg.archives.containers.entries import Entry, fault_of_name, name_without_suffix
+from plankseg.errors import ArchiveError
+from plankseg.storage.objects.archive_members import Member
+
+_OPENERS: dict[bytes, Callable[[Path, Literal["rb"]], object]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"BZh": bz2.open,
+}
+_CUT = (EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, OSError)
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+class Tar:
+    """A tar, plain or compressed by gzip, xz or bzip2."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.name = name_without_suffix(place)
+        with place.open("rb") as file:
+            start = file.read(6)
+        if start.startswith(_ZSTD):
+            raise ArchiveError(f"{place} is compressed by zstd, which is not read; decompress it first (unzstd).")
+        self._opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+        self.in_order_only = self._opener is not None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file. Raises ArchiveError where the tar is cut off or damaged, after its last whole member."""
+        last = "its beginning"
+        with self._stream() as stream:
+            try:
+                for member in _members(stream):
+                    entry = self._entry(member, stream)
+                    # A cut-off member would be noticed only by who reads it: look at its last byte first.
+                    if entry is not None and not self.in_order_only:
+                        _require_end(stream, member)
+                    if entry is not None:
+                        yield entry
+                    last = member.name
+            except _CUT as error:
+                said = last.encode("utf-8", "backslashreplace").decode()
+                raise ArchiveError(
+                    f"{self.place} is cut off or damaged after {said} ({error or type(error).__name__}): what was whole"
+                    " is kept. Copy or download it again and run ingest again, which adds the rest."
+                ) from error
+
+    @contextmanager
+    def _stream(self) -> Iterator[BinaryIO]:
+        if self._opener is None:
+            with self.place.open("rb") as plain:
+                yield plain
+        else:
+            with cast(BinaryIO, self._opener(self.place, "rb")) as unpacked:
+                yield unpacked
+
+    def _entry(self, member: tarfile.TarInfo, stream: BinaryIO) -> Entry | None:
+        if member.isdir():
+            return None
+        name, at, size = member.name.removeprefix("./"), member.offset_data, member.size
+        fault = fault_of_name(name)
+        if not member.isreg() or member.issparse():
+            fault = "a link, a device or a sparse file; only plain files are taken from a tar"
+        if fault is not None or self.in_order_only:
+            return Entry(name=name, size=size, open=lambda: _window(stream, at, size), fault=fault)
+        place = Member(archive=self.place, name=name, at=at, size=size)
+        return Entry(name=name, size=size, open=lambda: _part(self.place, at, size), uri=place.uri)
+
+
+def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """The headers, one by one. Raises tarfile.HeaderError where there is none and the end is not marked either."""
+    with tarfile.TarFile(fileobj=stream, mode="r") as tar:
+        member = tar.next()
+        while member is not None:
+            yield member
+            stream.seek(tar.offset)
+            try:
+                member = tarfile.TarInfo.fromtarfile(tar)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros: the marked end
+                member = None
+
+
+def _require_end(stream: BinaryIO, member: tarfile.TarInfo) -> None:
+    stream.seek(member.offset_data + max(member.size, 1) - 1)
+    if member.size and not stream.read(1):
+        raise EOFError(f"{member.name} is not whole")
+
+
+def _window(stream: BinaryIO, at: int, size: int) -> BinaryIO:
+    """A member of a stream that has reached it."""
+    if stream.tell() != at:
+        stream.seek(at)
+    return cast(BinaryIO, io.BufferedReader(_Window(stream, size)))
+
+
+def _part(place: Path, at: int, size: int) -> BinaryIO:
+    """A stretch of a file, through a descriptor of its own, so that threads do not disturb each other."""
+    file = place.open("rb")
+    file.seek(at)
+    return cast(BinaryIO, io.BufferedReader(_Window(file, size, owns=True)))
+
+
+class _Window(io.RawIOBase):
+    """The next `size` bytes of a stream."""
+
+    def __init__(self, stream: BinaryIO, size: int, *, owns: bool = False) -> None:
+        self._stream, self._left, self._owns = stream, size, owns
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        """Fill the buffer as far as the window goes. Raises ArchiveError when the stream ends before the window."""
+        wanted = min(len(buffer), self._left)
+        try:
+            data = self._stream.read(wanted)
+        except _CUT as error:
+            raise ArchiveError(f"the archive is cut off or damaged here: {error}") from error
+        if wanted and not data:
+            raise ArchiveError(f"the archive is cut off here: {self._left} bytes are missing")
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the stream too where it is the window's own."""
+        if self._owns:
+            self._stream.close()
+        super().close()

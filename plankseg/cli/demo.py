@@ -1,0 +1,117 @@
+"""The whole loop in one command, with servers of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plankseg import local_servers, moto_server
+from plankseg.cli.status import show, status_of
+from plankseg.cli.terminal import PROJECT, Directory, console
+from plankseg.config import Settings
+from plankseg.errors import ServerError, SettingsError
+
+
+def demo(
+    directory: Directory = Path("demo"),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of annotation.")] = 2,
+    source: Annotated[Path | None, typer.Option(help="Folder of clean images.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="Folder of images to choose from.")] = None,
+    pool_masks: Annotated[Path | None, typer.Option(help="Masks of the pool, for a simulated person.")] = None,
+    store: Annotated[str, typer.Option(help="folder, or s3: a bucket on an S3 server in memory.")] = "folder",
+) -> None:
+    """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
+    if (source is None) != (pool is None):
+        raise SettingsError("SOURCE and POOL belong together: give both folders, or neither.")
+    folders = {"source": source, "pool": pool, "pool-masks": pool_masks}
+    given = {name: path.expanduser().resolve() for name, path in folders.items() if path}
+    for name, path in given.items():
+        if not path.is_dir():
+            raise SettingsError(f"{name.upper().replace('-', '_')}={path} is not a folder.")
+    if store not in {"folder", "s3"}:
+        raise SettingsError(f"STORE={store} is not known; give folder or s3.")
+    in_bucket = store == "s3"
+    directory = directory_for(
+        directory.resolve(), {name: str(path) for name, path in given.items()}, in_memory=in_bucket
+    )
+    server_settings = local_servers.ServerSettings(directory, local_servers.free_port(), local_servers.free_port())
+    options = [part for name, path in given.items() for part in (f"--{name}", str(path))]
+    options += ["--synthetic", str(directory / "images"), "--report", str(directory / "report.html")]
+    with (
+        local_servers.holding(directory),
+        moto_server.serve(server_settings) if in_bucket else nullcontext() as bucket,
+        local_servers.start_prefect(server_settings) as prefect,
+        local_servers.start_label_studio(server_settings) as label_studio,
+    ):
+        console.print(f"Prefect UI {server_settings.prefect_url}   Label Studio {server_settings.label_studio_url}")
+        location = moto_server.STORE if in_bucket else str(server_settings.store)
+        if in_bucket:
+            console.print(f"S3 server {os.environ['AWS_ENDPOINT_URL']}   store {location}, in memory: gone at the end")
+        prefect.wait()
+        command = [sys.executable, "-m", "flows.demo", "--rounds", str(rounds), *options]
+        environment = server_settings.environment() | {"PLANKSEG_PROJECT": PROJECT, "PLANKSEG_STORE": location}
+        with subprocess.Popen(
+            command, env=environment, cwd=local_servers.ROOT, preexec_fn=local_servers.die_with_parent
+        ) as flow:
+            try:
+                _watch(flow, [prefect, label_studio, *([bucket] if bucket else [])])
+            finally:
+                local_servers.end(flow)
+        if flow.returncode:
+            raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
+        _conclude(server_settings, location)
+
+
+def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool = False) -> Path:
+    """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in.
+
+    A run with a store `in_memory` always begins anew, for Label Studio would remember images that are gone.
+    """
+    note = directory / "demo.json"
+    folders = folders | ({"store": "in memory"} if in_memory else {})
+    before = json.loads(note.read_text()) if note.exists() else {}
+    forgot = "store" in before and (directory / "label-studio").exists()
+    if forgot or ((directory / "store").exists() and (not note.exists() or before != folders)):
+        aside = directory.with_name(f"{directory.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        with local_servers.holding(directory):
+            directory.rename(aside)
+        console.print(f"{directory} held a run on other folders: moved to {aside}.", highlight=False, soft_wrap=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps(folders))
+    part.replace(note)
+    return directory
+
+
+def _watch(flow: "subprocess.Popen[bytes]", servers: list[local_servers.Server]) -> None:
+    """Wait for the flows, and say so at once if a server goes away under them."""
+    while flow.poll() is None:
+        for server in servers:
+            code = server.process.poll()
+            if code is not None:
+                raise ServerError(f"{server.name} ended with exit status {code}. The end of its log:\n{server.tail()}")
+        time.sleep(0.2)
+
+
+def _conclude(server_settings: local_servers.ServerSettings, location: str) -> None:
+    """Print the rounds, what became of the Dice, and where to look or click."""
+    found = status_of(Settings(store=location))
+    show(found)
+    before, after = found.models[0].validation_dice, found.models[-1].validation_dice
+    if len(found.models) > 1 and before is not None and after is not None:
+        better = "above" if after > before else "NOT above"
+        console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
+    relative = os.path.relpath(server_settings.directory)
+    console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)
+    if found.rounds and found.rounds[-1].answered < found.rounds[-1].proposed:
+        console.print(
+            f"Round {found.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
+            f"open Label Studio there, project '{PROJECT}', tab 'Round {found.rounds[-1].round}'."
+        )

@@ -1,0 +1,39 @@
+"""Commands by which a person overrules the rounds: which model is at work."""
+
+from typing import Annotated
+
+import typer
+
+from plankseg.cli.terminal import console, existing_store
+from plankseg.config import settings
+
+
+def promote(
+    model: Annotated[
+        list[str], typer.Argument(help="A round ('3' or 'model 3'), the beginning of an id, or a candidate's name.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
+) -> None:
+    """Put a model to work, also a refused one or a candidate; later rounds go on from it."""
+    from plankseg.pipeline.models.registry import activate
+
+    chosen, decided = activate(existing_store(settings()), " ".join(model), reason=reason)
+    said = "is at work" if decided else "is at work already, nothing was done"
+    console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {said}.", highlight=False)
+
+
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
+) -> None:
+    """Take the model at work away and go back to the one before it."""
+    from plankseg.pipeline.models.registry import find_model
+    from plankseg.pipeline.models.registry import rollback as decide
+
+    store = existing_store(settings())
+    decided = decide(store, by="person", reason=reason)
+    taken, back = (find_model(store, str(model_id)) for model_id in (decided.previous, decided.model_id))
+    console.print(
+        f"Model {taken.round} ({taken.model_id[:8]}) is taken back, "
+        f"model {back.round} ({back.model_id[:8]}) is at work again.",
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""Inference on many images: backends, test-time augmentation, uncertainty, and the choice of the fastest backend."""

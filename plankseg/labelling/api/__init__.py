@@ -1,0 +1,1 @@
+"""The HTTP interface of Label Studio: client, transport, brush encoding, data manager."""

@@ -1,0 +1,194 @@
+"""What do we ask of a real Label Studio? Our few wishes in the words of its API; `wire` carries them."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from typing_extensions import override
+
+from plankseg.errors import LabelStudioError
+from plankseg.labelling.api.data_manager import round_filter, round_tab, since_filter
+from plankseg.labelling.api.protocol import LabelStudio
+from plankseg.labelling.api.tasks import BucketAccess, Task, config_gap
+from plankseg.labelling.api.transport import Transport
+from plankseg.labelling.api.webhook_payload import is_relay_webhook, relay_webhook
+
+__all__ = ["LabelStudio", "LabelStudioClient"]
+
+UPLOADS_PER_REQUEST = 50  # the server refuses more than 100 files in one request
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # what Label Studio keeps as it is
+UPLOAD = re.compile(r"(?:.*/)?[0-9a-f]{8}-(?P<name>[^/]+)")
+
+
+class LabelStudioClient(Transport, LabelStudio):
+    """Label Studio over HTTP: what `LabelStudio` asks for, in the words of its API."""
+
+    @override
+    def check(self) -> str:
+        email = self._read("api/current-user/whoami")["email"]
+        return f"Label Studio {self._read('api/version').get('release')}, signed in as {email}"
+
+    @override
+    def ensure_project(self, title: str, labeling_config: str) -> int:
+        gap = config_gap(labeling_config)
+        if gap:
+            raise LabelStudioError(f"The labelling configuration cannot be used: {gap}.")
+        found = self._project(title)
+        if found:
+            gap = config_gap(found["label_config"])
+            if gap:
+                raise LabelStudioError(
+                    f"Project {found['id']} ({title!r}) has another labelling configuration: {gap}. Paste "
+                    "label_studio/labeling_config.xml into its settings, or set PLANKSEG_PROJECT to another title."
+                )
+            return int(found["id"])
+        body = {"title": title, "label_config": labeling_config, "show_skip_button": True}
+        made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
+        return int(made["id"])
+
+    @override
+    def find_project(self, title: str) -> int | None:
+        """Id of the project of that title, None while there is none; LabelStudioError if several have it."""
+        found = self._project(title)
+        return None if found is None else int(found["id"])
+
+    def _project(self, title: str) -> dict[str, Any] | None:
+        found = [row for row in self._pages("api/projects/", "results", title=title) if row["title"] == title]
+        if len(found) > 1:
+            numbers = ", ".join(str(row["id"]) for row in found)
+            raise LabelStudioError(f"Projects {numbers} are all named {title!r}; rename or delete all but one.")
+        return found[0] if found else None
+
+    @override
+    def fetch_image(self, address: str) -> bytes:
+        path = address.removeprefix(self._url)
+        if not path.startswith("/data/"):  # never an address that a task names somewhere else on the network
+            raise LabelStudioError(f"its image {address[:80]!r} does not lie in Label Studio; upload it there.")
+        response = self._send("GET", path.lstrip("/"))
+        if not response.is_success:
+            self._json(response)
+        return bytes(response.content)
+
+    @override
+    def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
+        for name in images:
+            if not SAFE_NAME.fullmatch(name):
+                raise LabelStudioError(f"Image name {name!r} would be changed by Label Studio; use A-Z a-z 0-9 . _ -")
+        there = self._uploads(project, images)
+        missing = iter([name for name in images if name not in there])
+        while batch := list(islice(missing, UPLOADS_PER_REQUEST)):
+            files = {name: (name, images[name], "image/png") for name in batch}
+            path = f"api/projects/{project}/import"
+            self._json(self._send("POST", path, params={"commit_to_project": "false"}, files=files))
+            there = self._uploads(project, images)
+        lost = sorted(set(images) - set(there))
+        if lost:
+            raise LabelStudioError(f"{len(lost)} uploads did not arrive whole, the first is {lost[0]}; push again.")
+        return there
+
+    def _uploads(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
+        """Addresses of those images that lie in the project at their full size."""
+        found = {}
+        for row in self._read(f"api/projects/{project}/file-uploads", all="true"):
+            match = UPLOAD.fullmatch(row["file"])
+            name = match["name"] if match else ""
+            if name in images and row["size"] == len(images[name]):
+                found[name] = f"/data/{row['file']}"
+        return found
+
+    @override
+    def ensure_bucket(self, project: int, access: BucketAccess) -> None:
+        body = {
+            "project": project,
+            "title": f"plankseg {access.bucket}",
+            "bucket": access.bucket,
+            "s3_endpoint": access.endpoint,
+            "region_name": access.region,
+            "presign": access.presign,
+            "use_blob_urls": True,
+        }
+        if access.key is not None and access.secret is not None:
+            body |= {"aws_access_key_id": access.key, "aws_secret_access_key": access.secret.get_secret_value()}
+        rows = self._read("api/storages/s3", project=project)
+        there = [row["id"] for row in rows if row["title"] == body["title"]]
+        path = f"api/storages/s3/{there[0]}" if there else "api/storages/s3"
+        self._write("PATCH" if there else "POST", path, body)
+
+    @override
+    def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
+        asked: dict[str, Any] = {"project": project, "fields": "all"}  # `include` would cut the annotations short
+        if round is not None:
+            asked["query"] = json.dumps({"filters": round_filter(round)})
+        tasks = self._pages("api/tasks/", "tasks", **asked)
+        return sorted(tasks, key=lambda task: int(task["id"]))
+
+    def count_tasks(self, project: int, *, since_round: int, open_only: bool) -> int:
+        """How many tasks of that round and of later ones there are, or wait for an answer; reads no answers."""
+        query = json.dumps({"filters": since_filter(since_round, open_only=open_only)})
+        page = self._read("api/tasks/", project=project, page=1, page_size=1, fields="task_only", query=query)
+        return int(page["total"])
+
+    @override
+    def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
+        self._write("POST", f"api/projects/{project}/import", list(tasks))
+
+    @override
+    def delete_task(self, task_id: int) -> None:
+        self._json(self._send("DELETE", f"api/tasks/{task_id}/"))
+
+    @override
+    def create_annotation(
+        self,
+        task_id: int,
+        result: Sequence[Task],
+        *,
+        lead_time: float,
+        was_cancelled: bool = False,
+        parent_prediction: int | None = None,
+    ) -> int:
+        body = {"result": list(result), "lead_time": lead_time, "was_cancelled": was_cancelled}
+        if parent_prediction is not None:
+            body["parent_prediction"] = parent_prediction
+        return int(self._write("POST", f"api/tasks/{task_id}/annotations/", body)["id"])
+
+    @override
+    def update_annotation(self, annotation_id: int, result: Sequence[Task], *, lead_time: float) -> None:
+        body = {"result": list(result), "lead_time": lead_time, "was_cancelled": False}
+        self._write("PATCH", f"api/annotations/{annotation_id}/", body)
+
+    @override
+    def ensure_tab(self, project: int, title: str, round: int) -> int:
+        for tab in self._read("api/dm/views/", project=project):
+            if tab["data"].get("title") == title:
+                return int(tab["id"])
+        body = {"project": project, "data": round_tab(title, round)}
+        return int(self._write("POST", "api/dm/views/", body)["id"])
+
+    def ensure_webhook(self, project: int, url: str, secret: str) -> int:
+        """Id of the project's one webhook to our relay, made, or brought to this address and secret.
+
+        Raises LabelStudioError where the server refuses the address.
+        """
+        wanted = relay_webhook(project, url, secret)
+        ours, *spare = [
+            row for row in self._read("api/webhooks/", project=project) if is_relay_webhook(row, project)
+        ] or [None]
+        for row in spare:
+            self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
+        if ours is None:
+            return int(self._write("POST", "api/webhooks/", wanted)["id"])
+        if any(ours[name] != value for name, value in wanted.items() if name != "actions") or (
+            set(ours["actions"]) != set(wanted["actions"])  # the server gives them back in an order of its own
+        ):
+            self._write("PATCH", f"api/webhooks/{ours['id']}/", wanted)
+        return int(ours["id"])
+
+    @override
+    def task_url(self, project: int, task_id: int) -> str:
+        return f"{self._url}/projects/{project}/data?task={task_id}"
+
+    @override
+    def tab_url(self, project: int, tab: int) -> str:
+        return f"{self._url}/projects/{project}/data?tab={tab}"

@@ -1,0 +1,60 @@
+"""What do we need of Label Studio? The few things that the client does over HTTP and the fake in a dict."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from plankseg.labelling.api.tasks import BucketAccess, Task
+
+
+class LabelStudio(Protocol):
+    """What we need of Label Studio; `FakeLabelStudio` is one too, and the same tests run on both."""
+
+    def check(self) -> str:
+        """Release and account in words; raises LabelStudioDownError or LabelStudioAuthError."""
+
+    def ensure_project(self, title: str, labeling_config: str) -> int:
+        """Id of the project of that title, made if missing; LabelStudioError if two have it or its names differ."""
+
+    def find_project(self, title: str) -> int | None:
+        """Id of the project of that title, None while there is none; LabelStudioError if several have it."""
+
+    def fetch_image(self, address: str) -> bytes:
+        """The bytes of an image that lies in Label Studio itself; LabelStudioError for any other address."""
+
+    def upload_images(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
+        """Address of each PNG by its file name; one that is already there is not uploaded again."""
+
+    def ensure_bucket(self, project: int, access: BucketAccess) -> None:
+        """Let the project show images of a bucket; told again, its credentials are renewed."""
+
+    def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
+        """Tasks (of one round) by id, each with all annotations, cancelled ones too, drafts and predictions."""
+
+    def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
+        """Add tasks, all or none. Not idempotent: an error may mean that the server has them all the same."""
+
+    def delete_task(self, task_id: int) -> None:
+        """Remove a task with all that hangs on it."""
+
+    def create_annotation(
+        self,
+        task_id: int,
+        result: Sequence[Task],
+        *,
+        lead_time: float,
+        was_cancelled: bool = False,
+        parent_prediction: int | None = None,
+    ) -> int:
+        """Answer a task as the interface would; the new annotation's id."""
+
+    def update_annotation(self, annotation_id: int, result: Sequence[Task], *, lead_time: float) -> None:
+        """Change an answer; it gets a new `updated_at`."""
+
+    def ensure_tab(self, project: int, title: str, round: int) -> int:
+        """Id of the data manager's tab that shows one round, the most uncertain image first; made if missing."""
+
+    def task_url(self, project: int, task_id: int) -> str:
+        """Where a person answers this task."""
+
+    def tab_url(self, project: int, tab: int) -> str:
+        """Where a person finds a round."""

@@ -1,0 +1,128 @@
+"""How does a request reach Label Studio? Its SDK's transport and tokens, our own errors and retries.
+
+The SDK repeats POSTs that got no answer, which makes two tasks of one, and its typed models lose a whole page over one
+malformed answer. So its retries are off, only reads are repeated here, and the JSON stays as the server sent it.
+"""
+
+import json
+import logging
+import time
+from typing import Any, Self
+
+import httpx
+
+from plankseg.errors import LabelStudioAuthError, LabelStudioDownError, LabelStudioError, SettingsError
+
+log = logging.getLogger(__name__)
+
+READ_ATTEMPTS = 4
+FIRST_WAIT_S = 0.25
+READ_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 120.0
+PAGE = 100
+UNAUTHORIZED, TOO_MANY, NO_CONTENT = 401, 429, 204
+
+
+class Transport:
+    """Requests to one Label Studio. `token` is of either kind: a legacy one, or a personal access token."""
+
+    def __init__(self, url: str, token: str, *, first_wait_s: float = FIRST_WAIT_S) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"PLANKSEG_LABEL_STUDIO_URL is {url!r}; it must start with http:// or https://.")
+        self._url = url.rstrip("/")
+        if not token.strip():
+            raise self._refused("the token is empty")
+        self._first_wait_s = first_wait_s
+        from label_studio_sdk.base_client import LabelStudioBase  # costs a second: only who talks to a server pays
+        from label_studio_sdk.core.api_error import ApiError
+
+        self._api_error: type[Exception] = ApiError
+        self._http = httpx.Client()
+        try:
+            sdk = LabelStudioBase(base_url=self._url, api_key=token.strip(), httpx_client=self._http, max_retries=0)
+        except ApiError as error:  # a personal token that has expired is refused without asking the server
+            raise self._refused(str(error.body)) from error
+        self._transport = sdk._client_wrapper.httpx_client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; afterwards the client is of no use."""
+        self._http.close()
+
+    def _pages(self, path: str, items: str, **params: Any) -> list[Any]:
+        """All items of a paged list; past the last page the server answers 404, so its own count ends the walk."""
+        rows: list[Any] = []
+        page = 1
+        while True:
+            body = self._read(path, page=page, page_size=PAGE, **params)
+            rows += body[items]
+            if not body[items] or len(rows) >= (body["total"] if "total" in body else body["count"]):
+                return rows
+            page += 1
+
+    def _read(self, path: str, **params: Any) -> Any:
+        """GET; a few times where the server is away or stumbles."""
+        waits = [self._first_wait_s * 2**attempt for attempt in range(READ_ATTEMPTS - 1)]
+        for wait in waits:
+            try:
+                response = self._send("GET", path, params=params)
+                if response.status_code < 500 and response.status_code != TOO_MANY:
+                    return self._json(response)
+            except LabelStudioDownError:
+                log.warning("Label Studio does not answer %s; asking again in %.1f s", path, wait)
+            time.sleep(wait)
+        return self._json(self._send("GET", path, params=params))
+
+    def _write(self, method: str, path: str, body: object) -> Any:
+        """POST or PATCH, once: who does not know whether it arrived must look."""
+        content, headers = json.dumps(body, allow_nan=False).encode(), {"Content-Type": "application/json"}
+        return self._json(self._send(method, path, content=content, headers=headers))
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One request; LabelStudioDownError where no answer came."""
+        seconds = READ_TIMEOUT_S if method == "GET" else WRITE_TIMEOUT_S
+        try:
+            response: httpx.Response = self._transport.request(
+                path, method=method, request_options={"max_retries": 0, "timeout_in_seconds": seconds}, **request
+            )
+        except httpx.TransportError as error:
+            raise LabelStudioDownError(
+                f"Label Studio at {self._url} does not answer ({type(error).__name__}: {error}). "
+                "Start it with `make up`, or set PLANKSEG_LABEL_STUDIO_URL to where it runs."
+            ) from error
+        except self._api_error as error:  # raised before our request, while a personal token is exchanged
+            raise self._refused(str(getattr(error, "body", error))) from error
+        except ValueError as error:
+            raise self._puzzled(f"{method} {path}", str(error)) from error
+        return response
+
+    def _json(self, response: httpx.Response) -> Any:
+        """The answer's JSON, or our own error with its status and the beginning of its body."""
+        what, body = f"{response.request.method} {response.request.url.path}", response.text[:300]
+        if response.status_code == UNAUTHORIZED:
+            raise self._refused(body)
+        if not response.is_success:
+            raise self._puzzled(what, f"status {response.status_code}: {body}")
+        if response.status_code == NO_CONTENT:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise self._puzzled(what, f"no JSON: {body}") from error
+
+    def _puzzled(self, what: str, answer: str) -> LabelStudioError:
+        return LabelStudioError(
+            f"Label Studio at {self._url} answered {what} with {answer}. "
+            "Look into its log; if another program listens there, set PLANKSEG_LABEL_STUDIO_URL."
+        )
+
+    def _refused(self, answer: str) -> LabelStudioAuthError:
+        return LabelStudioAuthError(
+            f"Label Studio at {self._url} refuses the token in PLANKSEG_LABEL_STUDIO_TOKEN ({answer}). "
+            "Copy a new one from Account & Settings in Label Studio."
+        )

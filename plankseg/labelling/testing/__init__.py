@@ -1,0 +1,1 @@
+"""A Label Studio in memory, and a simulated annotator for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""The webhook relay: payloads, debouncing, events for Prefect."""

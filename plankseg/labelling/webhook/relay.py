@@ -1,0 +1,122 @@
+"""Who listens to Label Studio's webhook? A small server on loopback that answers at once and passes hints on.
+
+Label Studio sends inside the person's own click, waits one second, and never sends again. So this compares the secret,
+reads a bounded body, keeps a hint of it and answers; everything slow is done by `nudging`.
+"""
+
+import hmac
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+from fastapi import FastAPI, Request, Response
+
+from plankseg.config import Settings
+from plankseg.errors import HookError, LabelStudioAuthError, SettingsError
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.api.webhook_payload import RELAY_HEADER, Hint, read_hints
+from plankseg.labelling.webhook.debounce import Count, EventDebouncer
+from plankseg.labelling.webhook.prefect_events import Event, authorization, tell_prefect
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+BODY_BYTES = 4 * 2**20  # an answer of 4 million pixels weighs some 100 kB; noise of that size a few megabytes
+NO_CONTENT, BAD, FORBIDDEN, TOO_LARGE = 204, 400, 403, 413
+
+
+def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
+    """The relay: `POST /label-studio` with the shared secret, and `GET /health`."""
+    app = FastAPI(title="plankseg webhook relay", openapi_url=None)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "UP"}
+
+    @app.post("/label-studio")
+    async def label_studio(request: Request) -> Response:
+        if not hmac.compare_digest(request.headers.get(RELAY_HEADER, "").encode(), secret.encode()):
+            return _refuse(FORBIDDEN, f"The header {RELAY_HEADER} is missing or wrong.")
+        body = await _read_bounded(request)
+        if body is None:
+            return _refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.")
+        try:
+            hints = read_hints(body)
+        except HookError as error:
+            return _refuse(BAD, str(error))
+        for hint in hints:
+            pass_on(hint)
+        return Response(status_code=NO_CONTENT)
+
+    return app
+
+
+async def _read_bounded(request: Request) -> bytes | None:
+    """The body, or None as soon as it is seen to be too large."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _refuse(status: int, why: str) -> Response:
+    log.warning("A webhook is refused with %d: %s", status, why)
+    return Response(why, status_code=status, media_type="text/plain")
+
+
+class LiveServers:
+    """Label Studio and Prefect, as the nudger needs them."""
+
+    def __init__(self, settings: Settings, client: LabelStudioClient, *, secret: str, prefect_api_url: str) -> None:
+        self._settings = settings
+        self._client = client
+        self._secret = secret
+        self._prefect_api_url = prefect_api_url
+
+    def register(self) -> bool:
+        """Bring our webhook into the project, where there is one."""
+        project = self._client.find_project(self._settings.project)
+        if project is not None:
+            self._client.ensure_webhook(project, f"{self._settings.relay_url.rstrip('/')}/label-studio", self._secret)
+        return project is not None
+
+    def count(self, since_round: int) -> Count:
+        """Ask Label Studio."""
+        project = self._client.find_project(self._settings.project)
+        if project is None:
+            return Count(tasks=0, open=0)
+        all_of_them, still_open = (
+            self._client.count_tasks(project, since_round=since_round, open_only=only) for only in (False, True)
+        )
+        return Count(tasks=all_of_them, open=still_open)
+
+    def tell(self, events: Sequence[Event]) -> bool:
+        """Post events to Prefect."""
+        return tell_prefect(self._prefect_api_url, events, headers=authorization(os.environ))
+
+
+def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
+    """Listen on loopback until ended; the webhook is registered as soon as the project is there.
+
+    Raises:
+        SettingsError: no shared secret is set.
+        LabelStudioAuthError: no token is set.
+    """
+    import uvicorn
+
+    if settings.webhook_secret is None:
+        raise SettingsError("PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`.")
+    if settings.label_studio_token is None:
+        raise LabelStudioAuthError(
+            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
+        )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    secret = settings.webhook_secret.get_secret_value()
+    with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
+        servers = LiveServers(settings, client, secret=secret, prefect_api_url=prefect_api_url)
+        with EventDebouncer(servers, project=settings.project) as nudger:
+            app = build_app(secret, nudger.hint)
+            uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, limit_concurrency=200)

@@ -1,0 +1,1 @@
+"""Augmentation of training squares: compositions, grey-level transforms, contact sheet."""

@@ -1,0 +1,150 @@
+"""What happens in a training step, and what at the end of an epoch? The Lightning module."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plankseg.config import TrainingConfig
+from plankseg.errors import ScoreError, TrainingError
+from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
+from plankseg.learning.dataset import ValidationSet
+from plankseg.learning.metrics import ImageScores
+from plankseg.learning.network.torchvision_compat import lightning, smp
+from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
+
+FORWARD_BATCH = 32  # images of the validation set at a time
+
+
+class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
+    """Tversky loss, AdamW, reduce on plateau of the validation Dice; the best epoch's weights are kept.
+
+    The epochs of earlier runs are in `state`; a Trainer of Lightning counts its own from 0. Optimizer and plateau are
+    kept here, not by Lightning, so that the checkpoint is ours and needs no pickle.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        training: TrainingConfig,
+        validation: ValidationSet,
+        state: State,
+        share_of_corrections: Callable[[int], float],
+        checkpoint: Path,
+        device: torch.device,
+        report: Callable[[EpochReport], None],
+        forward_batch: int = FORWARD_BATCH,
+        process: ProcessRank = SINGLE_PROCESS,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(device)
+        self.loss = smp.losses.TverskyLoss("binary", alpha=training.alpha_fp, beta=training.beta_fn)
+        self._training_config = training
+        self._validation = validation
+        self._state = state
+        self._share_of_corrections = share_of_corrections
+        self._checkpoint = checkpoint
+        self._device_used = device
+        self._report = report
+        self._forward_batch = forward_batch
+        self._process = process
+        self._losses: list[float] = []
+        self._started = time.monotonic()
+        self._optimizer = self._make_optimizer()
+        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self._optimizer, mode="max", factor=training.plateau_factor, patience=training.plateau_patience
+        )
+        if state.epochs_done:
+            self._optimizer.load_state_dict(state.optimizer)
+            self._plateau.load_state_dict(state.plateau)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        training = self._training_config
+        return torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over what is not frozen."""
+        return self._optimizer
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate at this moment."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's clock and its losses."""
+        self._losses = []
+        self._started = time.monotonic()
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """The loss of one batch. Raises TrainingError when it is no longer finite."""
+        squares, masks = batch
+        epoch = self._state.epochs_done + 1
+        # dropout must not depend on what was drawn before an interruption
+        seeds = [self._training_config.seed, epoch, batch_idx, *([self._process.rank] if self._process.rank else [])]
+        words = np.random.SeedSequence(seeds).generate_state(1)
+        torch.manual_seed(int(words[0]))
+        loss: torch.Tensor = self.loss(self.network(squares).float(), masks)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss of step {batch_idx + 1} is {value}")
+        self._losses.append(value)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Judge the weights, keep them if they are the best, adapt the rate, write the checkpoint, then report.
+
+        Of processes that train together the first one judges, writes and reports; the others take over its scores, for
+        their batch-norms may have seen other images, and one rate must hold for all.
+        """
+        state, rate = self._state, self.learning_rate
+        first = self._process.rank == 0
+        scores = self.trainer.strategy.broadcast(self._judged() if first else None)
+        loss = self._mean_loss()
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # the last of equals
+            state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
+        self._plateau.step(scores.mean_dice)
+        done = EpochReport(
+            epoch=state.epochs_done + 1,
+            loss=loss,
+            validation_dice=scores.mean_dice,
+            learning_rate=rate,
+            seconds=time.monotonic() - self._started,
+            share_of_corrections=self._share_of_corrections(state.epochs_done),
+        )
+        state.history.append(done)
+        state.network, state.optimizer = weights, self._optimizer.state_dict()
+        state.plateau = self._plateau.state_dict()
+        if first:
+            write_checkpoint(self._checkpoint, state)
+            self._report(done)
+
+    def _judged(self) -> ImageScores:
+        try:
+            return self._validation.score(
+                self.network,
+                device=self._device_used,
+                precision=self._training_config.precision,
+                forward_batch=self._forward_batch,
+            )
+        except ScoreError as error:
+            raise self._diverged(str(error)) from error
+
+    def _mean_loss(self) -> float:
+        """Over all steps of the epoch, and over the parts of each."""
+        mean = float(np.mean(self._losses))
+        if self._process.world_size == 1:
+            return mean
+        return float(self.trainer.strategy.reduce(torch.tensor(mean, device=self._device_used), reduce_op="mean"))
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"The training diverged in epoch {self._state.epochs_done + 1} at a learning rate of"
+            f" {self.learning_rate:g}: {what}. Lower training.learning_rate, or set training.precision to fp32."
+        )

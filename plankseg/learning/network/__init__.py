@@ -1,0 +1,1 @@
+"""Network architecture, encoder weights, preprocessing, number format and the forward pass."""

@@ -1,0 +1,301 @@
+"""How are Prefect and Label Studio started on this machine, and stopped again?
+
+Everything a run leaves behind lies in one working directory: `store`, `prefect`, `label-studio`, `logs` and
+`credentials.env`. Servers bind 127.0.0.1 only, and only processes that we started are ended.
+"""
+
+import ctypes
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from plankseg.errors import ServerError
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A person's log-in, the token that plankseg itself uses, and the secret of Label Studio's webhook."""
+
+    email: str
+    password: str
+    token: str
+    webhook_secret: str
+
+
+def ensure_credentials(directory: Path) -> Credentials:
+    """The log-in of this working directory: drawn at the first start, kept in a file of mode 0600."""
+    path = directory / "credentials.env"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_private(
+            path,
+            "LABEL_STUDIO_USERNAME=admin@plankseg.local\n"
+            f"LABEL_STUDIO_PASSWORD={secrets.token_urlsafe(12)}\n"
+            f"PLANKSEG_LABEL_STUDIO_TOKEN={secrets.token_hex(20)}\n",
+        )
+    text = path.read_text()
+    entries = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    if "PLANKSEG_WEBHOOK_SECRET" not in entries and "PLANKSEG_LABEL_STUDIO_TOKEN" in entries:
+        entries["PLANKSEG_WEBHOOK_SECRET"] = secrets.token_hex(20)  # drawn later than the rest: older files have none
+        _write_private(path, f"{text.rstrip()}\nPLANKSEG_WEBHOOK_SECRET={entries['PLANKSEG_WEBHOOK_SECRET']}\n")
+    try:
+        return Credentials(
+            email=entries["LABEL_STUDIO_USERNAME"],
+            password=entries["LABEL_STUDIO_PASSWORD"],
+            token=entries["PLANKSEG_LABEL_STUDIO_TOKEN"],
+            webhook_secret=entries["PLANKSEG_WEBHOOK_SECRET"],
+        )
+    except KeyError as error:
+        raise ServerError(f"{path} has no {error}; remove the file and Label Studio's folder beside it.") from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+@contextmanager
+def holding(directory: Path) -> Iterator[None]:
+    """Keep a working directory for this process and the servers it starts; nothing in it is ever offered to git.
+
+    The lock is a file's, inherited by children, and ends with the last of them.
+
+    Raises:
+        ServerError: servers of another `plankseg demo` or `plankseg up` run on this directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    ignore = directory / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# log-in, images of others, masks: never in a repository\n*\n")
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(descriptor, True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ServerError(
+            f"Another `plankseg demo` or `plankseg up` is at work on {directory}; end it, or choose another directory."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free(port: int, *, setting: str) -> None:
+    """Raise ServerError if somebody listens on the port: Label Studio would silently take the next one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServerError(
+                f"Port {port} is taken; stop what listens there or choose another by {setting}."
+            ) from error
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The addresses of one working directory, and the environment that its flows run in.
+
+    The label store is the directory's own folder, or `bucket`, an address like s3://bucket/prefix.
+    """
+
+    directory: Path
+    prefect_port: int
+    label_studio_port: int
+    relay_port: int = 8090
+    bucket: str | None = None
+
+    @property
+    def prefect_url(self) -> str:
+        """Address of the Prefect UI."""
+        return f"http://{HOST}:{self.prefect_port}"
+
+    @property
+    def label_studio_url(self) -> str:
+        """Address of Label Studio."""
+        return f"http://{HOST}:{self.label_studio_port}"
+
+    @property
+    def store(self) -> Path:
+        """Folder of the directory's own label store."""
+        return self.directory / "store"
+
+    @property
+    def store_location(self) -> str:
+        """Where the label store is."""
+        return self.bucket or str(self.store)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that servers, flows and the command line need, on top of this process's own."""
+        credentials = ensure_credentials(self.directory)
+        # Prefect variables of another server (its database, its key) must not leak into this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return {
+            **inherited,
+            **{name: _without_proxy(os.environ.get(name)) for name in ("NO_PROXY", "no_proxy")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONUNBUFFERED": "1",
+            "PLANKSEG_DIR": str(self.directory),
+            "PLANKSEG_HOME": str(ROOT),
+            "PLANKSEG_STORE": self.store_location,
+            "PLANKSEG_LABEL_STUDIO_URL": self.label_studio_url,
+            "PLANKSEG_LABEL_STUDIO_TOKEN": credentials.token,
+            "PLANKSEG_WEBHOOK_SECRET": credentials.webhook_secret,
+            "PLANKSEG_RELAY_URL": f"http://{HOST}:{self.relay_port}",
+            "LABEL_STUDIO_PORT": str(self.label_studio_port),
+            "RELAY_PORT": str(self.relay_port),
+            "PREFECT_PORT": str(self.prefect_port),
+            "PREFECT_HOME": str(self.directory / "prefect"),
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",  # a round that was answered should not wait for the worker's next look
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+            # In memory, Prefect's default, a restart of its server ends every long run within minutes, and the place of
+            # a killed one is never free again.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            "DO_NOT_TRACK": "1",
+            # Servers and training share these cores: a waiting thread must sleep, not spin (4 times faster when busy).
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            "NO_ALBUMENTATIONS_UPDATE": "1",
+        }
+
+
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Ask Linux to end this child when its parent is killed, so that a killed demo leaves no server behind."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, by)
+
+
+def _without_proxy(named: str | None) -> str:
+    """The list of addresses that no proxy stands in front of, with this machine on it."""
+    return ",".join(filter(None, [named, HOST, "localhost"]))
+
+
+def end(process: "subprocess.Popen[bytes]", *, patience_s: float = 30.0) -> None:
+    """End a child that still runs: politely, then by force."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Server:
+    """One server process of ours, with its log; a context manager that ends the whole process group."""
+
+    def __init__(
+        self, name: str, command: list[str], *, health: str, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.health = health
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def is_healthy(self) -> bool:
+        """True if the server answers its health address with 200."""
+        try:
+            return httpx.get(self.health, timeout=5, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Block until the server answers; ServerError with the end of its log if it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not self.is_healthy():
+            code = self.process.poll()
+            if code is not None or time.monotonic() > deadline:
+                what = f"ended with exit status {code}" if code is not None else f"did not answer in {timeout_s:.0f} s"
+                raise ServerError(f"{self.name} {what}. The end of {self.log}:\n{self.tail()}")
+            time.sleep(0.3)
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of the server's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End the server's process group: politely, and after 15 s, or once the server itself is gone, by force."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        self._signal(signal.SIGKILL)  # what did not listen, and children that outlived the server
+        self.process.wait()
+
+    def _signal(self, signal_number: int) -> None:
+        with suppress(ProcessLookupError):  # nobody of the group is left
+            os.killpg(self.process.pid, signal_number)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_prefect(server_settings: ServerSettings) -> Server:
+    """Start a Prefect server (API and UI) on loopback."""
+    require_free(server_settings.prefect_port, setting="PREFECT_PORT")
+    prefect = str(Path(sys.executable).parent / "prefect")
+    port = str(server_settings.prefect_port)
+    return Server(
+        "Prefect",
+        [prefect, "server", "start", "--host", HOST, "--port", port],
+        health=f"{server_settings.prefect_url}/api/health",
+        log=server_settings.directory / "logs" / "prefect.log",
+        environment=server_settings.environment(),
+    )
+
+
+def start_label_studio(server_settings: ServerSettings) -> Server:
+    """Start Label Studio on loopback, with the log-in of the working directory."""
+    require_free(server_settings.label_studio_port, setting="LABEL_STUDIO_PORT")
+    return Server(
+        "Label Studio",
+        ["bash", str(ROOT / "label_studio" / "serve.sh")],
+        health=f"{server_settings.label_studio_url}/health",
+        log=server_settings.directory / "logs" / "label-studio.log",
+        environment=server_settings.environment(),
+    )

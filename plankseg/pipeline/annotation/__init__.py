@@ -1,0 +1,1 @@
+"""Exchange with Label Studio: proposals, answers, manual tasks, the validation set."""

@@ -1,0 +1,1 @@
+"""Segmentation of the whole archive in shards, and export of masks and measures."""

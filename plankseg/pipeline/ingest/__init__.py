@@ -1,0 +1,1 @@
+"""Registration of images in the catalogue, with given or automatic masks."""

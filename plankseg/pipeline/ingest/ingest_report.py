@@ -1,0 +1,85 @@
+"""What did an ingest do, and which files were left out for which reason?"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plankseg.storage.schemas import utc_now
+from plankseg.storage.store import Store
+from plankseg.storage.tables.catalogue import Role
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was left out, or an image without a mask, and why; `image_id` where the catalogue knows it."""
+
+    path: str
+    reason: str
+    image_id: str | None = None
+
+
+@dataclass
+class IngestReport:
+    """What an ingest did. `added` counts new images, `known` those that were there already.
+
+    `moved` are known images whose recorded file was gone and that were found at a new place. `damage` says where an
+    archive ends too early: what was whole is kept.
+    """
+
+    role: Role
+    added: int = 0
+    known: int = 0
+    moved: int = 0
+    masks: int = 0
+    ignored: int = 0
+    layout: str = "class_folders"
+    damage: str | None = None
+    rejected: list[Problem] = field(default_factory=list)
+    maskless: list[Problem] = field(default_factory=list)
+    met: Counter[str] = field(default_factory=Counter)
+    taken: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Rejected files, then images without a mask."""
+        return [*self.rejected, *self.maskless]
+
+    def summary(self) -> str:
+        """One line for a log."""
+        moved = f" ({self.moved} at a new place)" if self.moved else ""
+        return (
+            f"{self.role}: {self.added} new images, {self.known} known{moved}, {self.masks} masks, "
+            f"{len(self.maskless)} without, {len(self.rejected)} files rejected, {self.ignored} ignored"
+        )
+
+    def warnings(self) -> list[str]:
+        """What a person should look at: classes of one image, and classes of which nothing could be taken."""
+        lost = sorted(taxon for taxon in self.met if not self.taken[taxon])
+        single = sorted(taxon for taxon, count in self.taken.items() if count == 1)
+        said = [
+            f"Class {taxon!r} has no image: all {self.met[taxon]} files were rejected; see their reasons."
+            for taxon in lost
+        ]
+        if single:
+            said.append(
+                f"{len(single)} classes have one image only: {', '.join(single[:20])}{', ...' if single[20:] else ''}."
+            )
+        if not self.added and not self.known and self.rejected:
+            said.append(
+                f"Not one image could be taken, {len(self.rejected)} files were rejected, the first because: "
+                f"{self.rejected[0].reason}"
+            )
+        return said
+
+    def write(self, store: Store) -> Path | None:
+        """The whole list of left-out files as a CSV in the store's work folder; None when nothing was left out."""
+        if not self.rejected and not self.maskless:
+            return None
+        path = store.work_dir("ingest") / f"{self.role}-{utc_now():%Y%m%d-%H%M%S-%f}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("what", "file", "reason", "image_id"))
+            for what, problems in (("rejected", self.rejected), ("no mask", self.maskless)):
+                table.writerows((what, one.path, one.reason, one.image_id or "") for one in problems)
+        return path

@@ -1,0 +1,57 @@
+"""What does a person see who ingests at a terminal, without Prefect?"""
+
+from pathlib import Path
+from typing import cast, get_args
+
+from rich.console import Console
+
+from plankseg.archives.open_archive import Choice
+from plankseg.config import Settings
+from plankseg.errors import ArchiveError, SettingsError
+from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.progress_bars import counting
+from plankseg.storage.store import Store
+from plankseg.storage.tables.catalogue import Role
+
+
+def ingest_at_terminal(
+    console: Console,
+    settings: Settings,
+    place: str,
+    *,
+    role: str,
+    layout: str,
+    masks: Path | None,
+    table: Path | None,
+    dataset: str | None,
+) -> None:
+    """Ingest under the store's lock with a bar; print the summary, warnings, and where the left-out files are listed.
+
+    Raises:
+        SettingsError: an unknown role or layout, or as `ingest_folder`.
+        ArchiveError: the archive ends too early; what was whole is kept.
+        StoreBusyError: another run is at work on the store.
+    """
+    for name, value, allowed in (("role", role, get_args(Role)), ("layout", layout, get_args(Choice))):
+        if value not in allowed:
+            raise SettingsError(f"--{name} {value} is not known; give one of {', '.join(allowed)}.")
+    store = Store.open(settings.store_location, max_image_pixels=settings.max_image_pixels)
+    with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as told:
+        report = ingest_folder(
+            store,
+            place,
+            role=cast(Role, role),
+            layout=cast(Choice, layout),
+            masks=masks,
+            table=table,
+            dataset=dataset,
+            max_pixels=settings.max_image_pixels,
+            on_progress=told,
+        )
+    written = report.write(store)
+    lines = [f"{report.summary()}; layout {report.layout}", *report.warnings()]
+    lines += [f"All {len(report.problems)} files that were left out, or have no mask: {written}"] if written else []
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if report.damage:
+        raise ArchiveError(report.damage)

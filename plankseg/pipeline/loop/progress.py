@@ -1,0 +1,142 @@
+"""Where does the loop stand, and what is due next? Derived from the tables, never stored a second time."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plankseg.errors import SettingsError
+from plankseg.pipeline.pool.candidates import choosable
+from plankseg.storage.store import Store
+
+Step = Literal["ingest", "pretrain", "propose", "replace", "annotate", "retrain", "wait", "finished"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the tables say.
+
+    `round` is the last one that was proposed (0 before the first); `chosen` are its images in the order they were
+    proposed; `answered` those of them that a person dealt with in any way, `skipped` those of these that were skipped
+    and have no replacement; `models` are the rounds that have a model.
+    """
+
+    source: int
+    pool_left: int
+    active_model: str | None
+    round: int
+    chosen: tuple[str, ...]
+    answered: frozenset[str]
+    models: frozenset[int]
+    skipped: frozenset[str] = frozenset()
+
+    @property
+    def trained(self) -> bool:
+        """True once the current round's model exists."""
+        return self.round in self.models
+
+    @property
+    def unanswered(self) -> int:
+        """Images of the current round that nobody dealt with yet."""
+        return len(self.chosen) - len(self.answered)
+
+
+def read_progress(store: Store) -> Progress:
+    """Read the tables and say where the loop stands."""
+    rounds = store.proposals.rounds()
+    current = max(rounds, default=0)
+    asked = store.proposals.asked(current) if current else []
+    chosen = tuple(row.image_id for row in asked)
+    answers = {row.image_id: row.status for row in store.labels.answered(current)} if current else {}
+    replaced = {row.replaces for row in asked}
+    active = store.models.active()
+    return Progress(
+        source=store.catalogue.counts()["source"],
+        pool_left=len(choosable(store)),
+        active_model=active.model_id if active else None,
+        round=current,
+        chosen=chosen,
+        answered=frozenset(answers) & set(chosen),
+        models=frozenset(model.round for model in store.models.all()),
+        skipped=frozenset(i for i in chosen if answers.get(i) == "skipped" and i not in replaced),
+    )
+
+
+def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:
+    """The one step that brings the loop forward.
+
+    `flat` says why going on seems to bring nothing (see `why_flat`), `replace` that skipped images are replaced.
+    """
+    if progress.active_model is None:
+        return "pretrain" if progress.source else "ingest"
+    if progress.round and not progress.trained:
+        if replace and progress.skipped and progress.pool_left:
+            return "replace"
+        return "annotate" if progress.unanswered else "retrain"
+    if progress.round >= budget or not progress.pool_left:
+        return "finished"
+    return "wait" if flat else "propose"
+
+
+def check_proposable(progress: Progress, round_number: int) -> None:
+    """Raise SettingsError unless this round may be proposed now: the current one again, or the one after it.
+
+    The one after it needs the current one's model; without it, what the current corrections teach would be left out.
+    """
+    n = progress.round
+    if (round_number == n and n) or (round_number == n + 1 and (progress.trained or not n)):
+        return
+    following = f"Round {n + 1} is next: leave the round empty, or give {n + 1}."
+    if n and not progress.trained:
+        following = f"Round {n} has no model yet: {_missing(progress)}."
+    raise SettingsError(f"Round {round_number} cannot be proposed: the last one proposed is {n}. {following}")
+
+
+def check_trainable(progress: Progress, round_number: int) -> None:
+    """Raise SettingsError unless this round's model may be trained now: all its images were dealt with, or it exists.
+
+    Training a round that has its model changes nothing, so that is allowed.
+    """
+    n = progress.round
+    if round_number in progress.models or (round_number == n and n and not progress.unanswered):
+        return
+    if not n:
+        following = "propose round 1 with the flow 'propose'" if progress.models else "run the flow 'pretrain'"
+        raise SettingsError(f"Round {round_number} cannot be trained: no round was proposed yet; {following}.")
+    following = f"round {n} is trained; propose round {n + 1}" if progress.trained else _missing(progress)
+    open_images = f"{progress.unanswered} of {len(progress.chosen)} images unanswered"
+    raise SettingsError(
+        f"Round {round_number} cannot be trained: the last one proposed is {n}, with {open_images}; {following}."
+    )
+
+
+def _missing(progress: Progress) -> str:
+    """What the current round lacks until it has its model."""
+    if progress.unanswered:
+        return (
+            f"correct {progress.unanswered} of its {len(progress.chosen)} images in Label Studio, "
+            "then run the flows 'collect' and 'retrain'"
+        )
+    return f"train round {progress.round} with the flow 'retrain'"
+
+
+def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> str:
+    """What is due next, in words for a person."""
+    n = progress.round
+    match due(progress, budget=budget, flat=flat, replace=replace):
+        case "ingest":
+            return "Ingest a source and a pool: run the flow 'ingest'."
+        case "pretrain":
+            return "Train model 0 on the source: run the flow 'pretrain'."
+        case "propose":
+            return f"Propose round {n + 1}: run the flow 'advance'."
+        case "replace":
+            return f"Round {n}: replace {len(progress.skipped)} skipped images: run the flow 'advance'."
+        case "wait":
+            return f"Waiting: {flat}. To go on all the same run the flow 'advance' with 'go on'; else 'finalize'."
+        case "annotate":
+            return f"Round {n}: correct {progress.unanswered} of {len(progress.chosen)} images in Label Studio."
+        case "retrain":
+            return f"Round {n}: retrain on the corrections: run the flow 'advance'."
+        case "finished" if n >= budget:
+            return f"Finished: all {budget} rounds are done."
+        case _:
+            return f"Finished: the pool is exhausted after {n} rounds; ingest more images to go on."

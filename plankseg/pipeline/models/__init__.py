@@ -1,0 +1,1 @@
+"""Models of the store: recipes, registry, loading, evaluation, choice of the backend."""

@@ -1,0 +1,42 @@
+"""How good is a model of the store on images whose masks are known, and what does it see in others?"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from plankseg.config import Recipe, Settings
+from plankseg.imaging.arrays import Mask
+from plankseg.learning.network.architecture import build_network, choose_device
+from plankseg.learning.network.forward import predict
+from plankseg.learning.scorecard import measure, scorecard
+from plankseg.storage.store import Store
+
+READ_AT_ONCE = 32
+
+
+def predicted_masks(
+    store: Store, image_ids: Sequence[str], settings: Settings, *, weights: bytes, recipe: Recipe, side_px: int
+) -> Iterator[Mask]:
+    """What a model sees in images, one mask after the other, at native size and as in its own validation."""
+    device = choose_device(settings.device)
+    network = build_network(recipe.network, weights=weights).to(device)
+    for first in range(0, len(image_ids), READ_AT_ONCE):
+        greys = [store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
+        precision = recipe.training.precision
+        for answer in predict(network, greys, side_px=side_px, device=device, precision=precision):
+            yield answer >= 0.5
+
+
+def full_scorecard(
+    store: Store,
+    image_ids: Sequence[str],
+    settings: Settings,
+    *,
+    load_mask: Callable[[str], Mask],
+    weights: bytes,
+    recipe: Recipe,
+    side_px: int,
+) -> dict[str, Any]:
+    """All measures of a model on images with masks, see `plankseg.learning.scorecard`."""
+    masks = predicted_masks(store, image_ids, settings, weights=weights, recipe=recipe, side_px=side_px)
+    measured = {i: measure(mask, load_mask(i)) for i, mask in zip(image_ids, masks, strict=True)}
+    return scorecard(measured, {row.image_id: row.taxon for row in store.catalogue.rows(image_ids)})

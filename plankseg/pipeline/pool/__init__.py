@@ -1,0 +1,1 @@
+"""Subsets of the catalogue: candidates, near duplicates, the validation split, style references."""

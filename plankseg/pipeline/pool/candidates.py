@@ -1,0 +1,18 @@
+"""The images of the pool that may be proposed."""
+
+from plankseg.config import Recipe
+from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.pool.near_duplicates import near_duplicate_ids
+from plankseg.sorted_ids import SortedIds
+from plankseg.storage.store import Store
+
+
+def choosable(store: Store, recipe: Recipe | None = None) -> SortedIds:
+    """Ids of the pool that may be proposed: never proposed before, never answered by hand, nor like the validation set.
+
+    How like is said by the recipe, or by the one in force.
+    """
+    bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
+    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | near_duplicate_ids(store, bits=bits)
+    every = store.catalogue.role_index()
+    return every.ids.where(every.in_role("pool") & ~every.ids.among(taken))

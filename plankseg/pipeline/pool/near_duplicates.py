@@ -1,0 +1,89 @@
+"""Which images are so like one of the validation set that they must not be proposed or learnt from?
+
+The same bytes are known by their hash already. The same picture saved again, or slightly resized, is another file that
+shows what the validation set measures with: it is left out wherever images are chosen or trained on, by this one rule.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from plankseg.errors import ImageReadError, StoreError
+from plankseg.storage.store import Store
+from plankseg.storage.tables.catalogue import Role
+
+CHUNK = 5_000  # hashes per commit: a kill loses at most the work on these
+LEARNT_FROM: tuple[Role, ...] = ("source", "pool")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """An image of source or pool that is left out, the image of the validation set it is like, and by how many bits."""
+
+    image_id: str
+    role: Role
+    like: str
+    bits_apart: int
+
+
+def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
+    """Every image of source and pool at most so many bits from one of the validation set, by role and image_id.
+
+    Only recorded hashes are looked at: call `complete_hashes` before something is chosen or trained.
+    """
+    every = store.catalogue.role_index()
+    (kept,) = np.nonzero(every.in_role("validation") & every.is_hashed)
+    if not len(kept):
+        return []
+    from plankseg.imaging.perceptual_hash import nearest  # loads OpenCV, which an empty store can do without
+
+    found = []
+    for role in LEARNT_FROM:
+        (there,) = np.nonzero(every.in_role(role) & every.is_hashed)
+        least, which = nearest(every.hashes[there], every.hashes[kept], bits=bits)
+        found += [
+            NearDuplicate(every.ids[there[near]], role, like=every.ids[kept[which[near]]], bits_apart=int(least[near]))
+            for near in np.flatnonzero(least <= bits)
+        ]
+    return found
+
+
+def near_duplicate_ids(store: Store, *, bits: int) -> frozenset[str]:
+    """The ids of `near_duplicates`."""
+    return frozenset(one.image_id for one in near_duplicates(store, bits=bits))
+
+
+def complete_hashes(store: Store) -> int:
+    """Compute and record the perceptual hash of every image that has none; how many could not be read.
+
+    Ingest records hashes itself, so this is work only for images of an older plankseg, once, and nothing at all while
+    there is no validation set. What cannot be read is left without a hash, with a warning: nobody can train on it.
+    """
+    every = store.catalogue.role_index()
+    if not every.in_role("validation").any():
+        return 0
+    roles: tuple[Role, ...] = ("validation", *LEARNT_FROM)
+    missing = [image_id for role in roles for image_id in every.ids.where(every.in_role(role) & ~every.is_hashed)]
+    unread = 0
+    for first in range(0, len(missing), CHUNK):
+        chunk = missing[first : first + CHUNK]
+        hashes = _hashes(store, chunk)
+        unread += len(chunk) - len(hashes)
+        if hashes:
+            store.catalogue.record_hashes(hashes)
+    return unread
+
+
+def _hashes(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
+    from plankseg.imaging.perceptual_hash import perceptual_hash  # loads OpenCV
+
+    hashes = {}
+    for image_id in image_ids:
+        try:
+            hashes[image_id] = perceptual_hash(store.catalogue.load(image_id))
+        except (ImageReadError, StoreError) as error:
+            log.warning("Image %s is not compared with the validation set: %s", image_id, error)
+    return hashes

@@ -1,0 +1,137 @@
+"""How does a person choose among candidates? Table, learning curves, and the best three side by side, on one page."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+from plankseg.imaging.learning_curves import learning_curves
+from plankseg.imaging.overlay import data_uri, fit_under
+from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
+from plankseg.pipeline.reports.html_page import page_head, table, write_page
+from plankseg.pipeline.reports.side_by_side import COLOURS, Seen
+from plankseg.pipeline.training.comparison import Comparison
+
+PICTURE_BYTES = 60_000
+OUTLINE = "boundary_f"
+STYLE = """
+body { max-width: 84rem; } h1 { margin-bottom: 0; } code { background: #f0f0f0; padding: .1rem .3rem; }
+table { font-size: 13px; font-variant-numeric: tabular-nums; } th { vertical-align: bottom; }
+.wide { overflow-x: auto; } .wide td, .wide th { padding: .3rem .4rem; } .wide td { white-space: nowrap; }
+.wide tr:nth-child(2) td { font-weight: 600; }
+.sheet { display: grid; gap: .5rem; }
+.sheet img { width: 100%; height: 17rem; object-fit: contain; object-position: left; image-rendering: pixelated; }
+.sheet b { position: sticky; top: 0; background: #fff; padding: .3rem 0; }
+.sheet p { grid-column: 1 / -1; margin: .6rem 0 0; }
+"""
+NO_POOL = "No gallery: the pool has no unlabelled image that can be read. Ingest a pool, then run the flow again."
+
+
+def curves_picture(comparison: Comparison) -> str:
+    """A picture, as a data address, of validation Dice and loss over the epochs of every finished run."""
+    best = comparison.results[: len(COLOURS)]
+    panels = {
+        title: {result.run.key: result.metrics[name] for result in comparison.results}
+        for title, name in (("validation Dice", "validation_dice"), ("training loss", "loss"))
+    }
+    png = learning_curves(
+        panels,
+        colours={result.run.key: colour for result, colour in zip(best, COLOURS, strict=False)},
+        labels={result.run.key: title for result, title in zip(best, titles_of(comparison), strict=True)},
+    )
+    return data_uri(png)
+
+
+def write_comparison(path: Path, comparison: Comparison, seen: Sequence[Seen]) -> None:
+    """Write the page of an experiment; it needs no other file and no network."""
+    write_page(path, _page(comparison, seen))
+
+
+def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
+    best = comparison.best
+    yield page_head(f"plankseg: {comparison.name}", style=STYLE)
+    yield f"<h1>Experiment {escape(comparison.name)}</h1>"
+    yield f"<p>{escape(summary(comparison))}</p>"
+    yield f'<div class="wide">{_html(_finished(comparison))}</div>'
+    yield (
+        "<p>Sorted by the Dice on the images that choices are made on, at native size, with 95 % bounds (bootstrap over"
+        " the images). <i>To the best</i> is paired on the same images: bounds on both sides of 0 mean that the images"
+        " do not tell the two apart. The test's images take part in no choice. <i>Thin parts</i> is the recall of"
+        " what is thinner than 3 px.</p>"
+    )
+    if comparison.failures:
+        yield "<h2>Failed</h2>" + table(("run", "why"), sorted(comparison.failures.items()))
+    if seeds := seeds_table(comparison):
+        yield f"<h2>Over the seeds</h2>{_html(seeds)}"
+    yield "<h2>Learning curves</h2>"
+    yield f'<img src="{curves_picture(comparison)}" alt="validation Dice and loss by epoch">'
+    yield "<h2>The best side by side</h2>"
+    yield from _sheet(comparison, seen)
+    yield (
+        f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a candidate model 0:"
+        " the rounds then go on from it, with its recipe.</p>"
+    )
+
+
+def _finished(comparison: Comparison) -> list[dict[str, object]]:
+    """The table's finished runs under their short names, without columns that say nothing."""
+    rows = [row for row in table_of(comparison) if row["place"]]
+    told = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [{name: row[name] for name in told} | {"run": comparison.short[str(row["run"])]} for row in rows]
+
+
+def summary(comparison: Comparison) -> str:
+    """What came out, in a sentence or two."""
+    best, done = comparison.best, len(comparison.results)
+    failed = f", {len(comparison.failures)} failed" if comparison.failures else ""
+    return (
+        f"{done} runs finished{failed}. Best: {best.run.key}, Dice {best.dice:.3f} on the {best.model.validation_set};"
+        f" trained on {best.metrics['examples']} images of the source at {best.model.side_px} px,"
+        f" {best.model.epochs} epochs.{''.join(f' {doubt}' for doubt in doubts(comparison))}"
+    )
+
+
+def doubts(comparison: Comparison) -> list[str]:
+    """What speaks against the best by Dice, and only the pictures can settle: in sentences, none if nothing does."""
+    best, found = comparison.best, []
+    if best.metrics["best_epoch"] == 1 < best.model.epochs:
+        found.append("Its best epoch is its first: it may have learnt where objects lie rather than where they end.")
+    outlines = {result: mean["mean"] for result in comparison.results if (mean := result.mean("selection", OUTLINE))}
+    told = {result: value for result, value in outlines.items() if value is not None}
+    if told and best in told:
+        ahead = max(told, key=lambda result: told[result])
+        if told[ahead] > told[best]:
+            found.append(
+                f"By the outline (F within 2 px) {comparison.short[ahead.run.key]} is ahead, {told[ahead]:.3f} to"
+                f" {told[best]:.3f}: look at the pictures before you take one."
+            )
+    return found
+
+
+def titles_of(comparison: Comparison) -> list[str]:
+    """What the models of the gallery are called, by their places."""
+    return [
+        f"{n}: {comparison.short[one.run.key]}" for n, one in enumerate(comparison.results[: len(COLOURS)], start=1)
+    ]
+
+
+def _sheet(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
+    if not seen:
+        yield f"<p>{NO_POOL}</p>"
+        return
+    titles = titles_of(comparison)
+    yield (
+        f"<p>The same {len(seen)} unlabelled images of the pool, drawn at random, those the models dispute most first."
+        " Look for what the figures do not say: ghosts, lost antennae, ragged outlines.</p>"
+    )
+    yield f'<div class="sheet" style="grid-template-columns: repeat({len(titles) + 1}, 1fr)"><b>image</b>'
+    for title, colour in zip(titles, COLOURS, strict=False):
+        yield f'<b style="color: rgb{colour}">{escape(title)}</b>'
+    for one in seen:
+        yield f"<p>{escape(one.caption)}, agreement {one.agreement:.2f}</p>"
+        for name, picture in zip(("image", *titles), one.pictures(), strict=True):
+            yield f'<img src="{data_uri(fit_under(picture, PICTURE_BYTES))}" alt="{escape(f"{one.caption}, {name}")}">'
+    yield "</div>"
+
+
+def _html(rows: Sequence[dict[str, object]]) -> str:
+    return table(list(rows[0]), [list(row.values()) for row in rows])

@@ -1,0 +1,58 @@
+"""How is a comparison read as a table? Validation Dice first, the test's beside it, and how sure both are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from plankseg.pipeline.training.comparison import Comparison, Result, over_seeds
+
+MEASURES = {"iou": "IoU", "boundary_f": "outline F", "thin_part_recall": "thin parts", "area_error": "area error"}
+
+
+def table_of(comparison: Comparison) -> list[dict[str, object]]:
+    """One row a run: the finished ones by falling validation Dice, then the failed ones with their reason."""
+    rows = [_row(place, result, comparison) for place, result in enumerate(comparison.results, start=1)]
+    blank: dict[str, object] = dict.fromkeys(rows[0], "")
+    return rows + [blank | {"run": key, "model": f"failed: {why}"} for key, why in comparison.failures.items()]
+
+
+def seeds_table(comparison: Comparison) -> list[dict[str, object]]:
+    """One row for all seeds of the same run, where there are several: mean and range."""
+    return [
+        {
+            "run": group.name,
+            "seeds": len(group.dice),
+            "validation Dice": f"{np.mean(group.dice):.3f}",
+            "lowest to highest": f"{min(group.dice):.3f} to {max(group.dice):.3f}",
+            "test Dice": f"{np.mean(group.test_dice):.3f}" if group.test_dice else "",
+        }
+        for group in over_seeds(comparison)
+    ]
+
+
+def _row(place: int, result: Result, comparison: Comparison) -> dict[str, object]:
+    behind = comparison.behind_the_best(result)
+    test = result.mean("test", "dice")
+    return {
+        "place": place,
+        "run": result.run.key,
+        "validation Dice": _bounded(result.mean("selection", "dice")),
+        "to the best": f"{behind.mean:+.3f} [{behind.low:+.3f}, {behind.high:+.3f}]" if behind else "",
+        "test Dice": _bounded(test) if test else "",
+        **{name: _mean(result.mean("selection", measure), measure) for measure, name in MEASURES.items()},
+        "best epoch": f"{result.metrics['best_epoch']} of {result.model.epochs}",
+        "minutes": f"{result.metrics['seconds'] / 60:.1f}",
+        "model": result.model.model_id[:12],
+    }
+
+
+def _bounded(mean: Mapping[str, Any] | None) -> str:
+    assert mean is not None, "every model is measured where choices are made"
+    return f"{mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
+
+
+def _mean(mean: Mapping[str, Any] | None, measure: str) -> str:
+    if mean is None or mean["mean"] is None:
+        return ""
+    return f"{mean['mean']:+.1%}" if measure == "area_error" else f"{mean['mean']:.3f}"

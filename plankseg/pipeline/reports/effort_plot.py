@@ -1,0 +1,81 @@
+"""What does the effort of the rounds look like? A table and a plot that fit into the Prefect UI."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+
+from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort
+
+COLUMNS = ("round", "asked", "redrawn", "Dice to pre-mask", "changed px, median", "changed px, all", "s per image",
+           "s saved")  # fmt: skip
+
+PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
+    ("redrawn, share", lambda effort: effort.redrawn / effort.images if effort.images else None),
+    ("Dice, pre-mask to answer", lambda effort: effort.dice),
+    ("seconds per image", lambda effort: effort.seconds_median),
+)
+
+
+def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
+    """The table's rows as text: those with a pre-mask, and under them those without one and those drawn at random."""
+    rows = []
+    for one in efforts:
+        groups = (("with pre-mask", one.shown), ("blind", one.blind), ("random", one.control))
+        for name, effort in groups:
+            if effort is not None:
+                saved = one.seconds_saved if effort is one.shown else None
+                rows.append((str(one.round), name, *_figures(effort), "" if saved is None else f"{saved:.0f}"))
+    return rows
+
+
+def _figures(effort: Effort) -> tuple[str, ...]:
+    return (
+        f"{effort.redrawn}/{effort.images}",
+        "" if effort.dice is None else f"{effort.dice:.3f}",
+        "" if effort.changed_px_median is None else f"{effort.changed_px_median:.0f}",
+        str(effort.changed_px_sum),
+        "" if effort.seconds_median is None else f"{effort.seconds_median:.0f}",
+    )
+
+
+def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None) -> str:
+    """Table, plot and what the pre-masks did to the answers, for an artifact."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += ["| " + " | ".join(row) + " |" for row in effort_rows(efforts)]
+    if anchoring:
+        lines += ["", describe_anchoring(anchoring)]
+    return "\n".join(
+        [*lines, "", f"![effort per round](data:image/png;base64,{base64.b64encode(plot(efforts)).decode()})"]
+    )
+
+
+def describe_anchoring(found: Anchoring) -> str:
+    """How much showing the pre-mask pulls answers towards it, in words for a person."""
+    return (
+        f"Anchoring: answers are {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] Dice nearer to the "
+        f"pre-mask where it was shown ({found.shown} images) than where it was not ({found.blind})."
+    )
+
+
+def plot(efforts: Sequence[RoundEffort]) -> bytes:
+    """PNG of redrawn share, Dice and seconds over the rounds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.8), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, value) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        groups = (("with pre-mask", "o-", "shown"), ("blind", "s--", "blind"), ("random", "^:", "control"))
+        for name, style, group in groups:
+            found = [(one.round, getattr(one, group)) for one in efforts]
+            points = [(n, y) for n, effort in found if effort is not None and (y := value(effort)) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, label=name)
+        axes.set(title=title, xlabel="round", xticks=[one.round for one in efforts])
+        axes.set_ylim(0, 1.05 if title != "seconds per image" else None)
+        axes.grid(alpha=0.3)
+    if any(one.blind or one.control for one in efforts):
+        figure.axes[0].legend(fontsize=8)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()

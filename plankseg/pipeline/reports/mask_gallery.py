@@ -1,0 +1,71 @@
+"""What did a model find in the archive? A gallery from the least to the most certain mask, and a GIF of one image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from plankseg.config import Settings
+from plankseg.errors import SettingsError
+from plankseg.imaging.animation import encode_gif, frames
+from plankseg.imaging.letterbox import Letterbox
+from plankseg.imaging.masks import decode_mask
+from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.inference.backends import plain_backend
+from plankseg.inference.predictor import TTAPredictor
+from plankseg.inference.tta import views_of
+from plankseg.learning.network.architecture import build_network, choose_device
+from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES
+from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
+
+SHOWN = 20
+
+
+def mask_gallery(store: Store, measures: pa.Table, *, shown: int = SHOWN) -> str | None:
+    """Masks at even steps from the least to the most certain one, as a data address; None when there is none."""
+    rows = [row for row in measures.to_pylist() if row["reason"] is None]
+    ordered = sorted(rows, key=lambda row: (row["confidence"] or 0.0, row["image_id"]))
+    if not ordered:
+        return None
+    steps = np.unique(np.linspace(0, len(ordered) - 1, min(shown, len(ordered))).round().astype(int))
+    cells = [_cell(store, ordered[step]) for step in steps]
+    return data_uri(fit_under(gallery(cells, cell_px=150, across=5), ARTIFACT_BYTES))
+
+
+def _cell(store: Store, row: Mapping[str, Any]) -> GalleryRow:
+    grey = store.catalogue.load(row["image_id"])
+    mask = decode_mask(store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
+    found = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
+    return GalleryRow((outline(grey, mask),), f"{found}  {store.catalogue.row(row['image_id']).taxon or ''}")
+
+
+def image_named(store: Store, wanted: str) -> str:
+    """The image whose id begins so, or that has this name in its archive. Raises SettingsError for none or several."""
+    ids = store.catalogue.matching()
+    found = [image_id for image_id in ids if image_id.startswith(wanted.lower())]
+    found = found or [row.image_id for row in store.catalogue.rows(ids) if row.external_id == wanted]
+    if len(found) != 1:
+        raise SettingsError(
+            f"{len(found)} of {len(ids)} images are called {wanted!r}; give the beginning of an image_id that only one "
+            "has, or its name in its archive."
+        )
+    return found[0]
+
+
+def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> bytes:
+    """A GIF of one image: before, each test-time view, where they disagree, after, and the object alone."""
+    recipe, device = recipe_of(model), choose_device(settings.device)
+    network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
+    views, load = views_of(recipe.query), store.catalogue.load
+    looker = TTAPredictor(plain_backend(network, device, recipe.training.precision), load, recipe.query, model.side_px)
+    grey = load(image_id)
+    letterbox = Letterbox.of(grey.shape, model.side_px)
+    squares = torch.from_numpy(letterbox.apply(grey)[None])
+    seen = looker.in_views(squares, [image_id], views)[:, 0].cpu().numpy()
+    return encode_gif(
+        frames(grey, [(view.name, letterbox.undo(square)) for view, square in zip(views, seen, strict=True)])
+    )

@@ -1,0 +1,109 @@
+"""What does a person look at? The gallery of a round, and one self-contained page on the whole loop."""
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from plankseg.imaging.arrays import Grey, Mask, Rgb
+from plankseg.imaging.masks import decode_mask
+from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
+from plankseg.pipeline.acquisition.propose import Proposal, premask
+from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.reports.html_page import page_head, table, write_page
+from plankseg.pipeline.reports.status import Status, read_status
+from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+from plankseg.storage.tables.proposals import ProposalRow
+
+ARTIFACT_BYTES = 140_000  # base64 adds a third, and Prefect keeps artifacts under 200 kB comfortably
+REPORT_BYTES = 900_000
+ROUND_COLUMNS = (
+    "round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined",
+    "redrawn", "seconds",
+)  # fmt: skip
+
+
+def proposal_gallery(store: Store, proposal: Proposal) -> str:
+    """The round's images as a data address: image, uncertainty, pre-mask outline, and the score as caption."""
+    top = max(float(one.uncertainty_map.max()) for one in proposal.images)
+    rows = []
+    for one in proposal.images:
+        grey = store.catalogue.load(one.image_id)
+        plain = plain_picture(grey)
+        factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
+        uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one)))
+        rows.append(GalleryRow(pictures, f"{name_of(store, one.image_id)}  {one.uncertainty:.2e}"))
+    titles = ("image", "uncertainty", "pre-mask")
+    return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
+
+
+def correction_gallery(store: Store, round_number: int) -> Rgb:
+    """A round's images with their pre-masks and what the person made of them."""
+    answers = {row.image_id: row for row in store.labels.answered(round_number)}
+    rows = [_corrected(store, row, answers.get(row.image_id)) for row in store.proposals.chosen(round_number)]
+    return gallery(rows, titles=("image", "pre-mask", "answer"), cell_px=140, across=2)
+
+
+def _corrected(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
+    grey = store.catalogue.load(row.image_id)
+    pictures = [plain_picture(grey)]
+    if row.premask_sha is not None:
+        pictures.append(outline(grey, _mask(store, row.premask_sha)))
+    if answer is not None and answer.mask_sha is not None:
+        pictures.append(outline(grey, _mask(store, answer.mask_sha), colour=CORRECTION))
+    return GalleryRow(tuple(pictures), f"{name_of(store, row.image_id)}  {_verdict(answer)}")
+
+
+def _verdict(answer: LabelRow | None) -> str:
+    if answer is None:
+        return "not answered yet"
+    if answer.status != "usable":
+        return answer.status
+    return answer.origin if answer.dice_to_premask is None else f"{answer.origin}, Dice {answer.dice_to_premask:.2f}"
+
+
+def _mask(store: Store, sha: str) -> Mask:
+    return decode_mask(store.blobs.get(sha, "png"))
+
+
+def plain_picture(grey: Grey) -> Rgb:
+    """The image as it is, enlarged as `outline` enlarges it."""
+    return outline(grey, np.zeros(grey.shape, dtype=bool))
+
+
+def name_of(store: Store, image_id: str) -> str:
+    """What an image is called in captions: its taxon and the beginning of its id."""
+    row = store.catalogue.row(image_id)
+    return f"{row.taxon or row.dataset}, {image_id[:8]}"
+
+
+def write_report(store: Store, path: Path) -> None:
+    """Write the models, the rounds and a gallery of each round into one HTML page that needs nothing else."""
+    recipe = recipe_in_force(store)
+    status = read_status(store, recipe.rounds)
+    write_page(path, _page(store, status))
+
+
+def _page(store: Store, status: Status) -> Iterator[str]:
+    images = status.images
+    yield page_head("plankseg")
+    yield "<h1>plankseg: what the rounds brought</h1>"
+    yield f"<p>{images.source} source images, {images.pool} in the pool, {images.validation} for validation.</p>"
+    yield f"<p>Next: {escape(status.next)}</p>"
+    yield "<h2>Models</h2>" + table(
+        ("round", "model", "side", "epochs", "validation Dice", "measured on", "promoted", "why"),
+        [
+            (m.round, m.id[:12], f"{m.side_px} px", m.epochs, m.validation_dice, m.validation_set, m.promoted, m.reason)
+            for m in status.models
+        ],
+    )
+    yield "<h2>Rounds</h2>" + table(
+        ROUND_COLUMNS, [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds]
+    )
+    for row in status.rounds:
+        picture = data_uri(fit_under(correction_gallery(store, row.round), REPORT_BYTES))
+        yield f"<h2>Round {row.round}</h2><p>Red: the pre-mask. Blue: the answer.</p>"
+        yield f'<img src="{picture}" alt="images, pre-masks and answers of round {row.round}">'

@@ -1,0 +1,86 @@
+"""What do the best models see in the same unlabelled images? Sometimes metrics are just metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from plankseg.config import Settings
+from plankseg.errors import ImageReadError, StoreError
+from plankseg.imaging.arrays import Grey, Mask, Rgb
+from plankseg.imaging.masks import dice
+from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.pipeline.models.evaluation import predicted_masks
+from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.pool.candidates import choosable
+from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, name_of, plain_picture
+from plankseg.pipeline.training.comparison import Result
+from plankseg.storage.store import Store
+
+# Vermilion, blue and bluish green of Okabe and Ito: told apart by nearly everybody, and on grey.
+COLOURS: tuple[Colour, ...] = ((213, 94, 0), (0, 114, 178), (0, 158, 115))
+IMAGES = 12
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One unlabelled image, a mask of each model, and the mean Dice between any two of them."""
+
+    caption: str
+    grey: Grey
+    masks: tuple[Mask, ...]
+    agreement: float
+
+    def pictures(self) -> tuple[Rgb, ...]:
+        """The image alone, then with the outline of each model."""
+        drawn = (outline(self.grey, mask, colour=colour) for mask, colour in zip(self.masks, COLOURS, strict=False))
+        return plain_picture(self.grey), *drawn
+
+
+def see_side_by_side(
+    store: Store, results: Sequence[Result], settings: Settings, *, images: int = IMAGES, seed: int = 0
+) -> list[Seen]:
+    """Let up to three models look at the same images of the pool, drawn by the seed; the most disputed ones first.
+
+    An image that cannot be read any more is left out, and the next one drawn. Nothing where the pool is empty.
+    """
+    greys = _drawn(store, images, seed)
+    columns = []
+    for result in results[: len(COLOURS)]:
+        row = result.model
+        masks = predicted_masks(
+            store, list(greys), settings,
+            weights=store.models.weights(row.model_id), recipe=recipe_of(row), side_px=row.side_px,
+        )  # fmt: skip
+        columns.append(list(masks))
+    seen = [
+        Seen(name_of(store, image_id), grey, masks, _agreement(masks))
+        for (image_id, grey), masks in zip(greys.items(), zip(*columns, strict=True), strict=True)
+    ]
+    return sorted(seen, key=lambda one: (one.agreement, one.caption))
+
+
+def side_by_side_sheet(seen: Sequence[Seen], titles: Sequence[str]) -> str:
+    """All of it on one sheet that fits into an artifact, as a data address."""
+    rows = [GalleryRow(one.pictures(), f"{one.caption}, agreement {one.agreement:.2f}") for one in seen]
+    sheet = gallery(rows, titles=("image", *titles), cell_px=150, across=2)
+    return data_uri(fit_under(sheet, ARTIFACT_BYTES))
+
+
+def _drawn(store: Store, images: int, seed: int) -> dict[str, Grey]:
+    pool = choosable(store)
+    found: dict[str, Grey] = {}
+    for index in np.random.default_rng(seed).permutation(len(pool)):
+        if len(found) == images:
+            break
+        try:
+            found[pool[index]] = store.catalogue.load(pool[index])
+        except (ImageReadError, StoreError):
+            continue  # moved or damaged since it was registered: ingest and propose report these
+    return found
+
+
+def _agreement(masks: Sequence[Mask]) -> float:
+    pairs = [dice(a, b) for a, b in combinations(masks, 2)]
+    return float(np.mean(pairs)) if pairs else 1.0

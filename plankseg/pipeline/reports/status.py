@@ -1,0 +1,202 @@
+"""What does a person want to know about a store at a glance? The object behind `plankseg status --json`."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from statistics import median
+
+from pydantic import BaseModel
+
+from plankseg.config import RoundsConfig
+from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort, anchoring_of, effort_of, plateau_reason
+from plankseg.pipeline.loop.progress import describe, read_progress
+from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.models.registry import Decision, decisions_of
+from plankseg.pipeline.pool.near_duplicates import near_duplicate_ids
+from plankseg.pipeline.pool.validation_split import halves
+from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+from plankseg.storage.tables.models import ModelRow
+
+
+class ImageCounts(BaseModel):
+    """Images per role."""
+
+    source: int
+    pool: int
+    validation: int
+
+
+class ModelStatus(BaseModel):
+    """One model: what it was trained as, how it fared, whether it became the active one and why."""
+
+    id: str
+    round: int
+    side_px: int
+    epochs: int
+    validation_dice: float | None
+    validation_set: str | None
+    test_dice: float | None
+    promoted: bool
+    reason: str
+    active: bool
+
+
+class ValidationStatus(BaseModel):
+    """The validation set: images with a usable mask in each half, and what is kept out for being like one of them."""
+
+    selection: int
+    test: int
+    near_duplicates: int
+
+
+class DecisionStatus(BaseModel):
+    """One decision on which model is at work; `low` and `high` bound the difference of Dice to the one before."""
+
+    round: int
+    model: str
+    kind: str
+    by: str
+    reason: str
+    previous: str | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    decided_at: datetime
+
+
+class RoundStatus(BaseModel):
+    """One round: what became of its images. `redrawn` are those of `effort`."""
+
+    round: int
+    proposed: int
+    answered: int
+    accepted: int
+    corrected: int
+    drawn: int
+    empty: int
+    skipped: int
+    unusable: int
+    quarantined: int
+    redrawn: int
+    seconds: float | None
+    model: str | None
+
+
+class Status(BaseModel):
+    """Images, models, decisions on them, rounds, what they cost the person, and what is due next."""
+
+    store: str
+    images: ImageCounts
+    validation: ValidationStatus
+    models: list[ModelStatus]
+    decisions: list[DecisionStatus]
+    rounds: list[RoundStatus]
+    effort: list[RoundEffort]
+    anchoring: Anchoring | None
+    next: str
+
+
+def read_status(store: Store, rules: RoundsConfig) -> Status:
+    """Derive the status from the tables."""
+    efforts = effort_of(store, redrawn_below=rules.redrawn_below)
+    shown = {one.round: one.shown for one in efforts}
+    models = store.models.all()
+    by_round = {model.round: model for model in models}
+    counts = store.catalogue.counts()
+    active = store.models.active()
+    return Status(
+        store=str(store.root),
+        images=ImageCounts.model_validate(counts),
+        validation=_validation(store),
+        models=[_model(model, active=active) for model in models],
+        decisions=[_decision(decision) for decision in decisions_of(store)],
+        rounds=[_round(store, n, model=by_round.get(n), shown=shown.get(n)) for n in sorted(store.proposals.rounds())],
+        effort=efforts,
+        anchoring=anchoring_of(store),
+        next=describe(
+            read_progress(store), budget=rules.budget, flat=plateau_reason(store, rules), replace=rules.replace_skipped
+        ),
+    )
+
+
+def _model(row: ModelRow, *, active: ModelRow | None) -> ModelStatus:
+    return ModelStatus(
+        id=row.model_id,
+        round=row.round,
+        side_px=row.side_px,
+        epochs=row.epochs,
+        validation_dice=None if row.validation_dice is None else round(row.validation_dice, 4),
+        validation_set=row.validation_set,
+        test_dice=_test_dice(row),
+        promoted=row.promoted,
+        reason=row.reason,
+        active=active is not None and row.model_id == active.model_id,
+    )
+
+
+def _test_dice(row: ModelRow) -> float | None:
+    """The Dice on the half that chose nothing; None for models without one, those of an older plankseg too."""
+    test = json.loads(row.metrics).get("test")
+    return None if test is None else round(test["dice"], 4)
+
+
+def _validation(store: Store) -> ValidationStatus:
+    split = halves(store)
+    near = near_duplicate_ids(store, bits=recipe_in_force(store).validation.near_duplicate_bits)
+    return ValidationStatus(selection=len(split.selection), test=len(split.test), near_duplicates=len(near))
+
+
+def _decision(decision: Decision) -> DecisionStatus:
+    compared = decision.comparison
+    return DecisionStatus(
+        round=decision.model.round,
+        model=decision.model.model_id,
+        kind=decision.kind,
+        by=decision.by,
+        reason=decision.reason,
+        previous=decision.previous,
+        difference=compared.difference if compared else None,
+        low=compared.low if compared else None,
+        high=compared.high if compared else None,
+        decided_at=decision.decided_at,
+    )
+
+
+def last_decision(found: Status) -> str:
+    """Which model is at work and why, in words for a person; empty before the first."""
+    active = next((model for model in found.models if model.active), None)
+    if active is None:
+        return ""
+    last = found.decisions[-1]
+    done = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[last.kind]
+    return (
+        f"Model {active.round} ({active.id[:8]}) is at work. "
+        f"Last decision: model {last.round} {done} by the {last.by}, {last.reason}."
+    )
+
+
+def _round(store: Store, n: int, *, model: ModelRow | None, shown: Effort | None) -> RoundStatus:
+    chosen = {row.image_id for row in store.proposals.asked(n)}
+    answers = [row for row in store.labels.answered(n) if row.image_id in chosen]
+    usable = [row for row in answers if row.status == "usable"]
+    seconds = [row.seconds for row in answers if row.seconds is not None and row.status == "usable"]
+    return RoundStatus(
+        round=n,
+        proposed=len(chosen),
+        answered=len(answers),
+        accepted=_count(usable, "accepted"),
+        corrected=_count(usable, "corrected"),
+        drawn=_count(usable, "drawn"),
+        empty=_count(usable, "empty"),
+        skipped=sum(row.status == "skipped" for row in answers),
+        unusable=sum(row.status == "unusable" for row in answers),
+        quarantined=sum(row.status == "quarantined" for row in answers),
+        redrawn=shown.redrawn if shown else 0,
+        seconds=round(median(seconds), 1) if seconds else None,
+        model=model.model_id if model else None,
+    )
+
+
+def _count(rows: Sequence[LabelRow], origin: str) -> int:
+    return sum(row.origin == origin for row in rows)

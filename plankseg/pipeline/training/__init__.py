@@ -1,0 +1,1 @@
+"""Training of round models, candidates of a comparison, and the final model."""

@@ -1,0 +1,247 @@
+"""How do several GPUs of one machine train one network? A process for each, with its part of every step.
+
+The processes are ours, the rest is Lightning's DDP: its own ways to start them would run the flow's program once more,
+or fork a process that has threads and perhaps a GPU open. Each opens the store itself; the first one judges, writes
+checkpoints and tells of the epochs. When one ends too early all are ended, and what was trained is in the checkpoint.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from plankseg import errors
+from plankseg.config import FrozenModel, Recipe
+from plankseg.errors import PlanksegError, SettingsError, TrainingError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import decode_mask
+from plankseg.learning.network.architecture import choose_device
+from plankseg.learning.oom import halving_once, is_out_of_memory
+from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
+from plankseg.learning.trainer import EpochReport, Example, TrainedModel, train
+from plankseg.local_servers import die_with_parent
+from plankseg.storage.store import Store
+
+References = UInt8[np.ndarray, "n side side"]
+Report = Callable[[EpochReport], None]
+
+PATIENCE = timedelta(minutes=30)  # of a process that waits for the others: the first one may judge many images
+_TOLD, _JOB, _START, _REFERENCES, _RENDEZVOUS = "epochs", "job.json", "start.safetensors", "references.npy", "meeting"
+
+_NO_MEMORY = torch.OutOfMemoryError.__name__
+
+
+class TrainingJob(FrozenModel):
+    """A training on images and masks of a store, as every process that takes part has to know it."""
+
+    store: str
+    max_image_pixels: int
+    device: str
+    recipe: Recipe
+    round_number: int
+    examples: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    masks: dict[str, str]
+    work_dir: Path
+
+    def train(
+        self,
+        store: Store,
+        *,
+        start: bytes | None,
+        references: References | None,
+        report: Report,
+        progress: bool = False,
+        process: ProcessRank = SINGLE_PROCESS,
+    ) -> TrainedModel:
+        """Read images and masks from the store and train. See `plankseg.learning.trainer.train`."""
+
+        def load_mask(image_id: str) -> Mask:
+            return decode_mask(store.blobs.get(self.masks[image_id], "png"))
+
+        return train(
+            self.examples,
+            self.validation,
+            load=store.catalogue.loader(example.image_id for example in (*self.examples, *self.validation)),
+            load_mask=load_mask,
+            recipe=self.recipe,
+            round_number=self.round_number,
+            start=start,
+            work_dir=self.work_dir,
+            device=self.device,
+            report=report,
+            references=references,
+            progress=progress,
+            process=process,
+        )
+
+
+def train_ddp(job: TrainingJob, *, start: bytes | None, references: References | None, report: Report) -> None:
+    """Train on as many devices as the recipe says, until the checkpoint in `job.work_dir` holds the whole training.
+
+    Raises:
+        SettingsError: there are not so many devices here.
+        TrainingError: as `train` does, and when a process was ended from outside.
+    """
+    ranks = job.recipe.training.devices
+    _check_devices(job.device, ranks)
+    with tempfile.TemporaryDirectory(dir=job.work_dir, prefix="together-") as name:
+        folder = Path(name)
+        (folder / _JOB).write_text(job.model_dump_json(), encoding="utf-8")
+        if start is not None:
+            (folder / _START).write_bytes(start)
+        if references is not None:
+            np.save(folder / _REFERENCES, references)
+        halving_once(
+            lambda parts: _run_all(folder, ranks, parts, report), batch_size=job.recipe.training.batch_size // ranks
+        )
+
+
+def _check_devices(device: str, ranks: int) -> None:
+    found = choose_device(device)
+    if found.type == "cpu":
+        return
+    there = torch.cuda.device_count() if found.type == "cuda" and found.index is None else 1
+    if there < ranks:
+        raise SettingsError(
+            f"The recipe asks for {ranks} devices (training.devices), and PLANKSEG_DEVICE={device} is {there} here. Set"
+            f" training.devices to {there}, or PLANKSEG_DEVICE to auto on a machine with {ranks} GPUs."
+        )
+
+
+def _run_all(folder: Path, ranks: int, parts: int, report: Report) -> None:
+    """Start the processes, pass on what the first tells, and end them all when one fails."""
+    told = folder / _TOLD
+    for left in (told, folder / _RENDEZVOUS, *folder.glob("failed-*")):
+        left.unlink(missing_ok=True)
+    told.touch()
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(ranks):
+            command = [
+                sys.executable,
+                "-m",
+                "plankseg.pipeline.training.multi_gpu",
+                str(folder),
+                str(rank),
+                str(ranks),
+                str(parts),
+            ]
+            environment = os.environ | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+            if sys.platform == "linux":  # nobody else is to hear them
+                environment |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+            processes.append(
+                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_flow)
+            )
+        with told.open(encoding="utf-8") as lines:
+            partial = ""
+            while True:
+                codes = [process.poll() for process in processes]
+                while line := lines.readline():
+                    partial += line
+                    if partial.endswith("\n"):
+                        report(EpochReport(**json.loads(partial)))
+                        partial = ""
+                if any(codes):
+                    raise _failure(folder, processes)
+                if None not in codes:
+                    return
+                time.sleep(0.1)
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def _die_with_flow() -> None:
+    """By force: Lightning takes a polite request for one to all of them, and they would wait for each other.
+
+    Nothing is lost: checkpoints are put in place when they are whole.
+    """
+    die_with_parent(signal.SIGKILL)
+
+
+def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Exception:
+    """What made the first process fail: the others then only say that they lost it."""
+    files = sorted(folder.glob("failed-*.json"))
+    said: list[dict[str, str]] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for one in said:
+        if one["type"] == _NO_MEMORY:
+            no_memory: Exception = torch.OutOfMemoryError(one["message"])
+            return no_memory
+    for one in said:
+        known: type[PlanksegError] | None = getattr(errors, one["type"], None)
+        if known is not None:
+            return known(one["message"])
+    codes = {rank: code for rank, process in enumerate(processes) if (code := process.poll())}
+    rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one had no time to say so
+    if said and codes[rank] > 0:
+        first = said[0]
+        return TrainingError(f"One of the processes that trained together failed: {first['type']}: {first['message']}")
+    how = f"by signal {-codes[rank]}" if codes[rank] < 0 else f"with exit code {codes[rank]}, for the reason above"
+    return TrainingError(
+        f"Process {rank + 1} of {len(processes)} that trained together ended {how}. Start the training again: it goes"
+        " on after its last whole epoch."
+    )
+
+
+def _take_part(folder: Path, process: ProcessRank) -> None:
+    """What each of the processes does."""
+    job = TrainingJob.model_validate_json((folder / _JOB).read_text(encoding="utf-8"))
+    start, references = folder / _START, folder / _REFERENCES
+    device = choose_device(job.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(process.rank)
+        job = job.model_copy(update={"device": f"cuda:{process.rank}"})
+    else:
+        torch.set_num_threads(max(1, torch.get_num_threads() // process.world_size))
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=torch.distributed.FileStore(str(folder / _RENDEZVOUS), process.world_size),
+        rank=process.rank,
+        world_size=process.world_size,
+        timeout=PATIENCE,
+    )
+    with (folder / _TOLD).open("a", encoding="utf-8") as told:
+        job.train(
+            Store.open(job.store, max_image_pixels=job.max_image_pixels),
+            start=start.read_bytes() if start.exists() else None,
+            references=np.load(references) if references.exists() else None,
+            report=lambda epoch: print(json.dumps(asdict(epoch)), file=told, flush=True),
+            progress=sys.stderr.isatty(),
+            process=process,
+        )
+    torch.distributed.destroy_process_group()
+
+
+def _main(folder: Path, process: ProcessRank) -> None:
+    """Take part, or say in a file what went wrong and leave without a farewell, which the others might keep waiting."""
+    try:
+        _take_part(folder, process)
+    except BaseException as error:  # noqa: BLE001 SystemExit too: whoever leaves early leaves the others waiting
+        no_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
+        kind = _NO_MEMORY if no_memory else type(error).__name__
+        partial = folder / f"failed-{process.rank}.partial"
+        partial.write_text(json.dumps({"type": kind, "message": str(error)}), encoding="utf-8")
+        partial.replace(partial.with_suffix(".json"))
+        if kind != _NO_MEMORY and not hasattr(errors, kind):
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), ProcessRank(*(int(number) for number in sys.argv[2:5])))

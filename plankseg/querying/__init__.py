@@ -1,1 +1,0 @@
-"""Which images teach most: views, uncertainty, scoring, selectors, manifest."""

@@ -1,0 +1,1 @@
+"""Content-addressed objects: masks, weights, bundles, and the bytes of images."""

@@ -1,0 +1,104 @@
+"""How are an image's bytes had from where the catalogue says they are, and are they still the same?"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
+from plankseg.imaging.arrays import Grey
+from plankseg.storage.objects.archive_members import Member, is_member
+from plankseg.storage.objects.blobs import sha256_of
+from plankseg.storage.s3.addresses import Address, is_s3
+
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLoader:
+    """`load(image_id)` for a fixed set of images; can be pickled and needs no table."""
+
+    uris: Mapping[str, str]
+    max_pixels: int
+
+    def __call__(self, image_id: str) -> Grey:
+        """The image in grey, (height, width). Raises as `Catalogue.load`."""
+        if image_id not in self.uris:
+            raise unknown(image_id)
+        return decode(read_image_bytes(image_id, self.uris[image_id]), self.max_pixels)
+
+
+def read_image_bytes(image_id: str, uri: str) -> bytes:
+    """The bytes at a path, a file:// or an s3:// address or in an archive, verified.
+
+    Raises ObjectMissingError, ObjectCorruptError, StoreError. Works in worker processes, forked or not.
+    """
+    data = Member.parse(uri).read() if is_member(uri) else _object_at(uri) if is_s3(uri) else _file_at(uri)
+    found = sha256_of(data)
+    if found != image_id:
+        raise ObjectCorruptError(
+            f"Image {uri} has changed: its sha256 is {found}, it was catalogued as {image_id}. "
+            "Bring the old file back, or run ingest again to add the new one as another image."
+        )
+    return data
+
+
+def is_lost(uri: str) -> bool:
+    """True when there is no file, object in its bucket or member in its archive. Raises StoreError."""
+    if is_s3(uri):
+        from plankseg.storage.s3.objects import look_at  # loads boto3
+
+        return look_at(Address.parse(uri)) is None
+    if is_member(uri):
+        return Member.parse(uri).is_lost()
+    return not os.path.exists(path_of(uri))  # noqa: PTH110  Path.exists raises where we may not look
+
+
+def _file_at(uri: str) -> bytes:
+    path = path_of(uri)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ObjectMissingError(
+            f"Image {path} is not there any more; bring it back, or run ingest on the folder it moved to."
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise StoreError(f"Cannot read image {path}: {error}; check the path and its rights.") from error
+
+
+def _object_at(uri: str) -> bytes:
+    from plankseg.storage.s3.objects import read  # loads boto3, which a store of folders can do without
+
+    try:
+        return read(Address.parse(uri))
+    except ObjectMissingError as error:
+        raise ObjectMissingError(
+            f"Image {uri} is not there any more; bring it back, or run ingest on the bucket it moved to."
+        ) from error
+
+
+def path_of(uri: str) -> Path:
+    """Where a file lies on this machine. Raises StoreError for an address of another kind or machine."""
+    if not SCHEME.match(uri):
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+        raise StoreError(
+            f"Image {uri} has no path here; give a path or a file:// address of this machine, or s3://bucket/key."
+        )
+    return Path(url2pathname(parts.path))
+
+
+def decode(data: bytes, max_pixels: int) -> Grey:
+    """The image in grey, (height, width). Raises ImageReadError."""
+    from plankseg.imaging.reading import read_grey  # loads OpenCV, which `plankseg status` can do without
+
+    return read_grey(data, max_pixels=max_pixels)
+
+
+def unknown(image_id: str) -> ObjectMissingError:
+    """What to raise for an image that the catalogue does not have."""
+    return ObjectMissingError(f"Image {image_id[:80]!r} is not in the catalogue; run ingest on its folder first.")

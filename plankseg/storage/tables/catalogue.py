@@ -1,0 +1,242 @@
+"""Which images are there, what is each of them for, and where are its bytes?"""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from plankseg.errors import StoreError
+from plankseg.imaging.arrays import Grey
+from plankseg.sorted_ids import SortedIds
+from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
+from plankseg.storage.objects import image_files
+from plankseg.storage.objects.blobs import SHA_PATTERN
+from plankseg.storage.objects.image_files import ImageLoader, read_image_bytes
+from plankseg.storage.schemas import as_mappings, check_choice, from_table, utc_now
+from plankseg.storage.tables import role_index
+from plankseg.storage.tables.role_index import PRECEDENCE, RoleIndex
+from plankseg.storage.tables.role_index import Role as Role
+from plankseg.storage.tables.uri_index import UriIndex
+
+Half = Literal["selection", "test"]
+CHUNK_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRow:
+    """One image in one role; `image_id` is the sha256 of the file's bytes, sizes are in pixels.
+
+    `phash` tells near-duplicates (`imaging/likeness.py`), None while nobody computed it; `half` is the half of the
+    validation set that the image belongs to for ever, None until the set was first used.
+    """
+
+    image_id: str
+    uri: str
+    dataset: str
+    role: Role
+    width: int
+    height: int
+    taxon: str | None = None
+    external_id: str | None = None
+    instrument_area_px: float | None = None
+    added_at: datetime = field(default_factory=utc_now)
+    phash: str | None = None
+    half: Half | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("role", self.role, get_args(Role))
+        if self.half is not None:
+            check_choice("half", self.half, get_args(Half))
+        if not SHA_PATTERN.fullmatch(self.image_id):
+            raise StoreError(f"image_id {self.image_id[:80]!r} is no sha256; give the hash of the file's bytes.")
+        if self.width < 1 or self.height < 1:
+            raise StoreError(f"Image {self.uri} is {self.width} x {self.height} px; read its header first.")
+
+
+class Catalogue:
+    """The `images` table. An image with several roles counts once: validation wins, then source, then pool.
+
+    Of one image's rows in one role the newest counts, and of all its rows the newest says where its file is.
+    """
+
+    def __init__(self, tables: DeltaTables, *, max_pixels: int = 64_000_000) -> None:
+        self._tables = tables
+        self._max_pixels = max_pixels
+        self._places: UriIndex | None = None
+        self._roster: tuple[int, RoleIndex] | None = None
+
+    def add(self, rows: Iterable[ImageRow]) -> int:
+        """Record images and return how many rows were new; the same image in the same role is recorded once.
+
+        Any number of rows: they are taken in chunks, each one commit, so a killed call is finished by a second one.
+        """
+        pending, added = iter(rows), 0
+        while chunk := list(itertools.islice(pending, CHUNK_ROWS)):
+            unique = {(row.image_id, row.role): row for row in reversed(chunk)}  # so that the first of twins stays
+            added += self._tables.commit("images", partial(_what_is_new, unique))
+        return added
+
+    def move(self, places: Mapping[str, str]) -> int:
+        """Record where known images lie now, image_id to uri, and return how many lay elsewhere before.
+
+        A row is added for each, in the role that counts. Raises ObjectMissingError for an unknown image.
+        """
+        self.rows_by_id(places)  # raises for an unknown one
+        added = self._tables.commit("images", partial(_what_changed, "uri", places, False))
+        self._places = None
+        return added
+
+    def record_hashes(self, hashes: Mapping[str, str]) -> int:
+        """Record the perceptual hash of images that have none, image_id to hash, and return how many had none."""
+        self.rows_by_id(hashes)  # raises for an unknown one
+        return self._tables.commit("images", partial(_what_changed, "phash", hashes, True))
+
+    def record_halves(self, halves: Mapping[str, Half]) -> int:
+        """Put images of the validation set into their half; one that is in a half already stays there.
+
+        Returns how many were in none. Raises ObjectMissingError for an unknown image.
+        """
+        self.rows_by_id(halves)
+        return self._tables.commit("images", partial(_what_changed, "half", halves, True))
+
+    def role_index(self) -> RoleIndex:
+        """Every image with the role that counts and its hash; kept until the table has another version."""
+        snapshot = self._tables.snapshot("images")
+        if self._roster is None or self._roster[0] != snapshot.version:
+            self._roster = None  # so that the old one and the new one are never there together
+            self._roster = (snapshot.version, RoleIndex.of(snapshot))
+        return self._roster[1]
+
+    def hashes(self, role: Role) -> dict[str, str | None]:
+        """The recorded perceptual hash of each image of a role, by ascending image_id; None where there is none."""
+        check_choice("role", role, get_args(Role))
+        every = self.role_index()
+        (there,) = np.nonzero(every.in_role(role))
+        known = zip(every.hashes[there].tolist(), every.is_hashed[there].tolist(), strict=True)
+        texts = [f"{number:016x}" if is_hashed else None for number, is_hashed in known]
+        return dict(zip(every.ids.where(every.in_role(role)), texts, strict=True))
+
+    def roles(self) -> dict[str, Role]:
+        """Every image with the one role that counts, by ascending image_id."""
+        every = self.role_index()
+        return {image_id: PRECEDENCE[rank] for image_id, rank in zip(every.ids, every.ranks.tolist(), strict=True)}
+
+    def ids(self, role: Role) -> SortedIds:
+        """The images of one role, ascending, so that a seeded draw does not depend on the order of ingest."""
+        check_choice("role", role, get_args(Role))
+        every = self.role_index()
+        return every.ids.where(every.in_role(role))
+
+    def counts(self) -> dict[Role, int]:
+        """How many images count in each role."""
+        every = self.role_index()
+        return {role: int(every.in_role(role).sum()) for role in get_args(Role)}
+
+    def matching(self, *, role: Role | None = None, dataset: str | None = None, taxon: str | None = None) -> SortedIds:
+        """The images of a role, a data set and a taxon, ascending; None does not narrow. Their counting row decides."""
+        ids, rows = self._counting_rows()
+        wanted = np.ones(rows.num_rows, dtype=bool)
+        for name, value in (("role", role), ("dataset", dataset), ("taxon", taxon)):
+            if value is not None:
+                wanted &= pc.fill_null(pc.equal(rows[name], value), False).to_numpy()
+        return ids.where(wanted)
+
+    def taxa(self, role: Role) -> dict[str, str | None]:
+        """The taxon of each image of a role, by ascending image_id; None where none is known."""
+        ids, rows = self._counting_rows()
+        wanted = pc.equal(rows["role"], role)
+        return dict(zip(ids.where(wanted.to_numpy()), rows["taxon"].filter(wanted).to_pylist(), strict=True))
+
+    def _counting_rows(self) -> tuple[SortedIds, pa.Table]:
+        """Every image, and role, data set and taxon of the row that counts for it."""
+        batches = list(self._tables.snapshot("images").batches(["image_id", "role", "dataset", "taxon", "added_at"]))
+        rows = pa.Table.from_batches(batches, None if batches else self._tables.read("images").schema)
+        return role_index.counting_rows(rows)
+
+    def row(self, image_id: str) -> ImageRow:
+        """The row that counts for an image. Raises ObjectMissingError for an unknown one."""
+        return self.rows_by_id([image_id])[image_id]
+
+    def rows_by_id(self, image_ids: Iterable[str]) -> dict[str, ImageRow]:
+        """The rows that count for these images, in one reading. Raises ObjectMissingError for an unknown one."""
+        wanted = set(image_ids)
+        found = {row.image_id: row for row in self.rows(wanted)}
+        if missing := wanted - found.keys():
+            raise image_files.unknown(min(missing))
+        return found
+
+    def rows(self, image_ids: Iterable[str]) -> list[ImageRow]:
+        """The rows that count for these images, by ascending image_id; unknown ones are left out."""
+        wanted = pa.array(list(image_ids), pa.string())
+        return _counting(self._tables.read("images", where=pc.field("image_id").isin(wanted)))
+
+    def path(self, image_id: str) -> Path:
+        """Where the image's file lies, or lay. Raises ObjectMissingError, or StoreError for another machine's uri."""
+        return image_files.path_of(self._uri(image_id))
+
+    def is_lost(self, image_id: str) -> bool:
+        """True when no file, object in its bucket or member in its archive is where it was recorded. As `path`."""
+        return image_files.is_lost(self._uri(image_id))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """The file's bytes, verified against image_id. Raises ObjectMissingError, ObjectCorruptError, StoreError."""
+        return read_image_bytes(image_id, self._uri(image_id))
+
+    def load(self, image_id: str) -> Grey:
+        """The image in grey, (height, width). Raises as `read_bytes`, and ImageReadError."""
+        return image_files.decode(self.read_bytes(image_id), self._max_pixels)
+
+    def loader(self, image_ids: Iterable[str]) -> ImageLoader:
+        """A `load` for these images that holds their places itself, so it works in worker processes, forked or not."""
+        wanted = list(image_ids)
+        if self._places is None and wanted:  # of a part of the images no more than that is kept
+            found = UriIndex(self._tables.snapshot("images"), only=wanted)
+            uris = {name: uri for name in wanted if (uri := found.uri(name)) is not None}
+        else:
+            uris = {name: self._uri(name) for name in wanted}
+        if missing := set(wanted) - uris.keys():
+            raise image_files.unknown(min(missing))
+        return ImageLoader(uris=uris, max_pixels=self._max_pixels)
+
+    def _uri(self, image_id: str) -> str:
+        uri = self._places.uri(image_id) if self._places else None
+        if uri is None:  # never read, or added since
+            self._places = None
+            self._places = UriIndex(self._tables.snapshot("images"))
+            uri = self._places.uri(image_id)
+        if uri is None:
+            raise image_files.unknown(image_id)
+        return uri
+
+
+def _what_is_new(unique: Mapping[tuple[str, Role], ImageRow], snapshot: Snapshot) -> Commit | None:
+    wanted = pa.array([image_id for image_id, _ in unique], pa.string())
+    known = snapshot.read(["image_id", "role"], pc.field("image_id").isin(wanted))
+    there = set(zip(known["image_id"].to_pylist(), known["role"].to_pylist(), strict=True))
+    rows = [row for key, row in unique.items() if key not in there]
+    return Commit(rows=as_mappings(rows), serial="ingest") if rows else None
+
+
+def _what_changed(field: str, values: Mapping[str, Any], only_missing: bool, snapshot: Snapshot) -> Commit | None:
+    """A newer row for each image whose field is another one, or only where it is None; all else stays as it is."""
+    wanted = pa.array(list(values), pa.string())
+    changed = [
+        # Newer than the row it follows, whatever the clocks of two machines say.
+        replace(row, added_at=max(utc_now(), row.added_at + timedelta(microseconds=1)), **{field: values[row.image_id]})
+        for row in _counting(snapshot.read(where=pc.field("image_id").isin(wanted)))
+        if (getattr(row, field) is None if only_missing else getattr(row, field) != values[row.image_id])
+    ]
+    return Commit(rows=as_mappings(changed), serial="ingest") if changed else None
+
+
+def _counting(rows: pa.Table) -> list[ImageRow]:
+    """Of each image's rows the one that counts: the newest of the role that wins; by ascending image_id."""
+    found = sorted(from_table(ImageRow, rows), key=lambda row: (-PRECEDENCE.index(row.role), row.added_at))
+    return [row for _, row in sorted({row.image_id: row for row in found}.items())]

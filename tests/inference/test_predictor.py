@@ -1,0 +1,252 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from plankseg.config import QueryConfig
+from plankseg.errors import ImageReadError, ScoreError
+from plankseg.imaging.letterbox import Letterbox
+from plankseg.inference import prefetch
+from plankseg.inference.backends import plain_backend
+from plankseg.inference.predictor import TTAPredictor, look, score
+from plankseg.inference.prefetch import Unreadable
+from plankseg.inference.tta import recipe_views
+from plankseg.inference.uncertainty import mean_inside
+from plankseg.learning.network.preprocessing import batch_tensor
+
+pytestmark = pytest.mark.slow
+
+SIDE = 32
+SHAPES = [(20, 50), (32, 32), (61, 17), (5, 90), (33, 40), (12, 12), (70, 64)]
+
+
+def pictures() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {f"image-{n}": rng.integers(0, 256, shape, dtype=np.uint8) for n, shape in enumerate(SHAPES)}
+
+
+def tiny_network() -> torch.nn.Module:
+    """Asymmetric, with the batch-norm that would betray training mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 6, 5, padding=2),
+            torch.nn.BatchNorm2d(6),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(6, 1, 5, padding=2),
+        )
+
+
+class Function(torch.nn.Module):
+    """A network made of one function, which remembers the sizes of its batches."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.batches: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(x))
+        return self.answer(x)
+
+
+def scored(network: torch.nn.Module, ids: list[str], **query: object) -> dict[str, float]:
+    backend = plain_backend(network, "cpu")
+    return score(backend, ids, pictures().__getitem__, query=QueryConfig(**query), side_px=SIDE)
+
+
+VARIANTS = [{}, {"views": "dihedral", "measure": "jsd"}, {"measure": "entropy", "region": "band", "noise_sd": 0.1}]
+
+
+@pytest.mark.parametrize("query", VARIANTS)
+def test_a_score_does_not_depend_on_the_company(query: dict[str, object]) -> None:
+    network = tiny_network()
+    together = scored(network, list(pictures()), **query)
+    assert list(together) == sorted(pictures())
+    for image_id, value in together.items():
+        assert scored(network, [image_id], **query)[image_id] == value
+    assert len({round(value, 7) for value in together.values()}) == len(SHAPES)
+
+
+@pytest.mark.parametrize("query", VARIANTS)
+def test_scores_do_not_depend_on_the_pools_order_to_the_last_bit(query: dict[str, object]) -> None:
+    network = tiny_network()
+    ids = list(pictures())
+    assert scored(network, ids, **query) == scored(network, [*reversed(ids), ids[2]], **query)
+
+
+@pytest.mark.parametrize("forward_batch", [1, 3, 5, 11, 1000])
+def test_the_size_of_the_forward_pass_changes_no_score(forward_batch: int) -> None:
+    expected = scored(tiny_network(), list(pictures()))
+    found = scored(tiny_network(), list(pictures()), forward_batch=forward_batch)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_score_is_the_published_one_computed_by_hand() -> None:
+    network = tiny_network().eval()
+    grey = pictures()["image-0"]
+    letterbox = Letterbox.of(grey.shape, SIDE)
+    square = letterbox.apply(grey)
+    noisy = recipe_views(0.02)[-1].do(torch.from_numpy(square[None]), ["image-0"]).numpy()[0]
+    seen = [square, square[:, ::-1], square[::-1], np.rot90(square), noisy]
+    with torch.no_grad():
+        answers = torch.sigmoid(network(batch_tensor(np.stack(seen))))[:, 0].numpy()
+    undone = [answers[0], answers[1][:, ::-1], answers[2][::-1], np.rot90(answers[3], -1), answers[4]]
+    expected = mean_inside(np.var(undone, axis=0), letterbox)
+    assert expected > 1e-5
+    assert scored(network, ["image-0"])["image-0"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_that_treats_every_view_alike_has_no_uncertainty() -> None:
+    by_pixel = Function(lambda x: x[:, :1] * 3)
+    found = scored(by_pixel, list(pictures()), views="dihedral")
+    assert max(found.values()) < 1e-12  # a wrong inverse anywhere would leave the noise images' own variance
+
+
+def test_bf16_scores_are_near_those_of_fp32_and_as_independent_of_the_company() -> None:
+    query, ids, load = QueryConfig(), list(pictures()), pictures().__getitem__
+    exact = scored(tiny_network(), ids)
+    backend = plain_backend(tiny_network(), "cpu", "bf16")
+    rough = score(backend, ids, load, query=query, side_px=SIDE)
+    alone = score(backend, ids[:1], load, query=query, side_px=SIDE)
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=0.05)
+    assert alone[ids[0]] == rough[ids[0]]
+
+
+def test_views_of_many_images_share_a_forward_pass_which_is_always_full_and_never_larger_than_asked() -> None:
+    network = Function(lambda x: x[:, :1])
+    scored(network, list(pictures()), forward_batch=16)
+    assert network.batches == [15, 15, 15]
+    network.batches.clear()
+    scored(network, list(pictures())[:2], forward_batch=3)
+    assert network.batches == [3, 3, 3, 3]
+
+
+def test_large_squares_share_a_forward_pass_with_fewer() -> None:
+    def rows(side_px: int) -> int:
+        return TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().get, QueryConfig(), side_px).forward_rows
+
+    assert [rows(side_px) for side_px in (32, 256, 512, 2048)] == [32, 32, 8, 1]
+
+
+def test_memory_is_bounded_a_few_batches_are_read_ahead() -> None:
+    read: list[str] = []
+    seen: list[int] = []
+
+    def load(image_id: str) -> np.ndarray:
+        read.append(image_id)
+        return pictures()["image-0"]
+
+    network = Function(lambda x: (seen.append(len(read)), x[:, :1])[1])
+    query = QueryConfig(forward_batch=10)
+    backend = plain_backend(network, "cpu")
+    score(backend, [f"{n:03d}" for n in range(60)], load, query=query, side_px=SIDE)
+    assert sorted(read) == [f"{n:03d}" for n in range(60)]
+    assert all(ahead <= 2 * (done + prefetch.BATCHES_AHEAD + 1) for done, ahead in enumerate(seen))
+
+
+def test_an_image_that_cannot_be_read_is_named_or_raises() -> None:
+    named: list[Unreadable] = []
+    told: list[tuple[int, int]] = []
+    expected = scored(tiny_network(), list(pictures()))
+
+    def load(image_id: str) -> np.ndarray:
+        if image_id == "image-1":
+            raise ImageReadError("It is torn.")
+        return pictures()[image_id]
+
+    backend, query = plain_backend(tiny_network(), "cpu"), QueryConfig(forward_batch=10)
+    found = score(
+        backend, list(pictures()), load, query=query, side_px=SIDE, on_unreadable=named.append,
+        on_progress=lambda *n: told.append(n),
+    )  # fmt: skip
+    assert named == [Unreadable("image-1", "It is torn.")]
+    assert found == pytest.approx({name: value for name, value in expected.items() if name != "image-1"}, abs=1e-6)
+    assert told[-1] == (7, 7)
+    with pytest.raises(ImageReadError, match="torn"):
+        score(backend, list(pictures()), load, query=query, side_px=SIDE)
+    with pytest.raises(ImageReadError, match="torn"):
+        list(look(backend, list(pictures()), load, query=query, side_px=SIDE))
+
+
+def test_repeated_ids_are_loaded_once_and_progress_counts_images() -> None:
+    loaded: list[str] = []
+    told: list[tuple[int, int]] = []
+
+    def load(image_id: str) -> np.ndarray:
+        loaded.append(image_id)
+        return pictures()[image_id]
+
+    ids = ["image-2", "image-1", "image-2", "image-0", "image-1"]
+    query = QueryConfig(forward_batch=10)
+    backend = plain_backend(tiny_network(), "cpu")
+    score(backend, ids, load, query=query, side_px=SIDE, on_progress=lambda *n: told.append(n))
+    assert sorted(loaded) == ["image-0", "image-1", "image-2"]
+    assert told == [(2, 3), (3, 3)]
+
+
+def test_nothing_to_score_is_no_score() -> None:
+    assert scored(tiny_network(), []) == {}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_an_answer_that_is_not_finite_names_its_image(bad: float) -> None:
+    black, others = np.zeros((8, 8), dtype=np.uint8), np.full((8, 8), 200, dtype=np.uint8)
+    images = {"fine-1": others, "culprit": black, "fine-2": others}
+    darkest = batch_tensor(np.zeros((1, SIDE, SIDE), dtype=np.uint8)).mean().item()
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        logits = x[:, :1].clone()
+        is_black = (x.mean((1, 2, 3)) - darkest).abs() < 0.2
+        logits[is_black, 0, 3, 4] = bad  # one pixel is enough
+        return logits
+
+    with pytest.raises(ScoreError, match=r"not finite for culprit\."):
+        score(
+            plain_backend(Function(answer), "cpu"), list(images), images.__getitem__, query=QueryConfig(), side_px=SIDE
+        )
+
+
+def test_a_network_of_another_kind_is_refused() -> None:
+    with pytest.raises(ScoreError, match=r"answers \(30, 3, 32, 32\) where \(30, 1, 32, 32\)"):
+        scored(Function(lambda x: x), ["image-0"])
+
+
+def test_the_modes_of_the_network_are_restored_one_by_one() -> None:
+    network = tiny_network().train()
+    network[1].eval()  # as the frozen encoder's batch-norm
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    scored(network, ["image-0"])
+    assert [module.training for module in network] == [True, False, True, True]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    with pytest.raises(ScoreError):
+        scored(network.append(torch.nn.Conv2d(1, 2, 1)), ["image-0"])
+    assert network.training
+
+
+def test_looking_gives_native_sizes_in_the_order_asked_with_the_scores() -> None:
+    ids = ["image-3", "image-0", "image-2", "image-0"]
+    images = pictures()
+    query = QueryConfig(measure="jsd")
+    backend = plain_backend(tiny_network(), "cpu")
+    looked = list(look(backend, ids, images.__getitem__, query=query, side_px=SIDE))
+    scores = score(backend, ids, images.__getitem__, query=query, side_px=SIDE)
+    assert [one.image_id for one in looked] == ["image-3", "image-0", "image-2"]
+    for one in looked:
+        assert one.probability.shape == one.uncertainty_map.shape == images[one.image_id].shape
+        assert one.uncertainty == pytest.approx(scores[one.image_id], abs=1e-6)
+        assert 0 <= one.probability.min() <= one.probability.max() <= 1
+
+
+def test_looked_maps_lie_where_the_object_lies() -> None:
+    grey = np.full((SIDE, SIDE // 2), 255, dtype=np.uint8)
+    grey[3:9, 2:7] = 0
+    bright = batch_tensor(np.full((1, SIDE, SIDE), 255, dtype=np.uint8))[0, 0, 0, 0]
+    is_dark = Function(lambda x: torch.where(x[:, :1] < bright - 1, 9.0, -9.0))
+    for views in ("recipe", "dihedral"):
+        query = QueryConfig(views=views)
+        (seen,) = look(plain_backend(is_dark, "cpu"), ["a"], {"a": grey}.__getitem__, query=query, side_px=SIDE)
+        assert np.array_equal(seen.probability >= 0.5, grey == 0)

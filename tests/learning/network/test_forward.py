@@ -1,0 +1,83 @@
+"""Probabilities at native size."""
+
+import numpy as np
+import pytest
+import torch
+
+from plankseg.errors import ScoreError
+from plankseg.imaging.letterbox import Letterbox
+from plankseg.learning.network.forward import predict, square_probabilities
+from plankseg.learning.network.precision import uses_bf16
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+
+
+class DarkIsObject(torch.nn.Module):
+    """Says 'object' where the input is dark; remembers the modes it was called in."""
+
+    def __init__(self, gain: float = 20.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.modes: list[bool] = []
+
+    def forward(self, squares: torch.Tensor) -> torch.Tensor:
+        self.modes.append(self.training)
+        return -self.gain * squares[:, :1]
+
+
+def discs() -> list[np.ndarray]:
+    """Three images of odd sizes, dark disc on light ground."""
+    found = []
+    for height, width in ((31, 70), (64, 64), (90, 17)):
+        rows, columns = np.mgrid[:height, :width]
+        inside = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(height, width) / 3) ** 2
+        found.append(np.where(inside, 20, 240).astype(np.uint8))
+    return found
+
+
+def test_answers_have_each_images_own_size_and_find_the_dark_object():
+    for grey, probability in zip(discs(), predict(DarkIsObject(), discs(), side_px=64, device=CPU), strict=True):
+        assert probability.shape == grey.shape
+        assert probability.dtype == np.float32
+        assert np.mean((probability >= 0.5) == (grey < 128)) > 0.97
+
+
+def test_the_way_there_is_letterbox_network_and_back():
+    grey = discs()[0]
+    box = Letterbox.of(grey.shape, 48)
+    square = square_probabilities(DarkIsObject(), box.apply(grey)[None], device=CPU, precision="fp32")[0]
+    found = predict(DarkIsObject(), [grey], side_px=48, device=CPU, precision="fp32")[0]
+    np.testing.assert_array_equal(found, box.undo(square))
+
+
+def test_the_size_of_the_forward_batch_changes_nothing():
+    one = predict(DarkIsObject(), discs(), side_px=32, device=CPU, forward_batch=1)
+    many = predict(DarkIsObject(), discs(), side_px=32, device=CPU, forward_batch=8)
+    for first, second in zip(one, many, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_network_answers_in_eval_mode_and_is_given_back_as_it_was():
+    network = DarkIsObject().train()
+    predict(network, discs(), side_px=32, device=CPU)
+    assert network.modes == [False]
+    assert network.training
+
+
+def test_no_images_give_no_answers():
+    assert predict(DarkIsObject(), [], side_px=32, device=CPU) == []
+
+
+def test_a_spoilt_network_is_not_believed():
+    with pytest.raises(ScoreError, match="not numbers"):
+        predict(DarkIsObject(gain=float("nan")), discs(), side_px=32, device=CPU)
+
+
+def test_precision_that_is_named_is_taken():
+    assert uses_bf16("bf16", CPU)
+    assert not uses_bf16("fp32", CPU)
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    assert uses_bf16("auto", CPU) == native

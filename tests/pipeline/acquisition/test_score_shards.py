@@ -1,0 +1,149 @@
+"""Scores that were made in shards, by whoever and in whatever order, are those made in one go, to the last bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from plankseg.config import InferenceConfig, Recipe, Settings
+from plankseg.errors import SettingsError
+from plankseg.inference import backend_benchmark
+from plankseg.inference.predictor import score
+from plankseg.inference.quantization import quantizes_here
+from plankseg.learning.network.architecture import build_network
+from plankseg.pipeline.acquisition.propose import propose
+from plankseg.pipeline.acquisition.score_shards import (
+    SMALLEST_SHARD,
+    ScoringShard,
+    score_images,
+    score_shard,
+    shards_to_score,
+)
+from plankseg.pipeline.archive.shards import shard_size
+from plankseg.pipeline.models import loading
+from plankseg.pipeline.models.backend_choice import InferenceBackends, select_backends
+from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
+from tests.support.little_store import TINY, add_model, store_with
+
+pytestmark = pytest.mark.slow
+CPU = Settings(device="cpu")
+
+
+def recipe_with(backend: str) -> Recipe:
+    return TINY.model_copy(update={"inference": InferenceConfig(backend=backend)})
+
+
+def world(folder: Path, weights: bytes, backend: str) -> tuple[Store, ModelRow, InferenceBackends, list[str]]:
+    store = store_with(folder, pool=40)
+    model = add_model(store, 0, weights=weights)
+    network = build_network(TINY.network, weights=weights)
+    eyes = select_backends(
+        store, model, network, recipe_with(backend), device=torch.device("cpu"), precision="fp32"
+    )  # fmt: skip
+    return store, model, eyes, store.catalogue.ids("pool")
+
+
+@pytest.mark.parametrize("backend", ["torch", "folded", "folded-bf16"])
+def test_shards_on_other_numbers_of_threads_and_backwards_give_the_same_bits(
+    tmp_path: Path, weights: bytes, backend: str
+) -> None:
+    recipe = recipe_with(backend)
+    store, model, eyes, ids = world(tmp_path / "whole", weights, backend)
+    whole, reasons = score_images(store, eyes, model, recipe, ids)
+    assert not reasons
+    other, model, eyes, same_ids = world(tmp_path / "parts", weights, backend)
+    assert same_ids == ids
+    shards = shards_to_score(other, eyes, model, recipe, ids)
+    assert [image_id for shard in shards for image_id in shard.image_ids] == sorted(ids)
+    assert len(shards) == -(-len(ids) // SMALLEST_SHARD)
+    threads = torch.get_num_threads()
+    try:
+        for number, shard in enumerate(reversed(shards)):
+            torch.set_num_threads(1 + number % 3)
+            loading.forget()
+            assert score_shard(other, shard, device="cpu") == len(shard.image_ids)
+    finally:
+        torch.set_num_threads(threads)
+    assert shards_to_score(other, eyes, model, recipe, ids) == []
+    assert score_images(other, eyes, model, recipe, ids) == (whole, {})
+
+
+@pytest.mark.skipif(not quantizes_here(torch.device("cpu")), reason="needs OpenVINO and 8 bit products")
+def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
+    tmp_path: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow it is on so small a network, here it is the fastest that agrees."""
+    bounds = InferenceConfig(calibration_images=6, min_dice=0, min_rank_correlation=-1)
+    recipe = TINY.model_copy(update={"inference": bounds})
+    monkeypatch.setattr(backend_benchmark, "_fastest", lambda trials: trials[-1])
+    store = store_with(tmp_path, pool=40)
+    model = add_model(store, 0, weights=weights)
+    network, ids = build_network(TINY.network, weights=weights), store.catalogue.ids("pool")
+    eyes = select_backends(
+        store, model, network, recipe, device=torch.device("cpu"), precision="auto", pool=ids, to_score=10**6
+    )
+    again = select_backends(store, model, network, recipe, device=torch.device("cpu"), precision="auto")
+    assert (eyes.ranker.name, eyes.backend.name) == ("openvino-int8", eyes.inference.backend)
+    assert again.inference == eyes.inference
+    shards = shards_to_score(store, eyes, model, recipe, ids)
+    for shard in shards:
+        loading.forget()
+        score_shard(store, shard, device="cpu")
+    by_workers, _ = score_images(store, eyes, model, recipe, ids)
+    in_one_go = score(again.ranker, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    assert by_workers == in_one_go
+    masks = score(again.backend, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    assert by_workers != masks
+
+
+def test_a_proposal_whose_images_are_scored_elsewhere_is_the_same_and_names_the_same_unreadable_images(
+    tmp_path: Path, weights: bytes
+) -> None:
+    recipe, rows, unreadable = recipe_with("torch"), [], []
+    for name in ("here", "elsewhere"):
+        store, _, _, ids = world(tmp_path / name, weights, "torch")
+        store.catalogue.path(ids[7]).unlink()
+        done: list[ScoringShard] = []
+
+        def elsewhere(shards: list[ScoringShard], store: Store = store, done: list[ScoringShard] = done) -> None:
+            for shard in shards:
+                score_shard(store, shard, device="cpu")
+            done += shards
+
+        spread = elsewhere if name == "elsewhere" else None
+        proposal = propose(store, recipe, CPU, round_number=1, spread=spread)
+        assert bool(done) == (name == "elsewhere")
+        unreadable.append(proposal.unreadable)
+        rows.append(
+            [(row.image_id, row.uncertainty, row.chosen, row.premask_sha) for row in store.proposals.of_round(1)]
+        )
+    assert rows[0] == rows[1]
+    assert unreadable[0] == unreadable[1]
+
+
+def test_a_worker_loads_a_model_once_for_all_of_its_shards(
+    tmp_path: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading.forget()
+    store, model, eyes, ids = world(tmp_path, weights, "folded")
+    built: list[object] = []
+    monkeypatch.setattr(loading, "build_network", lambda *a, **k: built.append(a) or build_network(*a, **k))
+    for shard in shards_to_score(store, eyes, model, recipe_with("folded"), ids):
+        score_shard(store, shard, device="cpu")
+    assert len(built) == 1
+
+
+def test_a_machine_of_another_kind_refuses_to_score(tmp_path: Path, weights: bytes) -> None:
+    store, model, eyes, ids = world(tmp_path, weights, "torch")
+    shard = ScoringShard(model, TINY, eyes.inference, "cuda", tuple(ids))
+    with pytest.raises(SettingsError, match="would score on cpu, but the flow chose torch for cuda"):
+        score_shard(store, shard, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("images", "images_per_s", "size"),
+    [(1000, 3.0, 21), (100_000, 3.0, 180), (1_400_000, 500.0, 29_167), (1_400_000, 100.0, 6000), (30, None, 12)],
+)
+def test_a_shard_is_a_minute_of_work_or_less(images: int, images_per_s: float | None, size: int) -> None:
+    assert shard_size(images, images_per_s, smallest=SMALLEST_SHARD) == size

@@ -1,0 +1,17 @@
+"""One tiny network for the tests that look at images with a model."""
+
+import pytest
+
+from tests.support.little_store import TINY
+
+
+@pytest.fixture(scope="session")
+def weights() -> bytes:
+    """Random weights of the tiny recipe's network."""
+    import torch
+
+    from plankseg.learning.network.architecture import build_network, model_bytes
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        return model_bytes(build_network(TINY.network))

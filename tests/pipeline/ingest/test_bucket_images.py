@@ -1,0 +1,73 @@
+"""Images that lie in a bucket are read, asked for and answered there; what no browser shows is uploaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plankseg.config import Settings
+from plankseg.errors import ObjectMissingError
+from plankseg.labelling.testing.fake import FakeLabelStudio
+from plankseg.pipeline.annotation.sync import project_of, push
+from plankseg.pipeline.ingest.bucket_images import bring_to_bucket, bucket_access, is_shown_from_bucket, path_below
+from plankseg.storage.s3.addresses import Address
+from plankseg.storage.store import Store
+from tests.support.little_store import add_proposal, noisy_image, square, store_with
+from tests.support.s3_servers import S3Server
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [("s3://b-1/a.png", True), ("s3://b-1/a.JPG", True), ("s3://b-1/a.tif", False), ("/a.png", False)],
+)
+def test_only_what_a_browser_shows_is_shown_from_the_bucket(uri: str, shown: bool) -> None:
+    assert is_shown_from_bucket(uri) is shown
+
+
+@pytest.mark.slow
+def test_a_round_on_a_bucket_uploads_nothing(tmp_path: Path, s3_server: S3Server) -> None:
+    store = store_with(tmp_path, pool=4)
+    below = Address(s3_server.new_bucket(), "images/pool")
+    before = {image_id: store.catalogue.load(image_id) for image_id in store.catalogue.ids("pool")}
+    paths = {image_id: store.catalogue.path(image_id) for image_id in before}
+    assert bring_to_bucket(store, tmp_path / "pool", below, role="pool") == 4
+    assert bring_to_bucket(store, tmp_path / "pool", below, role="pool") == 0
+    for path in paths.values():
+        path.unlink()  # from here on the bucket alone has them
+    for image_id, grey in before.items():
+        np.testing.assert_array_equal(Store.open(store.root).catalogue.load(image_id), grey)
+        uri = store.catalogue.row(image_id).uri
+        assert path_below(uri, below, tmp_path / "pool") == paths[image_id]
+        assert not store.catalogue.is_lost(image_id)
+    add_proposal(store, 1, sorted(before)[:3], premask=square(noisy_image(0).shape, 12))
+    server = FakeLabelStudio()
+    project = project_of(server, Settings())
+    push(store, server, project, round_number=1, presign=True)
+    assert server.uploaded == 0
+    shown = [task["data"]["image"] for task in server.list_tasks(project, 1)]
+    assert sorted(shown) == sorted(store.catalogue.row(image_id).uri for image_id in sorted(before)[:3])
+    access = server.buckets[project, below.bucket]
+    assert (access.endpoint, access.key, access.presign) == (s3_server.url, s3_server.key, True)
+    assert s3_server.secret not in repr(access)
+
+
+@pytest.mark.slow
+def test_credentials_that_end_by_themselves_are_not_handed_over(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "for an hour")
+    access = bucket_access("any-bucket", presign=False)
+    assert (access.key, access.secret) == (None, None)
+
+
+@pytest.mark.slow
+def test_an_image_that_left_the_bucket_is_lost(tmp_path: Path, s3_server: S3Server) -> None:
+    store = store_with(tmp_path, pool=1)
+    below = Address(s3_server.new_bucket(), "images")
+    bring_to_bucket(store, tmp_path / "pool", below, role="pool")
+    [image_id] = store.catalogue.ids("pool")
+    key = Address.parse(store.catalogue.row(image_id).uri).key
+    s3_server.client().delete_object(Bucket=below.bucket, Key=key)
+    assert store.catalogue.is_lost(image_id)
+    with pytest.raises(ObjectMissingError, match="run ingest on the bucket"):
+        store.catalogue.load(image_id)

@@ -1,0 +1,120 @@
+"""`plankseg up` in a working directory of a test's own, and what its Prefect server is asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from plankseg import local_servers
+
+FLOWS = {"ingest", "pretrain", "propose", "collect", "retrain", "advance"}
+
+
+@contextmanager
+def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]]:
+    """`plankseg up`, ended by Ctrl-C; nothing of it may be left."""
+    at = local_servers.ServerSettings(
+        folder / "work", local_servers.free_port(), local_servers.free_port(), local_servers.free_port()
+    )
+    environment = os.environ | {
+        "PREFECT_PORT": str(at.prefect_port),
+        "LABEL_STUDIO_PORT": str(at.label_studio_port),
+        "RELAY_PORT": str(at.relay_port),
+    }
+    plankseg = str(Path(sys.executable).parent / "plankseg")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [plankseg, "up", "--directory", str(at.directory)],
+            env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        family = [process.pid]
+        try:
+            until(lambda: deployments(at) >= FLOWS, what=lambda: (folder / "log").read_text()[-3000:])
+            until(lambda: answers(f"{at.label_studio_url}/health"), what=lambda: (folder / "log").read_text()[-3000:])
+            until(lambda: answers(f"http://127.0.0.1:{at.relay_port}/health"), what=(folder / "log").read_text)
+            family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+            yield at, process
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+        until(lambda: not any(psutil.pid_exists(pid) for pid in family), what=lambda: f"left of {family}")
+
+
+def until(is_so, *, what, timeout_s: float = 240.0) -> None:  # type: ignore[no-untyped-def]
+    """Wait for something, and say what was seen if it does not come."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.5)
+
+
+def answers(url: str) -> bool:
+    """Whether somebody answers there with 200."""
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def post(at: local_servers.ServerSettings, path: str, body: dict[str, object]) -> httpx.Response:
+    """Ask the Prefect server, as its UI does; again where its database was busy, as Prefect's own client would."""
+    for _ in range(20):
+        answer = httpx.post(f"{at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(0.5)
+    return answer.raise_for_status()
+
+
+def deployments(at: local_servers.ServerSettings) -> set[str]:
+    """The flows that can be started in the UI."""
+    if not answers(f"{at.prefect_url}/api/health"):
+        return set()
+    deployed = post(at, "deployments/filter", {}).json()  # first: every one of these has its flow by then
+    by_id = {flow["id"]: flow["name"] for flow in post(at, "flows/filter", {}).json()}
+    return {by_id[deployment["flow_id"]] for deployment in deployed}
+
+
+def run(at: local_servers.ServerSettings, flow: str, parameters: dict[str, object]) -> dict[str, object]:
+    """Start a deployment and wait for its end."""
+    deployment = httpx.get(f"{at.prefect_url}/api/deployments/name/{flow}/plankseg", timeout=30, trust_env=False).json()
+    started = post(at, f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}).json()
+    seen: dict[str, object] = {}
+
+    def has_ended() -> bool:
+        url = f"{at.prefect_url}/api/flow_runs/{started['id']}"
+        seen.update(httpx.get(url, timeout=30, trust_env=False).json())
+        return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+    until(has_ended, what=lambda: str(seen))
+    return seen
+
+
+def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]:
+    """Every run of a flow that began, the newest last."""
+    asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
+    return [one for one in post(at, "flow_runs/filter", asked).json() if one["start_time"]]
+
+
+def tick_every(at: local_servers.ServerSettings, seconds: int | None) -> None:
+    """Change the schedule of `advance/clock`, as a person does in the UI; None stops it."""
+    deployed = f"{at.prefect_url}/api/deployments"
+    until(lambda: answers(f"{deployed}/name/advance/clock"), what=lambda: "the clock is not deployed")
+    clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
+    body: dict[str, object] = {"active": seconds is not None}
+    if seconds is not None:
+        body["schedule"] = {"interval": seconds}
+    url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
+
+    def is_taken() -> bool:
+        answer = httpx.patch(url, json=body, timeout=30, trust_env=False)
+        return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE and answer.raise_for_status().is_success
+
+    until(is_taken, what=lambda: "Prefect's database stays busy", timeout_s=60)
