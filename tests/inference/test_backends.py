@@ -78,7 +78,7 @@ def test_a_process_in_which_openvino_came_and_went_lives_through_a_signal() -> N
     """A second core that outlives the first leaves the thread a stack for signals that is gone: the next one kills."""
     program = """
         import signal, subprocess, torch
-        from plankseg.learning.backends import make_backend
+        from plankseg.inference.backends import make_backend
         squares = torch.zeros((1, 16, 16), dtype=torch.uint8)
         backends = [make_backend("openvino", torch.nn.Conv2d(3, 1, 1), torch.device("cpu")) for _ in range(2)]
         for backend in backends:
