@@ -24,7 +24,9 @@ from plankseg.imaging.masks import decode_mask, encode_mask
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.sync import collect, project_of, push
+from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.connection import project_of
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
@@ -129,7 +131,9 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
             propose_by_hand(store, masks, n, ids[20 * (n - 1) : 20 * n])
             pushes.append(seconds_of(lambda n=n: push(store, client, project, round_number=n)))
             SimulatedAnnotator(truth).answer_round(client, project, n)
-            collects.append(seconds_of(lambda n=n: collect(store, client, project, round_number=n)))
+            collects.append(
+                seconds_of(lambda n=n: collect_all(store, client, project, tasks=client.list_tasks(project, n)))
+            )
             assert len(store.labels.answered(n)) == 20, "every answer arrived"
     return {"push_20_s": median(pushes), "collect_20_s": median(collects)}
 

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.support.flow_options import ON_THE_NETWORK
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import ValidationDraw, settings
-from plankseg.pipeline.annotation.sync import connect
+from plankseg.pipeline.annotation.connection import connect, project_of_validation
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicates
 from plankseg.storage.store import Store
@@ -24,7 +24,7 @@ TWO_OF_EACH = ValidationDraw()
 @task(cache_policy=NO_CACHE, task_run_name="collect masks of the validation set", **ON_THE_NETWORK)
 def fetch_masks() -> None:
     """Take what was answered since the last time into the label store."""
-    from plankseg.pipeline.annotation.validation_images import collect_masks, project_of_validation
+    from plankseg.pipeline.annotation.validation_images import collect_masks
 
     with connect(settings()) as label_studio:
         found = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
@@ -37,9 +37,9 @@ def fetch_masks() -> None:
 @task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each class")
 def draw_images(draw: ValidationDraw) -> None:
     """Fill up every class from the pool."""
-    from plankseg.pipeline.annotation.validation_images import draw as draw_classes
+    from plankseg.pipeline.annotation.validation_draw import draw_validation
 
-    drawn = draw_classes(open_store(), draw)
+    drawn = draw_validation(open_store(), draw)
     log = get_run_logger()
     log.info("%d images drawn, %d classes have fewer than %d", len(drawn.new), len(drawn.short), draw.per_class)
     if drawn.unreadable:
@@ -57,7 +57,7 @@ def make_premasks() -> "Premasks":
 @task(cache_policy=NO_CACHE, task_run_name="push the validation set", **ON_THE_NETWORK)
 def push_images(premasks: "Premasks | None") -> None:
     """Bring what is missing into the project for the validation set."""
-    from plankseg.pipeline.annotation.validation_images import project_of_validation, push_unmasked
+    from plankseg.pipeline.annotation.validation_images import push_unmasked
 
     with connect(settings()) as label_studio:
         project = project_of_validation(label_studio, settings())

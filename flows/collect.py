@@ -7,7 +7,8 @@ from flows.support.artifacts import show_effort, show_rounds
 from flows.support.flow_options import ON_THE_NETWORK, step_name
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import settings
-from plankseg.pipeline.annotation.sync import Collected, collect_all, collect_manual_tasks, connect, project_for
+from plankseg.pipeline.annotation.collect_answers import Collected, collect_all, collect_manual_tasks
+from plankseg.pipeline.annotation.connection import connect, project_for
 
 
 @task(cache_policy=NO_CACHE, task_run_name="collect answers", **ON_THE_NETWORK)

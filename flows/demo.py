@@ -16,7 +16,7 @@ from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FrozenModel, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig, settings
 from plankseg.errors import LabelStudioDownError
 from plankseg.imaging.arrays import Mask
-from plankseg.pipeline.annotation.sync import connect, project_of
+from plankseg.pipeline.annotation.connection import connect, project_of
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.s3.addresses import Address, is_s3
 

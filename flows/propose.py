@@ -12,8 +12,8 @@ from flows.support.flow_options import ON_THE_NETWORK, recipe_or_active, step_na
 from flows.support.runners import on_dask, run_each
 from flows.support.store_lock import StoreAt, hold_store, open_store
 from plankseg.config import Recipe, settings
-from plankseg.pipeline.annotation.sync import connect, project_for
-from plankseg.pipeline.annotation.sync import push as push_images
+from plankseg.pipeline.annotation.connection import connect, project_for
+from plankseg.pipeline.annotation.push_proposals import push as push_images
 from plankseg.pipeline.loop.progress import check_proposable, read_progress
 
 if TYPE_CHECKING:

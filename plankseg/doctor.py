@@ -119,7 +119,7 @@ def _prefect(_: Settings) -> Finding:
 
 
 def _label_studio(settings: Settings) -> Finding:
-    from plankseg.pipeline.annotation.sync import connect
+    from plankseg.pipeline.annotation.connection import connect
 
     if settings.label_studio_token is None:
         return Finding(

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from plankseg import cli
+from plankseg import cli, local_servers
 from plankseg.cli import status
 from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings

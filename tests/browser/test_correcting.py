@@ -11,11 +11,13 @@ import pytest
 
 from plankseg.imaging.masks import decode_mask
 from plankseg.labelling.api.client import LabelStudioClient
-from plankseg.pipeline.annotation import sync
+from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.connection import LABELING_CONFIG
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from tests.support.browser_session import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
-from tests.support.ui_walk import Person, Stroke, find_chromium, open_window
+from tests.support.ui_walk import Person, Stroke, find_chromium, open_window, tab_url, task_url
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
@@ -40,9 +42,9 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     store = Store.open(folder / "store")
     with LabelStudioClient(label_studio.url, label_studio.token) as client:
         title = f"browser walk {os.getpid()}"
-        project = client.ensure_project(title, sync.LABELING_CONFIG.read_text(encoding="utf-8"))
+        project = client.ensure_project(title, LABELING_CONFIG.read_text(encoding="utf-8"))
         proposed = propose(store, folder, odd_images() | samples(CORRECTED))
-        tasks = sync.push(store, client, project, round_number=ROUND).tasks
+        tasks = push(store, client, project, round_number=ROUND).tasks
         images = {name: Pushed(image_id, tasks[image_id], mask) for name, (image_id, mask) in proposed.items()}
         with open_window(chromium) as page:
             person = Person(page, pictures=picture_folders(folder))
@@ -55,13 +57,13 @@ def answers(desk: Desk) -> dict[str, Answered]:
     """One walk: a stroke in a task opened by its address, the rest as the label stream of the round's tab brings it."""
     person, strokes, hidden = desk.person, {}, {}
     brushed = desk.images["brushed"]
-    person.open(desk.client.task_url(desk.project, brushed.task_id), mask=brushed.premask)
+    person.open(task_url(desk.client, desk.project, brushed.task_id), mask=brushed.premask)
     hidden["brushed"] = person.hidden_corners()
     strokes["brushed"] = act(person, "brushed", brushed.premask)
     person.wait_until_saved(brushed.premask)
     person.look("brushed-3-answered")
     tab = desk.client.ensure_tab(desk.project, "Round 1", ROUND)
-    stream: str | None = f"{desk.client.tab_url(desk.project, tab)}&labeling=1"
+    stream: str | None = f"{tab_url(desk.client, desk.project, tab)}&labeling=1"
     names = {pushed.task_id: name for name, pushed in desk.images.items() if name != "brushed"}
     while names:
         name = names.pop(person.next_task(stream))
@@ -179,5 +181,5 @@ def test_each_answer_says_who_gave_it_and_how_long_it_took(desk: Desk, answers: 
 
 
 def test_collecting_again_finds_nothing_new(desk: Desk, answers: dict[str, Answered]) -> None:
-    collected = sync.collect(desk.store, desk.client, desk.project, round_number=ROUND)
+    collected = collect_all(desk.store, desk.client, desk.project)[ROUND]
     assert (collected.new, collected.answered, collected.open, collected.quarantined) == (0, len(answers), 0, ())

@@ -20,7 +20,7 @@ from plankseg.storage.tables.proposals import ProposalRow
 from tests.browser.test_correcting import out_of, picture_folders
 from tests.support.prefect_api import runs, serve_up, until
 from tests.support.run_form import RunForm
-from tests.support.ui_walk import Person, find_chromium, open_window
+from tests.support.ui_walk import Person, find_chromium, open_window, tab_url
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
 # What the person does with the first images of the round; the rest is submitted as it is.
@@ -100,7 +100,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
     assert project is not None
     tasks = {task["id"]: task["data"]["image_id"] for task in client.list_tasks(project, 1)}
     masks = {row.image_id: premask(store, row) for row in store.proposals.chosen(1)}
-    tab = client.tab_url(project, client.ensure_tab(project, "Round 1", 1))
+    tab = tab_url(client, project, client.ensure_tab(project, "Round 1", 1))
     person.page.goto(tab)
     person.page.wait_for_timeout(3000)
     person.read_progress("round-1-tab")
@@ -165,7 +165,7 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         assert project is not None
         tasks = {task["id"]: task for task in client.list_tasks(project, 2)}
         assert all(task["predictions"] for task in tasks.values())
-        shown = person.next_task(f"{client.tab_url(project, client.ensure_tab(project, 'Round 2', 2))}&labeling=1")
+        shown = person.next_task(f"{tab_url(client, project, client.ensure_tab(project, 'Round 2', 2))}&labeling=1")
         mask = {row.image_id: premask(store, row) for row in second}[tasks[shown]["data"]["image_id"]]
         if mask.any():
             person.wait_for_mask(mask)

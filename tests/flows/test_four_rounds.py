@@ -15,7 +15,9 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.acquisition.propose import propose
 from plankseg.pipeline.acquisition.replace import replace_skipped
-from plankseg.pipeline.annotation.sync import collect_all, project_for, push
+from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.connection import project_for
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.store import Store

@@ -8,7 +8,7 @@ import pytest
 
 from plankseg import local_servers
 from plankseg.labelling.api.client import LabelStudioClient
-from plankseg.pipeline.annotation.sync import push
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 from tests.support.advance_harness import Bench, bench_for, what_is_in

@@ -9,6 +9,7 @@ from distributed.client import FutureCancelledError
 
 from flows.support import runners
 from flows.support.store_lock import StoreAt
+from plankseg import local_servers
 from plankseg.config import Settings
 from plankseg.errors import RunnerError, SettingsError, StoreError
 

@@ -12,7 +12,7 @@ from plankseg import local_servers
 from plankseg.config import Settings
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.sync import project_of
+from plankseg.pipeline.annotation.connection import project_of
 from plankseg.storage.store import Store
 from tests.support.small_world import World
 

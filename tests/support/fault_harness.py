@@ -23,7 +23,8 @@ from plankseg import local_servers
 from plankseg.config import Settings, settings
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.sync import project_of, push
+from plankseg.pipeline.annotation.connection import project_of
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.advance_harness import what_is_in

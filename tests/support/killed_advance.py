@@ -16,7 +16,7 @@ from typing import Any
 import flows.support.store_lock as store_lock
 import plankseg.labelling.api.client as client
 import plankseg.learning.trainer as training
-import plankseg.pipeline.annotation.sync as answering
+import plankseg.pipeline.annotation.push_proposals as push_proposals
 import plankseg.storage.tables.labels as labels
 import plankseg.storage.tables.models as models
 import plankseg.storage.tables.proposals as proposals
@@ -58,7 +58,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "after the proposal's commit": lambda: wrap(proposals.Proposals, "commit"),
     "in the middle of the push, images uploaded": lambda: wrap(client.LabelStudioClient, "upload_images"),
     "in the middle of the push, tasks imported": lambda: wrap(client.LabelStudioClient, "import_tasks"),
-    "after the push": lambda: wrap(answering, "push_round"),
+    "after the push": lambda: wrap(push_proposals, "push_round"),
     "in the middle of the collect": lambda: wrap(labels.Labels, "add", before=True),
     "after the collect": lambda: wrap(labels.Labels, "add"),
     "in the middle of the training": lambda: kill_after_epoch(1),

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from plankseg.labelling.api.client import LabelStudioClient
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -220,6 +222,16 @@ class Person:
         with self.page.expect_response(is_answer) as arrived:
             yield
         assert arrived.value.status == 201, f"Label Studio answered {arrived.value.status}: {arrived.value.text()}"
+
+
+def task_url(client: LabelStudioClient, project: int, task_id: int) -> str:
+    """The page on which a person answers this task."""
+    return f"{client._url}/projects/{project}/data?task={task_id}"
+
+
+def tab_url(client: LabelStudioClient, project: int, tab: int) -> str:
+    """The page of a tab of the data manager."""
+    return f"{client._url}/projects/{project}/data?tab={tab}"
 
 
 def find_chromium() -> str | None:

@@ -1,9 +1,9 @@
-"""How does a mask become Label Studio's brush run-length code, and how does it come back?
+"""Encode and decode masks in Label Studio's brush run-length code.
 
 The wire form is thi.ng's rle-pack, as Label Studio's interface writes it: 32 bits number of values, 5 bits word size,
-four times 4 bits of length sizes, then tokens; every pixel stands as four values (RGBA), so an `h x w` mask has
-`h * w * 4` of them. It is read here and not with the SDK's `decode_rle`, which trusts the header's announced size,
-reads past the end without a word, and costs four seconds of imports.
+four times 4 bits of length sizes, then tokens; every pixel is four values (RGBA), so an `h x w` mask has `h * w * 4`
+values. The SDK's `decode_rle` is not used: it trusts the size that the header announces, reads past the end without
+an error, and costs four seconds of imports.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def encode_brush(mask: Mask) -> list[int]:
 
 
 def _runs(flat: Bool[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "runs"], Bool[np.ndarray, "runs"]]:
-    """Lengths of the runs in values, four per pixel, and which are painted; too long ones in pieces, the rest last."""
+    """Lengths of the runs in values, four per pixel, and which are painted; a run longer than LONGEST_RUN is cut."""
     starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
     lengths = np.diff(starts, append=flat.size) * CHANNELS
     pieces = 1 + (lengths - 1) // LONGEST_RUN
@@ -52,7 +52,7 @@ def _runs(flat: Bool[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "runs"], Bool[np
 
 
 def _bits(fields: Int[np.ndarray, "fields"], widths: Int[np.ndarray, "fields"]) -> UInt8[np.ndarray, "bits"]:
-    """The fields one after the other, each with its own width, most significant bit first."""
+    """The fields in sequence, each with its own width, most significant bit first."""
     ends = np.cumsum(widths)
     shifts = np.repeat(ends, widths) - 1 - np.arange(ends[-1])
     bits: np.ndarray = (np.repeat(fields, widths) >> shifts) & 1
@@ -62,8 +62,8 @@ def _bits(fields: Int[np.ndarray, "fields"], widths: Int[np.ndarray, "fields"]) 
 def decode_brush(rle: object, *, shape: tuple[int, int]) -> Mask:
     """The mask of a brush code, True where alpha >= 128.
 
-    `shape` is our own record of the image (height, width): Label Studio's `original_width` is what the client said.
-    Raises BrushError, before memory is taken, where the code does not fit the shape, is cut off or is no code at all.
+    `shape` is the (height, width) of the catalogue: Label Studio's `original_width` is whatever the client sent.
+    Raises BrushError, before memory is allocated, if the code does not fit the shape, is cut off or is malformed.
     """
     values = shape[0] * shape[1] * CHANNELS
     packed = _packed(rle, longest=(HEADER_BITS + values * LONGEST_TOKEN_BITS) // 8 + 2)
@@ -78,7 +78,7 @@ def decode_brush(rle: object, *, shape: tuple[int, int]) -> Mask:
 
 
 def _packed(rle: object, *, longest: int) -> bytes:
-    """The code as bytes, or BrushError where it is no list of bytes or longer than any code of that image can be."""
+    """The code as bytes. Raises BrushError if it is no list of bytes, or longer than any code of that image can be."""
     if not isinstance(rle, Sequence) or isinstance(rle, str):
         raise BrushError(f"The brush code is a {type(rle).__name__}; a list of whole numbers 0 to 255 is needed.")
     if not (HEADER_BITS + 7) // 8 <= len(rle) <= longest:
@@ -90,9 +90,9 @@ def _packed(rle: object, *, longest: int) -> bytes:
 
 
 def _unpack(packed: bytes, values: int) -> UInt8[np.ndarray, "values"]:
-    """Walk the tokens: a run repeats one word, a literal lists its words."""
+    """Expand the tokens: a run repeats one word, a literal lists its words."""
     windows = _windows(packed)
-    starts = windows.tolist()  # Python's own numbers: the walk goes token by token
+    starts = windows.tolist()  # Python integers: the loop below goes token by token
     end = len(packed) * 8
 
     def read(at: int, bits: int) -> int:
@@ -128,7 +128,7 @@ def _unpack(packed: bytes, values: int) -> UInt8[np.ndarray, "values"]:
 
 
 def _windows(packed: bytes) -> UInt64[np.ndarray, "n"]:
-    """From each byte on, the next 64 bits as one number; past the end there are zeros."""
+    """The 64 bits that begin at each byte, as one number; zeros past the end."""
     padded = np.frombuffer(packed + bytes(8), dtype=np.uint8)
     windows = np.zeros(len(packed), dtype=np.uint64)
     for index in range(8):
@@ -137,7 +137,7 @@ def _windows(packed: bytes) -> UInt64[np.ndarray, "n"]:
 
 
 def _literal(windows: UInt64[np.ndarray, "n"], at: int, count: int) -> list[int]:
-    """`count` words that stand one after the other from bit `at` on."""
+    """The `count` words that begin at bit `at`."""
     first = at >> 3
     found: list[int] = ((windows[first : first + count] >> np.uint64(56 - (at & 7))) & np.uint64(255)).tolist()
     return found

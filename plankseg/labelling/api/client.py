@@ -1,4 +1,4 @@
-"""What do we ask of a real Label Studio? Our few wishes in the words of its API; `wire` carries them."""
+"""Client of a Label Studio server: projects, uploads, tasks, answers and tabs through its HTTP API."""
 
 import json
 import re
@@ -10,20 +10,21 @@ from typing_extensions import override
 
 from plankseg.errors import LabelStudioError
 from plankseg.labelling.api.data_manager import round_filter, round_tab, since_filter
+from plankseg.labelling.api.labeling_config import config_problem
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import BucketAccess, Task, config_gap
+from plankseg.labelling.api.tasks import BucketAccess, Task
 from plankseg.labelling.api.transport import Transport
 from plankseg.labelling.api.webhook_payload import is_relay_webhook, relay_webhook
 
 __all__ = ["LabelStudio", "LabelStudioClient"]
 
 UPLOADS_PER_REQUEST = 50  # the server refuses more than 100 files in one request
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # what Label Studio keeps as it is
-UPLOAD = re.compile(r"(?:.*/)?[0-9a-f]{8}-(?P<name>[^/]+)")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # names that Label Studio does not change
+UPLOADED_FILE = re.compile(r"(?:.*/)?[0-9a-f]{8}-(?P<name>[^/]+)")
 
 
 class LabelStudioClient(Transport, LabelStudio):
-    """Label Studio over HTTP: what `LabelStudio` asks for, in the words of its API."""
+    """The `LabelStudio` protocol over HTTP."""
 
     @override
     def check(self) -> str:
@@ -32,15 +33,15 @@ class LabelStudioClient(Transport, LabelStudio):
 
     @override
     def ensure_project(self, title: str, labeling_config: str) -> int:
-        gap = config_gap(labeling_config)
-        if gap:
-            raise LabelStudioError(f"The labelling configuration cannot be used: {gap}.")
+        problem = config_problem(labeling_config)
+        if problem:
+            raise LabelStudioError(f"The labelling configuration cannot be used: {problem}.")
         found = self._project(title)
         if found:
-            gap = config_gap(found["label_config"])
-            if gap:
+            problem = config_problem(found["label_config"])
+            if problem:
                 raise LabelStudioError(
-                    f"Project {found['id']} ({title!r}) has another labelling configuration: {gap}. Paste "
+                    f"Project {found['id']} ({title!r}) has another labelling configuration: {problem}. Paste "
                     "label_studio/labeling_config.xml into its settings, or set PLANKSEG_PROJECT to another title."
                 )
             return int(found["id"])
@@ -64,7 +65,7 @@ class LabelStudioClient(Transport, LabelStudio):
     @override
     def fetch_image(self, address: str) -> bytes:
         path = address.removeprefix(self._url)
-        if not path.startswith("/data/"):  # never an address that a task names somewhere else on the network
+        if not path.startswith("/data/"):  # never fetch another address that a task names
             raise LabelStudioError(f"its image {address[:80]!r} does not lie in Label Studio; upload it there.")
         response = self._send("GET", path.lstrip("/"))
         if not response.is_success:
@@ -76,23 +77,23 @@ class LabelStudioClient(Transport, LabelStudio):
         for name in images:
             if not SAFE_NAME.fullmatch(name):
                 raise LabelStudioError(f"Image name {name!r} would be changed by Label Studio; use A-Z a-z 0-9 . _ -")
-        there = self._uploads(project, images)
-        missing = iter([name for name in images if name not in there])
+        uploaded = self._uploads(project, images)
+        missing = iter([name for name in images if name not in uploaded])
         while batch := list(islice(missing, UPLOADS_PER_REQUEST)):
             files = {name: (name, images[name], "image/png") for name in batch}
             path = f"api/projects/{project}/import"
             self._json(self._send("POST", path, params={"commit_to_project": "false"}, files=files))
-            there = self._uploads(project, images)
-        lost = sorted(set(images) - set(there))
+            uploaded = self._uploads(project, images)
+        lost = sorted(set(images) - set(uploaded))
         if lost:
             raise LabelStudioError(f"{len(lost)} uploads did not arrive whole, the first is {lost[0]}; push again.")
-        return there
+        return uploaded
 
     def _uploads(self, project: int, images: Mapping[str, bytes]) -> dict[str, str]:
-        """Addresses of those images that lie in the project at their full size."""
+        """Addresses of the given images that the project holds at their full size."""
         found = {}
         for row in self._read(f"api/projects/{project}/file-uploads", all="true"):
-            match = UPLOAD.fullmatch(row["file"])
+            match = UPLOADED_FILE.fullmatch(row["file"])
             name = match["name"] if match else ""
             if name in images and row["size"] == len(images[name]):
                 found[name] = f"/data/{row['file']}"
@@ -112,20 +113,20 @@ class LabelStudioClient(Transport, LabelStudio):
         if access.key is not None and access.secret is not None:
             body |= {"aws_access_key_id": access.key, "aws_secret_access_key": access.secret.get_secret_value()}
         rows = self._read("api/storages/s3", project=project)
-        there = [row["id"] for row in rows if row["title"] == body["title"]]
-        path = f"api/storages/s3/{there[0]}" if there else "api/storages/s3"
-        self._write("PATCH" if there else "POST", path, body)
+        existing = [row["id"] for row in rows if row["title"] == body["title"]]
+        path = f"api/storages/s3/{existing[0]}" if existing else "api/storages/s3"
+        self._write("PATCH" if existing else "POST", path, body)
 
     @override
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
-        asked: dict[str, Any] = {"project": project, "fields": "all"}  # `include` would cut the annotations short
+        params: dict[str, Any] = {"project": project, "fields": "all"}  # `include` would cut the annotations short
         if round is not None:
-            asked["query"] = json.dumps({"filters": round_filter(round)})
-        tasks = self._pages("api/tasks/", "tasks", **asked)
+            params["query"] = json.dumps({"filters": round_filter(round)})
+        tasks = self._pages("api/tasks/", "tasks", **params)
         return sorted(tasks, key=lambda task: int(task["id"]))
 
     def count_tasks(self, project: int, *, since_round: int, open_only: bool) -> int:
-        """How many tasks of that round and of later ones there are, or wait for an answer; reads no answers."""
+        """Number of tasks of that round and of later ones, or of the open ones among them; reads no answers."""
         query = json.dumps({"filters": since_filter(since_round, open_only=open_only)})
         page = self._read("api/tasks/", project=project, page=1, page_size=1, fields="task_only", query=query)
         return int(page["total"])
@@ -184,11 +185,3 @@ class LabelStudioClient(Transport, LabelStudio):
         ):
             self._write("PATCH", f"api/webhooks/{ours['id']}/", wanted)
         return int(ours["id"])
-
-    @override
-    def task_url(self, project: int, task_id: int) -> str:
-        return f"{self._url}/projects/{project}/data?task={task_id}"
-
-    @override
-    def tab_url(self, project: int, tab: int) -> str:
-        return f"{self._url}/projects/{project}/data?tab={tab}"

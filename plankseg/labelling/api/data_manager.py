@@ -1,42 +1,55 @@
-"""What does a person see of one round in Label Studio's data manager? Pure JSON."""
+"""Filters and tabs of Label Studio's data manager, as JSON."""
 
 from typing import Any
 
-# what tells a person nothing; without this, image, taxon and uncertainty lie beyond the right edge
-# fmt: off
-HIDDEN = (
-    "inner_id", "annotations_results", "annotations_ids", "predictions_results", "predictions_model_versions",
-    "predictions_score", "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time",
-    "total_predictions", "draft_exists", "data.key", "data.round", "data.image_id", "data.model_id",
+# Technical columns; if they were shown, image, taxon and uncertainty would lie beyond the right edge.
+HIDDEN_COLUMNS = (
+    "inner_id",
+    "annotations_results",
+    "annotations_ids",
+    "predictions_results",
+    "predictions_model_versions",
+    "predictions_score",
+    "file_upload",
+    "storage_filename",
+    "created_at",
+    "updated_at",
+    "updated_by",
+    "avg_lead_time",
+    "total_predictions",
+    "draft_exists",
+    "data.key",
+    "data.round",
+    "data.image_id",
+    "data.model_id",
 )
-# fmt: on
 
 
 def round_filter(round: int) -> dict[str, Any]:
-    """Only the tasks of one round, by the `round` that `build_task` wrote into them."""
+    """The tasks of one round, by the `round` that `build_task` wrote into them."""
     item = {"filter": "filter:tasks:data.round", "operator": "equal", "type": "Number", "value": round}
     return {"conjunction": "and", "items": [item]}
 
 
 def since_filter(round: int, *, open_only: bool) -> dict[str, Any]:
-    """Tasks of that round and of later ones; `open_only`: those that nobody answered or skipped."""
-    wanted = {"data.round": ("greater_or_equal", round)}
+    """Tasks of that round and of later ones; `with `open_only` only those without an answer or a skip."""
+    conditions = {"data.round": ("greater_or_equal", round)}
     if open_only:
-        wanted |= {"total_annotations": ("equal", 0), "cancelled_annotations": ("equal", 0)}
+        conditions |= {"total_annotations": ("equal", 0), "cancelled_annotations": ("equal", 0)}
     items = [
         {"filter": f"filter:tasks:{name}", "operator": operator, "type": "Number", "value": value}
-        for name, (operator, value) in wanted.items()
+        for name, (operator, value) in conditions.items()
     ]
     return {"conjunction": "and", "items": items}
 
 
 def round_tab(title: str, round: int) -> dict[str, Any]:
-    """A tab with one round, the most uncertain image first."""
+    """A tab that lists one round, the most uncertain image first."""
     return {
         "title": title,
         "type": "list",
         "target": "tasks",
         "filters": round_filter(round),
         "ordering": ["-tasks:predictions_score"],
-        "hiddenColumns": {"explore": [f"tasks:{name}" for name in HIDDEN], "labeling": []},
+        "hiddenColumns": {"explore": [f"tasks:{name}" for name in HIDDEN_COLUMNS], "labeling": []},
     }

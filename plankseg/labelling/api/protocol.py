@@ -1,4 +1,4 @@
-"""What do we need of Label Studio? The few things that the client does over HTTP and the fake in a dict."""
+"""The calls that plankseg makes to Label Studio, as a protocol: over HTTP in the client, in memory in the fake."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from plankseg.labelling.api.tasks import BucketAccess, Task
 
 
 class LabelStudio(Protocol):
-    """What we need of Label Studio; `FakeLabelStudio` is one too, and the same tests run on both."""
+    """The calls that plankseg makes to Label Studio; the same contract tests run on the client and on the fake."""
 
     def check(self) -> str:
         """Release and account in words; raises LabelStudioDownError or LabelStudioAuthError."""
@@ -25,7 +25,7 @@ class LabelStudio(Protocol):
         """Address of each PNG by its file name; one that is already there is not uploaded again."""
 
     def ensure_bucket(self, project: int, access: BucketAccess) -> None:
-        """Let the project show images of a bucket; told again, its credentials are renewed."""
+        """Let the project show images of a bucket; a second call renews the credentials."""
 
     def list_tasks(self, project: int, round: int | None = None) -> list[Task]:
         """Tasks (of one round) by id, each with all annotations, cancelled ones too, drafts and predictions."""
@@ -34,7 +34,7 @@ class LabelStudio(Protocol):
         """Add tasks, all or none. Not idempotent: an error may mean that the server has them all the same."""
 
     def delete_task(self, task_id: int) -> None:
-        """Remove a task with all that hangs on it."""
+        """Remove a task with its answers, drafts and predictions."""
 
     def create_annotation(
         self,
@@ -52,9 +52,3 @@ class LabelStudio(Protocol):
 
     def ensure_tab(self, project: int, title: str, round: int) -> int:
         """Id of the data manager's tab that shows one round, the most uncertain image first; made if missing."""
-
-    def task_url(self, project: int, task_id: int) -> str:
-        """Where a person answers this task."""
-
-    def tab_url(self, project: int, tab: int) -> str:
-        """Where a person finds a round."""

@@ -1,7 +1,7 @@
-"""How does a request reach Label Studio? Its SDK's transport and tokens, our own errors and retries.
+"""HTTP requests to Label Studio, with the SDK's transport and tokens, and our own errors and retries.
 
 The SDK repeats POSTs that got no answer, which makes two tasks of one, and its typed models lose a whole page over one
-malformed answer. So its retries are off, only reads are repeated here, and the JSON stays as the server sent it.
+malformed answer. So its retries are off, only reads are repeated here, and the JSON is passed on as the server sent it.
 """
 
 import json
@@ -31,9 +31,9 @@ class Transport:
             raise SettingsError(f"PLANKSEG_LABEL_STUDIO_URL is {url!r}; it must start with http:// or https://.")
         self._url = url.rstrip("/")
         if not token.strip():
-            raise self._refused("the token is empty")
+            raise self._token_refused("the token is empty")
         self._first_wait_s = first_wait_s
-        from label_studio_sdk.base_client import LabelStudioBase  # costs a second: only who talks to a server pays
+        from label_studio_sdk.base_client import LabelStudioBase  # takes a second to load
         from label_studio_sdk.core.api_error import ApiError
 
         self._api_error: type[Exception] = ApiError
@@ -41,7 +41,7 @@ class Transport:
         try:
             sdk = LabelStudioBase(base_url=self._url, api_key=token.strip(), httpx_client=self._http, max_retries=0)
         except ApiError as error:  # a personal token that has expired is refused without asking the server
-            raise self._refused(str(error.body)) from error
+            raise self._token_refused(str(error.body)) from error
         self._transport = sdk._client_wrapper.httpx_client
 
     def __enter__(self) -> Self:
@@ -51,11 +51,11 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; afterwards the client is of no use."""
+        """Close the connections; the client cannot be used afterwards."""
         self._http.close()
 
     def _pages(self, path: str, items: str, **params: Any) -> list[Any]:
-        """All items of a paged list; past the last page the server answers 404, so its own count ends the walk."""
+        """All items of a paged list; past the last page the server answers 404, so its own count ends the loop."""
         rows: list[Any] = []
         page = 1
         while True:
@@ -66,7 +66,7 @@ class Transport:
             page += 1
 
     def _read(self, path: str, **params: Any) -> Any:
-        """GET; a few times where the server is away or stumbles."""
+        """GET, repeated a few times if the server does not answer or reports an error of its own."""
         waits = [self._first_wait_s * 2**attempt for attempt in range(READ_ATTEMPTS - 1)]
         for wait in waits:
             try:
@@ -79,12 +79,12 @@ class Transport:
         return self._json(self._send("GET", path, params=params))
 
     def _write(self, method: str, path: str, body: object) -> Any:
-        """POST or PATCH, once: who does not know whether it arrived must look."""
+        """POST or PATCH, once: after an error the caller must check whether it arrived."""
         content, headers = json.dumps(body, allow_nan=False).encode(), {"Content-Type": "application/json"}
         return self._json(self._send(method, path, content=content, headers=headers))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """One request; LabelStudioDownError where no answer came."""
+        """One request. Raises LabelStudioDownError if no answer came."""
         seconds = READ_TIMEOUT_S if method == "GET" else WRITE_TIMEOUT_S
         try:
             response: httpx.Response = self._transport.request(
@@ -96,32 +96,32 @@ class Transport:
                 "Start it with `make up`, or set PLANKSEG_LABEL_STUDIO_URL to where it runs."
             ) from error
         except self._api_error as error:  # raised before our request, while a personal token is exchanged
-            raise self._refused(str(getattr(error, "body", error))) from error
+            raise self._token_refused(str(getattr(error, "body", error))) from error
         except ValueError as error:
-            raise self._puzzled(f"{method} {path}", str(error)) from error
+            raise self._unexpected(f"{method} {path}", str(error)) from error
         return response
 
     def _json(self, response: httpx.Response) -> Any:
-        """The answer's JSON, or our own error with its status and the beginning of its body."""
+        """The JSON of the answer. Raises our own error with the status and the beginning of the body."""
         what, body = f"{response.request.method} {response.request.url.path}", response.text[:300]
         if response.status_code == UNAUTHORIZED:
-            raise self._refused(body)
+            raise self._token_refused(body)
         if not response.is_success:
-            raise self._puzzled(what, f"status {response.status_code}: {body}")
+            raise self._unexpected(what, f"status {response.status_code}: {body}")
         if response.status_code == NO_CONTENT:
             return None
         try:
             return response.json()
         except ValueError as error:
-            raise self._puzzled(what, f"no JSON: {body}") from error
+            raise self._unexpected(what, f"no JSON: {body}") from error
 
-    def _puzzled(self, what: str, answer: str) -> LabelStudioError:
+    def _unexpected(self, what: str, answer: str) -> LabelStudioError:
         return LabelStudioError(
             f"Label Studio at {self._url} answered {what} with {answer}. "
             "Look into its log; if another program listens there, set PLANKSEG_LABEL_STUDIO_URL."
         )
 
-    def _refused(self, answer: str) -> LabelStudioAuthError:
+    def _token_refused(self, answer: str) -> LabelStudioAuthError:
         return LabelStudioAuthError(
             f"Label Studio at {self._url} refuses the token in PLANKSEG_LABEL_STUDIO_TOKEN ({answer}). "
             "Copy a new one from Account & Settings in Label Studio."

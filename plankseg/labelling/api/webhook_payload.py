@@ -1,9 +1,9 @@
-"""What does Label Studio's webhook say? Pure JSON: how we ask for it, and what we believe of its body."""
+"""Label Studio's webhook as JSON: its registration, and the hints read from its body."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from plankseg.errors import HookError
 
@@ -13,7 +13,7 @@ ANSWERED = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED")  
 
 @dataclass(frozen=True)
 class Hint:
-    """Somebody is said to have dealt with a task. Nothing is concluded from it but that it is worth a look."""
+    """A claim that a task was answered. It is never trusted: it only triggers a check of Label Studio."""
 
     task_id: int
     round: int
@@ -39,25 +39,35 @@ def is_relay_webhook(row: Mapping[str, Any], project: int) -> bool:
 
 
 def read_hints(body: bytes) -> list[Hint]:
-    """The tasks that a webhook's body names; those of other people's making, and other actions, are left out.
+    """The tasks that a webhook's body names; tasks without our fields and other actions are left out.
 
     Raises:
         HookError: the body is no JSON object.
     """
     try:
-        said = json.loads(body)
+        payload = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise HookError(f"The webhook's body of {len(body)} bytes is no JSON ({type(error).__name__}).") from error
-    if not isinstance(said, dict):
-        raise HookError(f"The webhook's body is a JSON {type(said).__name__}, not an object.")
-    action = said.get("action")
-    return [Hint(*who, action) for who in _named(said.get("task"))] if action in ANSWERED else []
+    if not isinstance(payload, dict):
+        raise HookError(f"The webhook's body is a JSON {type(payload).__name__}, not an object.")
+    action = payload.get("action")
+    return (
+        [Hint(task_id, round, action) for task_id, round in _named_tasks(payload.get("task"))]
+        if action in ANSWERED
+        else []
+    )
 
 
-def _named(task: object) -> Iterator[tuple[int, int]]:
+def _named_tasks(task: object) -> Iterator[tuple[int, int]]:
     """Number and round of each task; a webhook about several answers carries a list."""
     for one in task if isinstance(task, list) else [task]:
         data = one.get("data") if isinstance(one, dict) else None
-        who = (one.get("id"), data.get("round")) if isinstance(one, dict) and isinstance(data, dict) else (None, None)
-        if all(isinstance(number, int) and not isinstance(number, bool) for number in who):
-            yield who  # type: ignore[misc]
+        if not isinstance(one, dict) or not isinstance(data, dict):
+            continue
+        task_id, round_number = one.get("id"), data.get("round")
+        if _is_number(task_id) and _is_number(round_number):
+            yield task_id, round_number
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,7 +1,7 @@
-"""Which task of an image counts, when there are several of one round?
+"""Choose the task of an image that counts when a round has several.
 
 An import whose answer got lost, or that was sent twice, leaves doubles. A task that a person has touched (answered, or
-begun as a draft) is never taken away; among the rest the oldest stays.
+begun as a draft) is never removed; among the others the oldest stays.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,12 @@ class RoundTasks:
 def deduplicate_tasks(tasks: Iterable[Task], *, round: int) -> RoundTasks:
     """One task per image, answered before begun before untouched, then by id; `foreign` are ids that are not ours."""
     found = RoundTasks()
-    for task in sorted(tasks, key=_worth):
-        who = identity(task)
-        if who is None or who[0] != round:
+    for task in sorted(tasks, key=_precedence):
+        owner = identity(task)
+        if owner is None or owner.round != round:
             found.foreign.append(int(task["id"]))
-        elif who[1] not in found.kept:
-            found.kept[who[1]] = task
+        elif owner.image_id not in found.kept:
+            found.kept[owner.image_id] = task
         elif task.get("annotations") or task.get("drafts"):
             found.touched.append(task)
         else:
@@ -41,5 +41,5 @@ def deduplicate_tasks(tasks: Iterable[Task], *, round: int) -> RoundTasks:
     return found
 
 
-def _worth(task: Task) -> tuple[bool, bool, int]:
+def _precedence(task: Task) -> tuple[bool, bool, int]:
     return not task.get("annotations"), not task.get("drafts"), int(task["id"])

@@ -1,7 +1,7 @@
-"""How do the images of a round get into Label Studio, each exactly once, however often we try?
+"""Push the images of a round into Label Studio, each exactly once.
 
-Import is not idempotent and its answer can get lost, so: list what is there by our own key, upload and import what is
-missing, list again and check. Killed anywhere, the next push carries on.
+Import is not idempotent and its answer can get lost, so: list the tasks by our own key, upload and import what is
+missing, list again and check. A push that was interrupted anywhere is completed by the next one.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PushReport:
-    """What a push did: `tasks` is the task of each image; doubles that were removed, and touched ones that stay."""
+    """The task of each image, the imported images, the doubles that were removed, and touched doubles that stay."""
 
     tasks: dict[str, int]
     imported: tuple[str, ...]
@@ -28,22 +28,22 @@ class PushReport:
     kept_doubles: tuple[int, ...]
 
 
-def push_round(ls: LabelStudio, project: int, items: Sequence[PushItem], *, round: int) -> PushReport:
-    """Make sure that the project holds one task per item, and say which.
+def push_round(label_studio: LabelStudio, project: int, items: Sequence[PushItem], *, round: int) -> PushReport:
+    """Make sure that the project holds one task per item.
 
-    Raises LabelStudioError where an image is listed twice or, after the import, still has no task; where the server
-    went away during the import that is the LabelStudioDownError itself, which waiting can cure.
+    Raises LabelStudioError if an image is listed twice or, after the import, still has no task. If the server went
+    away during the import that is the LabelStudioDownError itself, after which a retry makes sense.
     """
     names = [item.image_id for item in items]
     if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise LabelStudioError(f"Round {round} lists image {twice[0]} more than once; propose the round again.")
-    before = deduplicate_tasks(ls.list_tasks(project, round), round=round)
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise LabelStudioError(f"Round {round} lists image {repeated[0]} more than once; propose the round again.")
+    before = deduplicate_tasks(label_studio.list_tasks(project, round), round=round)
     missing = [item for item in items if item.image_id not in before.kept]
     after, failure = before, None
     if missing:
-        failure = _import_missing(ls, project, missing, round=round)
-        after = deduplicate_tasks(ls.list_tasks(project, round), round=round)
+        failure = _import_missing(label_studio, project, missing, round=round)
+        after = deduplicate_tasks(label_studio.list_tasks(project, round), round=round)
     lost = [name for name in names if name not in after.kept]
     if lost and isinstance(failure, LabelStudioDownError):
         raise failure
@@ -55,28 +55,28 @@ def push_round(ls: LabelStudio, project: int, items: Sequence[PushItem], *, roun
     return PushReport(
         tasks={name: after.ids[name] for name in names},
         imported=tuple(item.image_id for item in missing),
-        removed_doubles=_remove_spare(ls, after),
+        removed_doubles=_remove_spare(label_studio, after),
         kept_doubles=tuple(int(task["id"]) for task in after.touched),
     )
 
 
 def _import_missing(
-    ls: LabelStudio, project: int, missing: Sequence[PushItem], *, round: int
+    label_studio: LabelStudio, project: int, missing: Sequence[PushItem], *, round: int
 ) -> LabelStudioError | None:
-    """Upload and import; an error of the import is given back, for the server may have done it all the same."""
+    """Upload and import; an error of the import is returned, because the server may have done it all the same."""
     pngs = {f"{item.image_id}.png": item.png for item in missing if item.png is not None}
-    urls = ls.upload_images(project, pngs) if pngs else {}
+    urls = label_studio.upload_images(project, pngs) if pngs else {}
     tasks = [build_task(item, round=round, image_url=item.url or urls[f"{item.image_id}.png"]) for item in missing]
     try:
-        ls.import_tasks(project, tasks)
+        label_studio.import_tasks(project, tasks)
     except LabelStudioError as error:
-        log.warning("The import of round %d failed (%s); looking whether it arrived", round, error)
+        log.warning("The import of round %d failed (%s); checking whether it arrived", round, error)
         return error
     return None
 
 
-def _remove_spare(ls: LabelStudio, found: RoundTasks) -> tuple[int, ...]:
+def _remove_spare(label_studio: LabelStudio, found: RoundTasks) -> tuple[int, ...]:
     for task in found.spare:
         log.warning("Removing Label Studio task %d, an untouched double of %s", task["id"], task["data"]["key"])
-        ls.delete_task(int(task["id"]))
+        label_studio.delete_task(int(task["id"]))
     return tuple(int(task["id"]) for task in found.spare)

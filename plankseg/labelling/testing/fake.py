@@ -1,4 +1,4 @@
-"""What does Label Studio do, without a server? Tasks in a dict, believed as blindly as the real one believes them."""
+"""Label Studio in memory, for tests: it stores tasks as unchecked as the real server does."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import Any
 from typing_extensions import override
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
+from plankseg.labelling.api.labeling_config import config_problem
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import BucketAccess, Task, config_gap
+from plankseg.labelling.api.tasks import BucketAccess, Task
 
 EMAIL = "fake@plankseg.local"
 
@@ -18,8 +19,8 @@ EMAIL = "fake@plankseg.local"
 class FakeLabelStudio(LabelStudio):
     """Label Studio in memory.
 
-    Faults on demand, once each: the call named in `break_before` fails without doing anything, the one named in
-    `break_after` does its work and then fails, as when the answer gets lost. `uploaded` counts uploads.
+    Faults on demand, once each: the call named in `break_before` fails without doing anything; the one named in
+    `break_after` does its work and then fails, as if the answer got lost. `uploaded` counts uploads.
     """
 
     def __init__(self) -> None:
@@ -41,9 +42,9 @@ class FakeLabelStudio(LabelStudio):
     @override
     def ensure_project(self, title: str, labeling_config: str) -> int:
         found = [number for number, (name, _) in self._projects.items() if name == title]
-        gap = config_gap(self._projects[found[0]][1] if found else labeling_config)
-        if gap or len(found) > 1:
-            raise LabelStudioError(f"Project {title!r}: {gap or 'there are several of that title'}.")
+        problem = config_problem(self._projects[found[0]][1] if found else labeling_config)
+        if problem or len(found) > 1:
+            raise LabelStudioError(f"Project {title!r}: {problem or 'there are several of that title'}.")
         if found:
             return found[0]
         return self.add_project(title, labeling_config)
@@ -59,7 +60,7 @@ class FakeLabelStudio(LabelStudio):
         return next((number for number, (name, _) in self._projects.items() if name == title), None)
 
     def delete_project(self, project: int) -> None:
-        """What a person can do with two clicks."""
+        """Delete a project and its tasks, as a person can in the interface."""
         del self._projects[project]
         self._tasks = {number: task for number, task in self._tasks.items() if task[0] != project}
 
@@ -143,7 +144,7 @@ class FakeLabelStudio(LabelStudio):
         raise LabelStudioError(f"Label Studio has no annotation {annotation_id} (404).")
 
     def save_draft(self, task_id: int, result: Sequence[Task]) -> None:
-        """What the interface does by itself while a person paints."""
+        """Save a draft, as the interface does by itself while a person paints."""
         self._task(task_id)["drafts"].append({"id": next(self._ids), "result": _copy(list(result))})
 
     @override
@@ -155,14 +156,6 @@ class FakeLabelStudio(LabelStudio):
         self._tabs[number] = (project, title, round)
         return number
 
-    @override
-    def task_url(self, project: int, task_id: int) -> str:
-        return f"http://fake.invalid/projects/{project}/data?task={task_id}"
-
-    @override
-    def tab_url(self, project: int, tab: int) -> str:
-        return f"http://fake.invalid/projects/{project}/data?tab={tab}"
-
     def _task(self, task_id: int) -> Task:
         if task_id not in self._tasks:
             raise LabelStudioError(f"Label Studio has no task {task_id} (404).")
@@ -171,16 +164,16 @@ class FakeLabelStudio(LabelStudio):
     def _fail_before(self, call: str) -> None:
         if self.break_before == call:
             self.break_before = None
-            raise LabelStudioDownError(f"The fake Label Studio was told to fail before {call}.")
+            raise LabelStudioDownError(f"The fake Label Studio is set to fail before {call}.")
 
     def _fail_after(self, call: str) -> None:
         if self.break_after == call:
             self.break_after = None
-            raise LabelStudioDownError(f"The fake Label Studio was told to fail after {call}.")
+            raise LabelStudioDownError(f"The fake Label Studio is set to fail after {call}.")
 
 
 def _copy(value: Any) -> Any:
-    """As JSON makes it: nothing shared, and nothing that JSON does not know."""
+    """A deep copy through JSON, which also refuses what JSON cannot hold."""
     return json.loads(json.dumps(value, allow_nan=False))
 
 

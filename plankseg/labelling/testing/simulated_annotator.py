@@ -1,4 +1,4 @@
-"""Who answers when nobody is there? A person who knows the truth and works through the same interface as a real one."""
+"""A simulated annotator, who knows the true masks and answers through the same interface as a person."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ import numpy as np
 from plankseg.errors import SettingsError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, dice
+from plankseg.labelling.api.answers import read_mask
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import Task, premask_regions, read_mask, unusable_choice
+from plankseg.labelling.api.tasks import Task, premask_regions, unusable_choice
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 
-GLANCE_S = (2.0, 6.0)  # to accept, to skip or to call unusable
+QUICK_ANSWER_S = (2.0, 6.0)  # to accept, to skip or to call unusable
 REDRAW_S = (25.0, 60.0)  # from a few wrong pixels to the whole object
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What was done in one sitting; `left_alone` had an answer before."""
+class AnswerCounts:
+    """Number of tasks by what was done with them; `left_alone` had an answer before."""
 
     accepted: int = 0
     redrawn: int = 0
@@ -31,9 +32,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class SimulatedAnnotator:
-    """Accepts a pre-mask at Dice >= `accept_dice`, otherwise redraws it; now and then skips or calls unusable.
+    """Accepts a pre-mask at Dice >= `accept_dice`, otherwise redraws it; skips or calls unusable a random share.
 
-    `truth` gives the mask of an image id at its own size. What happens to an image depends on (seed, image id) alone.
+    `truth` gives the mask of an image id at its own size. The answer to an image depends on (seed, image id) alone.
     """
 
     truth: Callable[[str], Mask]
@@ -48,45 +49,45 @@ class SimulatedAnnotator:
                 f"skip_rate {self.skip_rate} and unusable_rate {self.unusable_rate} are no shares of one whole."
             )
 
-    def answer_round(self, ls: LabelStudio, project: int, round: int) -> Counts:
+    def answer_round(self, label_studio: LabelStudio, project: int, round: int) -> AnswerCounts:
         """Answer every task of a round that has no answer yet."""
-        counts = dict.fromkeys(Counts.__dataclass_fields__, 0)
-        for image_id, task in deduplicate_tasks(ls.list_tasks(project, round), round=round).kept.items():
-            counts["left_alone" if task["annotations"] else self._answer(ls, image_id, task)] += 1
-        return Counts(**counts)
+        counts = dict.fromkeys(AnswerCounts.__dataclass_fields__, 0)
+        for image_id, task in deduplicate_tasks(label_studio.list_tasks(project, round), round=round).kept.items():
+            counts["left_alone" if task["annotations"] else self._answer(label_studio, image_id, task)] += 1
+        return AnswerCounts(**counts)
 
-    def _answer(self, ls: LabelStudio, image_id: str, task: Task) -> str:
-        """Answer one task; the name of what was done."""
+    def _answer(self, label_studio: LabelStudio, image_id: str, task: Task) -> str:
+        """Answer one task. Returns the field of `AnswerCounts` that it counts for."""
         digest = sha256(image_id.encode()).digest()
         rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
-        mood, glance_s = rng.random(), rng.uniform(*GLANCE_S)
+        chance, quick_s = rng.random(), rng.uniform(*QUICK_ANSWER_S)
         prediction: dict[str, Any] = task["predictions"][0] if task["predictions"] else {"id": None, "result": []}
-        seen, parent = prediction["result"], prediction["id"]
+        shown, parent = prediction["result"], prediction["id"]
 
         def send(result: list[Task], seconds: float, *, was_cancelled: bool = False) -> None:
             lead_time = round(seconds, 1)
-            ls.create_annotation(
+            label_studio.create_annotation(
                 task["id"], result, lead_time=lead_time, was_cancelled=was_cancelled, parent_prediction=parent
             )
 
-        if mood < self.skip_rate:
-            send(seen, glance_s, was_cancelled=True)
+        if chance < self.skip_rate:
+            send(shown, quick_s, was_cancelled=True)
             return "skipped"
-        if mood < self.skip_rate + self.unusable_rate:
-            send([*seen, unusable_choice()], glance_s)
+        if chance < self.skip_rate + self.unusable_rate:
+            send([*shown, unusable_choice()], quick_s)
             return "unusable"
         truth = self.truth(image_id)
-        premask = read_mask(seen, shape=(truth.shape[0], truth.shape[1]))
+        premask = read_mask(shown, shape=(truth.shape[0], truth.shape[1]))
         assert premask is not None, "a prediction of ours holds no choice"
         if task["predictions"] and dice(premask, truth) >= self.accept_dice:
-            send([{**region, "origin": "prediction"} for region in seen], glance_s)
+            send([{**region, "origin": "prediction"} for region in shown], quick_s)
             return "accepted"
         send(premask_regions(truth, origin="manual") if truth.any() else [], _redraw_seconds(premask, truth))
         return "redrawn"
 
 
 def _redraw_seconds(premask: Mask, truth: Mask) -> float:
-    """Longer the more of the object is wrong."""
+    """Seconds that grow with the share of the object that is wrong."""
     low, high = REDRAW_S
     wrong = changed_pixels(premask, truth) / max(int(np.count_nonzero(premask | truth)), 1)
     return low + (high - low) * min(wrong, 1.0)

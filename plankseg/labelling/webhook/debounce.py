@@ -1,7 +1,7 @@
-"""When is the loop told that there is something to do? Once per answered task, and once more when a round is complete.
+"""Debounce webhook hints into events: one per answered task, and one more when a round is complete.
 
-Hints of Label Studio's webhook come in bursts and may get lost, and each of them only makes us look: whether a round
-has an open task left is asked of Label Studio itself. A round whose last hint was lost is finished by the schedule.
+Hints of Label Studio's webhook come in bursts and may get lost. A hint only triggers a check: whether a round has an
+open task left is asked of Label Studio itself. A round whose last hint was lost is finished by the schedule.
 """
 
 import logging
@@ -18,108 +18,108 @@ from plankseg.labelling.webhook.prefect_events import ROUND_ANSWERED, TASK_ANSWE
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 0.5  # hints that come so close together are passed on together
-WITHOUT_PROJECT_S, REGISTERED_S = 5.0, 60.0  # between two looks whether our webhook is there
-KEPT_HINTS = 2000
+BURST_S = 0.5  # hints that arrive within this time are passed on together
+WITHOUT_PROJECT_S, REGISTERED_S = 5.0, 60.0  # between two checks whether our webhook is registered
+MAX_HINTS = 2000
 
 
 @dataclass(frozen=True)
-class Count:
-    """Tasks of a round and of later ones, and how many of them nobody dealt with."""
+class TaskCount:
+    """Tasks of a round and of later ones, and how many of them are not answered."""
 
     tasks: int
     open: int
 
 
 class Servers(Protocol):
-    """The two servers, as far as a nudge needs them."""
+    """The calls that the debouncer makes to Label Studio and Prefect."""
 
     def register(self) -> bool:
-        """Bring our webhook into the project; False while there is no project."""
+        """Register our webhook in the project; False while there is no project."""
 
-    def count(self, since_round: int) -> Count:
+    def count(self, since_round: int) -> TaskCount:
         """The tasks of that round and of later ones."""
 
-    def tell(self, events: Sequence[Event]) -> bool:
-        """Pass events on; False if they had to be dropped."""
+    def send(self, events: Sequence[Event]) -> bool:
+        """Send events to Prefect; False if they had to be dropped."""
 
 
 class EventDebouncer:
-    """A thread between the webhook, which must answer at once, and two servers that may be slow or away."""
+    """A thread between the webhook, which must answer at once, and two servers that may be slow or not running."""
 
-    def __init__(self, outside: Servers, *, project: str, settle_s: float = SETTLE_S) -> None:
-        self._outside = outside
+    def __init__(self, servers: Servers, *, project: str, burst_s: float = BURST_S) -> None:
+        self._servers = servers
         self._project = project
-        self._settle_s = settle_s
-        self._hints: Queue[Hint] = Queue(KEPT_HINTS)
-        self._over = threading.Event()
-        self._said = ""
+        self._burst_s = burst_s
+        self._hints: Queue[Hint] = Queue(MAX_HINTS)
+        self._stopped = threading.Event()
+        self._status = ""
         self._announced: tuple[int, int] | None = None
-        self._thread = threading.Thread(target=self._run, name="nudger", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-debouncer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(timeout=2)  # what still waits for a server that is away is dropped: the schedule goes on
+        self._stopped.set()
+        self._thread.join(timeout=2)  # hints that still wait are dropped: the schedule finds the answers
 
     def hint(self, hint: Hint) -> None:
-        """Take a hint; never waits."""
+        """Queue a hint; never blocks."""
         try:
             self._hints.put_nowait(hint)
         except Full:
-            log.warning("%d hints wait already: one more is dropped, the schedule goes on", KEPT_HINTS)
+            log.warning("%d hints wait already: one more is dropped, the schedule finds the answer", MAX_HINTS)
 
     def _run(self) -> None:
-        look_at = time.monotonic()
-        while not self._over.is_set():
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + (REGISTERED_S if self._register() else WITHOUT_PROJECT_S)
+        next_check = time.monotonic()
+        while not self._stopped.is_set():
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + (REGISTERED_S if self._register() else WITHOUT_PROJECT_S)
             if hints := self._gather():
                 self._pass_on(hints)
 
     def _register(self) -> bool:
-        """Look after the webhook; how it stands is said when it changes, not every few seconds."""
+        """Register the webhook if it is missing; its status is logged only when it changes."""
         try:
-            registered = self._outside.register()
-            said = "The webhook is registered" if registered else "Label Studio has no project yet: looking again"
+            registered = self._servers.register()
+            status = "The webhook is registered" if registered else "Label Studio has no project yet: trying again"
         except PlanksegError as error:
-            registered, said = False, f"The webhook is not registered: {error}"
-        if said != self._said:
-            log.info(said)
-            self._said = said
+            registered, status = False, f"The webhook is not registered: {error}"
+        if status != self._status:
+            log.info(status)
+            self._status = status
         return registered
 
     def _gather(self) -> list[Hint]:
-        """The hints of a moment; none if a quarter of a second brings none."""
+        """The hints of one burst; none if a quarter of a second brings none."""
         try:
             hints = [self._hints.get(timeout=0.25)]
         except Empty:
             return []
-        self._over.wait(self._settle_s)
+        self._stopped.wait(self._burst_s)
         while not self._hints.empty():
             hints.append(self._hints.get_nowait())
         return hints
 
     def _pass_on(self, hints: Sequence[Hint]) -> None:
-        """One event per task; one more where no task is open in the newest of their rounds, nor in a later one.
+        """Send one event per task, and one more if no task is open in the newest of their rounds or a later one.
 
-        That one is sent once, however often its answers are changed afterwards, and again where tasks came since.
+        That one is sent once, however often answers are changed afterwards, and again if tasks were added since.
         """
         rounds = {hint.task_id: hint.round for hint in hints}
         events = [self._event(TASK_ANSWERED, task=task, round=n) for task, n in rounds.items()]
-        complete = self._complete(max(rounds.values()))
+        complete = self._completed_round(max(rounds.values()))
         if complete and complete != self._announced:
             events.append(self._event(ROUND_ANSWERED, round=complete[0]))
-        if self._outside.tell(events) and complete:
+        if self._servers.send(events) and complete:
             self._announced = complete
 
-    def _complete(self, newest: int) -> tuple[int, int] | None:
-        """The round and the number of its tasks and of later ones, if no task among them is open."""
+    def _completed_round(self, newest: int) -> tuple[int, int] | None:
+        """The round and the number of tasks from it on, if none of them is open; else None."""
         try:
-            count = self._outside.count(newest)
+            count = self._servers.count(newest)
         except PlanksegError as error:
             log.warning("Whether round %d is complete is left to the schedule: %s", newest, error)
             return None

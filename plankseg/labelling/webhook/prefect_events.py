@@ -1,4 +1,4 @@
-"""How does Prefect hear of something, without Prefect being installed here? Plain HTTP to its event feed."""
+"""Send events to Prefect over HTTP, without importing Prefect."""
 
 import base64
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 TASK_ANSWERED = "plankseg.task.answered"
 ROUND_ANSWERED = "plankseg.round.answered"  # the trigger in deployments/prefect.yaml waits for this one
-WAITS_S = (1.0, 2.0, 4.0, 8.0)  # a restart of the server takes some ten seconds
+RETRY_WAITS_S = (1.0, 2.0, 4.0, 8.0)  # a restart of the server takes some ten seconds
 
 Event = dict[str, Any]
 
@@ -30,16 +30,16 @@ def make_event(name: str, payload: Mapping[str, object], *, project: str) -> Eve
     }
 
 
-def tell_prefect(
+def send_events(
     api_url: str,
     events: Sequence[Event],
     *,
     headers: Mapping[str, str] | None = None,
-    waits_s: Sequence[float] = WAITS_S,
+    waits_s: Sequence[float] = RETRY_WAITS_S,
 ) -> bool:
-    """Post events; a server that is away or stumbles is asked a few times more, then they are dropped with a log line.
+    """Send events; if the server does not answer or fails, retry a few times, then drop them with a log line.
 
-    True if they arrived. Those that arrived unnoticed are sent again with the same ids; a nudge too many does nothing.
+    True if they arrived. A retry sends the same ids, and an event too many does no harm.
     """
     failure = ""
     for wait in (0.0, *waits_s):
@@ -59,7 +59,7 @@ def tell_prefect(
 
 
 def authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """The header for a Prefect server that asks for a key or a password, by Prefect's own variables."""
+    """The authorization header for a Prefect server with a key or a password, from Prefect's own variables."""
     if key := environment.get("PREFECT_API_KEY"):
         return {"Authorization": f"Bearer {key}"}
     if user_and_password := environment.get("PREFECT_API_AUTH_STRING"):

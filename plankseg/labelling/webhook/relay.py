@@ -1,7 +1,7 @@
-"""Who listens to Label Studio's webhook? A small server on loopback that answers at once and passes hints on.
+"""Webhook relay: a small server on loopback that takes Label Studio's webhooks and passes hints on.
 
-Label Studio sends inside the person's own click, waits one second, and never sends again. So this compares the secret,
-reads a bounded body, keeps a hint of it and answers; everything slow is done by `nudging`.
+Label Studio sends a webhook while the person's click is being answered, waits one second, and never sends it again. So
+the relay compares the secret, reads a bounded body, queues a hint and answers; `debounce` does everything slow.
 """
 
 import hmac
@@ -15,8 +15,8 @@ from plankseg.config import Settings
 from plankseg.errors import HookError, LabelStudioAuthError, SettingsError
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.webhook_payload import RELAY_HEADER, Hint, read_hints
-from plankseg.labelling.webhook.debounce import Count, EventDebouncer
-from plankseg.labelling.webhook.prefect_events import Event, authorization, tell_prefect
+from plankseg.labelling.webhook.debounce import EventDebouncer, TaskCount
+from plankseg.labelling.webhook.prefect_events import Event, authorization, send_events
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
 
 
 async def _read_bounded(request: Request) -> bytes | None:
-    """The body, or None as soon as it is seen to be too large."""
+    """The body, or None as soon as more than BODY_BYTES have arrived."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -67,7 +67,7 @@ def _refuse(status: int, why: str) -> Response:
 
 
 class LiveServers:
-    """Label Studio and Prefect, as the nudger needs them."""
+    """Label Studio and Prefect over HTTP, for the debouncer."""
 
     def __init__(self, settings: Settings, client: LabelStudioClient, *, secret: str, prefect_api_url: str) -> None:
         self._settings = settings
@@ -76,29 +76,29 @@ class LiveServers:
         self._prefect_api_url = prefect_api_url
 
     def register(self) -> bool:
-        """Bring our webhook into the project, where there is one."""
+        """Register our webhook in the project, if there is one."""
         project = self._client.find_project(self._settings.project)
         if project is not None:
             self._client.ensure_webhook(project, f"{self._settings.relay_url.rstrip('/')}/label-studio", self._secret)
         return project is not None
 
-    def count(self, since_round: int) -> Count:
-        """Ask Label Studio."""
+    def count(self, since_round: int) -> TaskCount:
+        """Count the project's tasks in Label Studio."""
         project = self._client.find_project(self._settings.project)
         if project is None:
-            return Count(tasks=0, open=0)
-        all_of_them, still_open = (
+            return TaskCount(tasks=0, open=0)
+        total, unanswered = (
             self._client.count_tasks(project, since_round=since_round, open_only=only) for only in (False, True)
         )
-        return Count(tasks=all_of_them, open=still_open)
+        return TaskCount(tasks=total, open=unanswered)
 
-    def tell(self, events: Sequence[Event]) -> bool:
-        """Post events to Prefect."""
-        return tell_prefect(self._prefect_api_url, events, headers=authorization(os.environ))
+    def send(self, events: Sequence[Event]) -> bool:
+        """Send events to Prefect."""
+        return send_events(self._prefect_api_url, events, headers=authorization(os.environ))
 
 
 def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
-    """Listen on loopback until ended; the webhook is registered as soon as the project is there.
+    """Serve on loopback until stopped; the webhook is registered as soon as the project exists.
 
     Raises:
         SettingsError: no shared secret is set.
@@ -117,6 +117,6 @@ def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
     secret = settings.webhook_secret.get_secret_value()
     with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
         servers = LiveServers(settings, client, secret=secret, prefect_api_url=prefect_api_url)
-        with EventDebouncer(servers, project=settings.project) as nudger:
-            app = build_app(secret, nudger.hint)
+        with EventDebouncer(servers, project=settings.project) as debouncer:
+            app = build_app(secret, debouncer.hint)
             uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, limit_concurrency=200)

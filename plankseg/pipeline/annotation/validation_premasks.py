@@ -1,4 +1,4 @@
-"""What does the active model make of the validation images that wait for a person?"""
+"""Pre-masks of the active model for validation images that wait for a person."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plankseg.errors import SettingsError
-from plankseg.labelling.sync.pull import Pulled, pull_round
+from plankseg.labelling.sync.pull import RoundAnswers, read_round
 from plankseg.labelling.sync.push import push_round
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
@@ -29,8 +29,8 @@ def fake_with_tasks() -> tuple[FakeLabelStudio, int]:
     return fake, project
 
 
-def pull(ls: FakeLabelStudio, project: int) -> Pulled:
-    return pull_round(ls, project, round=1, shape_of=lambda _: SHAPE, premask_of=PREMASKS.__getitem__)
+def pull(ls: FakeLabelStudio, project: int) -> RoundAnswers:
+    return read_round(ls.list_tasks(project, 1), round=1, shape_of=lambda _: SHAPE, premask_of=PREMASKS.__getitem__)
 
 
 def test_good_premasks_are_accepted_poor_ones_redrawn_to_the_truth() -> None:
@@ -61,7 +61,7 @@ def test_some_are_skipped_and_some_called_unusable() -> None:
     assert by_status == {"skipped": counts.skipped, "unusable": counts.unusable}
     assert 4 <= counts.skipped <= 24
     assert 4 <= counts.unusable <= 24
-    assert pulled.is_complete
+    assert not pulled.unanswered
 
 
 def test_skipping_sends_the_unchanged_premask_along_as_the_interface_does() -> None:

@@ -15,13 +15,12 @@ from plankseg.imaging.synthetic.generator import draw_sample
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.sync import project_of
+from plankseg.pipeline.annotation.connection import project_of, project_of_validation
+from plankseg.pipeline.annotation.validation_draw import draw_validation
 from plankseg.pipeline.annotation.validation_images import (
     ClassCount,
     class_counts,
     collect_masks,
-    draw,
-    project_of_validation,
     push_unmasked,
     unmasked,
 )
@@ -65,43 +64,43 @@ def put_up(store: Store, server: LabelStudio, wanted: ValidationDraw = TWO) -> i
     """One run of the flow, step by step."""
     project = project_of_validation(server, Settings())
     collect_masks(store, server, project)
-    draw(store, wanted)
+    draw_validation(store, wanted)
     push_unmasked(store, server, project)
     return project
 
 
 def test_two_of_each_class_are_drawn_and_the_same_in_any_store(store: Store, tmp_path: Path) -> None:
-    drawn = draw(store, TWO)
+    drawn = draw_validation(store, TWO)
     assert by_taxon(store) == {"copepod": 2, "egg": 2, "single": 1}
     assert (len(drawn.new), drawn.short, drawn.unreadable) == (5, {"single": 1}, ())
     assert not set(choosable(store)) & set(drawn.new)
     again = Store.open(tmp_path / "again")
     ingest_folder(again, tmp_path / "pool", role="pool")
-    assert draw(again, TWO).new == drawn.new
+    assert draw_validation(again, TWO).new == drawn.new
     other = Store.open(tmp_path / "other")
     ingest_folder(other, tmp_path / "pool", role="pool")
-    assert draw(other, ValidationDraw(seed=1)).new != drawn.new
+    assert draw_validation(other, ValidationDraw(seed=1)).new != drawn.new
 
 
 def test_a_second_draw_adds_nothing_and_a_new_class_only_its_own(store: Store, tmp_path: Path) -> None:
-    first = draw(store, TWO)
+    first = draw_validation(store, TWO)
     version = store.tables.version("images")
-    assert draw(store, TWO).new == ()
+    assert draw_validation(store, TWO).new == ()
     assert store.tables.version("images") == version
     add_classes(store, tmp_path, {"zoea": 3})
-    added = draw(store, TWO).new
+    added = draw_validation(store, TWO).new
     assert {store.catalogue.row(image_id).taxon for image_id in added} == {"zoea"}
     assert set(store.catalogue.ids("validation")) == {*first.new, *added}
 
 
 def test_images_right_below_the_folder_are_one_class_without_a_name(tmp_path: Path) -> None:
     store = pool_of(tmp_path, {".": 3})
-    draw(store, TWO)
+    draw_validation(store, TWO)
     assert by_taxon(store) == {None: 2}
 
 
 def test_no_pool_draws_nothing(tmp_path: Path) -> None:
-    assert draw(Store.open(tmp_path / "store"), TWO).new == ()
+    assert draw_validation(Store.open(tmp_path / "store"), TWO).new == ()
 
 
 def test_what_was_proposed_or_answered_or_cannot_be_read_is_not_drawn(store: Store) -> None:
@@ -112,7 +111,7 @@ def test_what_was_proposed_or_answered_or_cannot_be_read_is_not_drawn(store: Sto
     store.catalogue.path(eggs[2]).unlink()
     for image_id in copepods:
         store.catalogue.path(image_id).write_bytes(b"no image any more")
-    drawn = draw(store, TWO)
+    drawn = draw_validation(store, TWO)
     assert set(drawn.new) & {*eggs, *copepods} == {eggs[3]}
     assert drawn.short == {"copepod": 0, "egg": 1, "single": 1}
     assert set(drawn.unreadable) == {eggs[2], *copepods}
@@ -125,7 +124,7 @@ def test_the_same_picture_is_not_drawn_twice(tmp_path: Path) -> None:
         (folder / name).write_bytes(data)
     store = Store.open(tmp_path / "store")
     ingest_folder(store, tmp_path / "pool", role="pool")
-    assert len(draw(store, TWO).new) == 1
+    assert len(draw_validation(store, TWO).new) == 1
     assert choosable(store) == []
 
 
@@ -160,7 +159,7 @@ def test_the_masks_of_a_person_come_back_as_answers_of_no_round(store: Store) ->
 
 def test_with_a_model_the_person_sees_its_mask_and_the_label_says_so(store: Store) -> None:
     server = FakeLabelStudio()
-    draw(store, TWO)
+    draw_validation(store, TWO)
     project = project_of_validation(server, Settings())
     ids = unmasked(store)
     shown = dict.fromkeys(ids[1:], square(SHAPE, 12))
@@ -214,7 +213,7 @@ def test_images_handed_in_count_for_their_class_and_those_without_masks_are_put_
 
 
 def test_a_file_that_went_after_the_draw_does_not_hold_up_the_others(store: Store) -> None:
-    draw(store, TWO)
+    draw_validation(store, TWO)
     gone, *others = store.catalogue.ids("validation")
     store.catalogue.path(gone).unlink()
     server = FakeLabelStudio()
@@ -241,7 +240,7 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     ours = Settings(project="real classes")
     with LabelStudioClient(label_studio.url, label_studio.token) as server:
         project = project_of_validation(server, ours)
-        drawn = draw(store, TWO).new
+        drawn = draw_validation(store, TWO).new
         push_unmasked(store, server, project)
         assert len(server.list_tasks(project, 0)) == len(drawn)
         assert by_taxon(store).keys() == {folder.name for folder in classes}

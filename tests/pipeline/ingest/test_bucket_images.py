@@ -8,7 +8,8 @@ import pytest
 from plankseg.config import Settings
 from plankseg.errors import ObjectMissingError
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.pipeline.annotation.sync import project_of, push
+from plankseg.pipeline.annotation.connection import project_of
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.ingest.bucket_images import bring_to_bucket, bucket_access, is_shown_from_bucket, path_below
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.store import Store

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plankseg import local_servers
 from plankseg.errors import ObjectCorruptError, StoreDownError, StoreError, StoreRefusedError
 from plankseg.storage.objects.blobs import sha256_of
 from plankseg.storage.s3 import client as s3_client

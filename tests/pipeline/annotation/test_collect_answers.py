@@ -1,80 +1,28 @@
-"""Images to a person, answers into the store: through a Label Studio in memory."""
+"""People's answers reach the store: each version once, malformed ones quarantined, edits as new versions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from plankseg.config import Settings
-from plankseg.errors import LabelStudioAuthError, LabelStudioDownError
-from plankseg.imaging.arrays import Mask
-from plankseg.imaging.masks import decode_mask
-from plankseg.imaging.reading import read_grey
-from plankseg.labelling.api import tasks
+from plankseg.errors import LabelStudioDownError
+from plankseg.labelling.api import answers
 from plankseg.labelling.api.tasks import Task, premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.sync import Collected, collect, collect_all, connect, project_of, push
+from plankseg.pipeline.annotation.collect_answers import Collected, collect_all
+from plankseg.pipeline.annotation.connection import project_of
+from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.loop.progress import read_progress
-from plankseg.storage.store import Store
-from plankseg.storage.tables.labels import LabelRow
-from tests.support.little_store import START, add_model, add_proposal, noisy_image, square, store_with
-
-SHAPE = noisy_image(0).shape
-PREMASK = square(SHAPE, 12)
-
-
-@dataclass
-class Desk:
-    """A store with a proposed round of four images, pushed, and the Label Studio they lie in."""
-
-    store: Store
-    server: FakeLabelStudio
-    project: int
-    ids: list[str]
-
-    def answer(self, place: int, mask: Mask | None = None, **fields: object) -> int:
-        """Answer the image at a place: by a mask, or by whatever `result` says."""
-        task = {t["data"]["image_id"]: t["id"] for t in self.server.list_tasks(self.project)}[self.ids[place]]
-        regions = premask_regions(mask, origin="manual") if mask is not None and mask.any() else []
-        given = {"result": regions, "lead_time": 7.5} | fields
-        return self.server.create_annotation(task, **given)  # type: ignore[arg-type]
-
-    def collect(self) -> Collected:
-        return collect(self.store, self.server, self.project, round_number=1)
-
-    def row(self, place: int) -> LabelRow:
-        """The answer that counts."""
-        return {row.image_id: row for row in self.store.labels.answered(1)}[self.ids[place]]
-
-    def mask(self, place: int) -> Mask:
-        return decode_mask(self.store.blobs.get(str(self.row(place).mask_sha), "png"))
+from tests.support.annotation_desk import PREMASK, SHAPE, Desk, desk_with_round
+from tests.support.little_store import START, add_proposal, square, store_with
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    store = store_with(tmp_path, pool=5)
-    add_model(store, 0)
-    ids = store.catalogue.ids("pool")[:4]
-    add_proposal(store, 1, ids, premask=PREMASK)
-    server = FakeLabelStudio()
-    project = project_of(server, Settings())
-    push(store, server, project, round_number=1)
-    return Desk(store, server, project, ids)
-
-
-def test_every_proposed_image_is_pushed_once_as_its_own_pixels_with_its_premask(desk: Desk) -> None:
-    again = push(desk.store, desk.server, desk.project, round_number=1)
-    assert again.imported == ()
-    tasks = desk.server.list_tasks(desk.project, 1)
-    assert sorted(task["data"]["image_id"] for task in tasks) == sorted(desk.ids)
-    assert all(task["predictions"][0]["result"] for task in tasks)
-    assert desk.server.uploaded == 4
-    sent = {name.removesuffix(".png"): png for (_, name), png in desk.server._images.items()}
-    for image_id in desk.ids:
-        np.testing.assert_array_equal(read_grey(sent[image_id]), desk.store.catalogue.load(image_id))
+    return desk_with_round(tmp_path)
 
 
 def test_collecting_twice_adds_nothing(desk: Desk) -> None:
@@ -229,7 +177,7 @@ def test_answers_that_are_in_the_store_are_not_decoded_again(desk: Desk, monkeyp
     desk.answer(0, PREMASK)
     desk.collect()
     decoded: list[object] = []
-    monkeypatch.setattr(tasks, "decode_brush", lambda rle, **_: decoded.append(rle))
+    monkeypatch.setattr(answers, "decode_brush", lambda rle, **_: decoded.append(rle))
     assert desk.collect() == Collected(new=0, answered=1, open=3, quarantined=())
     assert decoded == []
 
@@ -259,16 +207,6 @@ def test_drafts_are_no_answers(desk: Desk) -> None:
     task = desk.server.list_tasks(desk.project, 1)[0]["id"]
     desk.server.save_draft(task, premask_regions(PREMASK, origin="manual"))
     assert desk.collect() == Collected(new=0, answered=0, open=4, quarantined=())
-
-
-def test_an_answered_image_is_not_pushed_again_when_its_task_was_deleted(desk: Desk) -> None:
-    desk.answer(0, PREMASK)
-    desk.collect()
-    for task in desk.server.list_tasks(desk.project, 1):
-        desk.server.delete_task(task["id"])
-    report = push(desk.store, desk.server, desk.project, round_number=1)
-    assert sorted(report.imported) == sorted(desk.ids[1:])
-    assert desk.collect() == Collected(new=0, answered=1, open=3, quarantined=())
 
 
 def test_the_task_of_an_image_we_did_not_propose_is_left_alone(desk: Desk) -> None:
@@ -305,20 +243,6 @@ def test_a_simulated_person_answers_all_and_the_store_holds_the_truth(desk: Desk
     assert desk.row(0).answered_at > START
 
 
-@pytest.mark.parametrize("fault", ["break_before", "break_after"])
-def test_a_push_that_broke_off_is_completed_by_the_next_one(tmp_path: Path, fault: str) -> None:
-    store = store_with(tmp_path, pool=3)
-    ids = store.catalogue.ids("pool")
-    add_proposal(store, 1, ids, premask=PREMASK)
-    server = FakeLabelStudio()
-    project = project_of(server, Settings())
-    setattr(server, fault, "upload_images")
-    with pytest.raises(LabelStudioDownError):
-        push(store, server, project, round_number=1)
-    push(store, server, project, round_number=1)
-    assert sorted(task["data"]["image_id"] for task in server.list_tasks(project, 1)) == ids
-
-
 def test_a_collect_that_broke_off_wrote_nothing(desk: Desk) -> None:
     desk.answer(0, PREMASK)
     desk.server.break_before = "list_tasks"
@@ -340,11 +264,6 @@ def test_a_kill_between_masks_and_rows_is_healed_by_the_next_collect(
         desk.collect()
     monkeypatch.undo()
     assert desk.collect() == Collected(new=1, answered=1, open=3, quarantined=())
-
-
-def test_without_a_token_the_variable_to_set_is_named() -> None:
-    with pytest.raises(LabelStudioAuthError, match="PLANKSEG_LABEL_STUDIO_TOKEN"):
-        connect(Settings(label_studio_token=None)).__enter__()
 
 
 def test_an_edit_after_the_servers_clock_went_back_counts_and_is_taken_once(desk: Desk) -> None:

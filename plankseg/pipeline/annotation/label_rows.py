@@ -1,0 +1,92 @@
+"""Build label rows from people's answers: each version of an answer once, its mask stored before its row."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
+from plankseg.labelling.api.answers import Answer, AnswerVersion
+from plankseg.labelling.api.tasks import Task, identity
+from plankseg.labelling.sync.pull import read_round
+from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+from plankseg.storage.tables.proposals import ProposalRow
+
+
+@dataclass(frozen=True)
+class Premask:
+    """The pre-mask of a task: its blob and its model, None where there was none; `blind`: it was not shown."""
+
+    sha: str | None = None
+    model_id: str | None = None
+    blind: bool | None = None
+
+    @classmethod
+    def of(cls, row: ProposalRow) -> "Premask":
+        """The pre-mask of a proposed image."""
+        return cls(row.premask_sha, row.model_id, row.blind)
+
+
+def new_label_rows(
+    store: Store,
+    tasks: Sequence[Task],
+    round_number: int,
+    *,
+    premasks: Mapping[str, Premask],
+    known: AbstractSet[AnswerVersion],
+) -> list[LabelRow]:
+    """A row for each version of an answer that is not `known`, among the tasks of the images of `premasks`."""
+    images = store.catalogue.rows_by_id(premasks)
+    premask_of = cache(lambda image_id: stored_mask(store, premasks[image_id].sha))
+    ours = [task for task in tasks if (owner := identity(task)) and owner.image_id in premasks]
+    pulled = read_round(
+        ours,
+        round=round_number,
+        shape_of=lambda image_id: (images[image_id].height, images[image_id].width),
+        premask_of=lambda image_id: None if premasks[image_id].blind else premask_of(image_id),  # blind: drawn
+        is_known=known.__contains__,
+    )
+    newest = store.labels.newest_versions() if pulled.answers else {}
+    rows = [
+        label_row(store, answer, premasks[answer.image_id], premask_of(answer.image_id)) for answer in pulled.answers
+    ]
+    return [_later_than(row, newest.get(row.ls_annotation or 0)) for row in rows]
+
+
+def label_row(store: Store, answer: Answer, premask: Premask, premask_mask: Mask | None = None) -> LabelRow:
+    """The row of one answer; its mask is stored before the row that names it."""
+    mask = answer.mask
+    comparable = mask is not None and premask_mask is not None
+    return LabelRow(
+        image_id=answer.image_id,
+        mask_sha=None if mask is None else store.blobs.put(encode_mask(mask), "png"),
+        pixel_sha=None if mask is None else pixel_sha(mask),
+        round=answer.round,
+        origin=answer.origin,
+        status=answer.status,
+        reason=answer.reason,
+        annotator=answer.annotator,
+        seconds=answer.seconds,
+        premask_sha=premask.sha,
+        model_id=premask.model_id,
+        dice_to_premask=dice(mask, premask_mask) if comparable else None,  # type: ignore[arg-type]
+        changed_px=changed_pixels(mask, premask_mask) if comparable else None,  # type: ignore[arg-type]
+        ls_task=answer.task_id,
+        ls_annotation=answer.annotation_id,
+        answered_at=answer.updated_at,
+    )
+
+
+def stored_mask(store: Store, sha: str | None) -> Mask | None:
+    """The mask of a blob; None for no blob."""
+    return None if sha is None else decode_mask(store.blobs.get(sha, "png"))
+
+
+def _later_than(row: LabelRow, newest: datetime | None) -> LabelRow:
+    """The row, dated after the last known version of its annotation even if Label Studio's clock went back."""
+    if newest is None or row.answered_at > newest:
+        return row
+    return replace(row, answered_at=newest + timedelta(microseconds=1), ls_updated_at=row.answered_at)

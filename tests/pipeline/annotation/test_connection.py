@@ -1,0 +1,59 @@
+"""The project of the settings is found or made; a deleted one stops the loop until a new title is given."""
+
+from pathlib import Path
+
+import pytest
+
+from plankseg.config import Settings
+from plankseg.errors import LabelStudioAuthError, ProjectGoneError
+from plankseg.labelling.testing.fake import FakeLabelStudio
+from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.connection import connect, project_for
+from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.storage.store import Store
+from tests.support.little_store import add_model, add_proposal, square, store_with
+
+MASK = square((34, 41), 9)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = store_with(tmp_path, source=1, pool=6)
+    add_model(store, 0)
+    add_proposal(store, 1, store.catalogue.ids("pool")[:3], premask=MASK)
+    return store
+
+
+@pytest.fixture
+def server() -> FakeLabelStudio:
+    return FakeLabelStudio()
+
+
+def task_of(server: FakeLabelStudio, project: int, image_id: str) -> int:
+    return {task["data"].get("image_id"): int(task["id"]) for task in server.list_tasks(project)}[image_id]
+
+
+def test_without_a_token_the_variable_to_set_is_named() -> None:
+    with pytest.raises(LabelStudioAuthError, match="PLANKSEG_LABEL_STUDIO_TOKEN"):
+        connect(Settings(label_studio_token=None)).__enter__()
+
+
+def test_a_deleted_project_stops_the_loop_and_a_new_title_goes_on_with_what_is_open(
+    store: Store, server: FakeLabelStudio
+) -> None:
+    project = project_for(store, server, Settings())
+    push(store, server, project, round_number=1)
+    first, *others = (row.image_id for row in store.proposals.chosen(1))
+    server.create_annotation(task_of(server, project, first), [], lead_time=1.0)
+    collect_all(store, server, project)
+    server.delete_project(project)
+    with pytest.raises(ProjectGoneError, match=r"rounds \[1\] were pushed, is gone.*PLANKSEG_PROJECT to a new title"):
+        project_for(store, server, Settings())
+    server.add_project("plankseg", "")  # one that only has the same name is not the one
+    with pytest.raises(ProjectGoneError):
+        project_for(store, server, Settings())
+    new = project_for(store, server, Settings(project="plankseg 2"))
+    push(store, server, new, round_number=1, title="plankseg 2")
+    assert sorted(task["data"]["image_id"] for task in server.list_tasks(new)) == sorted(others)
+    assert project_for(store, server, Settings(project="plankseg 2")) == new
+    assert len(store.labels.answered(1)) == 1
