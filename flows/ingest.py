@@ -1,4 +1,4 @@
-"""Which images do we have, and which of the clean ones get an automatic mask?"""
+"""Ingest: register the images of a folder or an archive, with automatic masks for the clean ones."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,12 +11,12 @@ from pydantic import Field
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FrozenModel, settings
 from plankseg.errors import ArchiveError
-from plankseg.pipeline.ingest.register_images import IngestReport, ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, IngestReport, ingest_folder
 from plankseg.progress_bars import Pace, Throttled
 
 
 class ImageFolder(FrozenModel):
-    """Images, the part they play, and how they are laid out."""
+    """Images, their role, and how they are laid out."""
 
     folder: str = Field(
         description="Folder, tar (plain, gz, xz, bz2), zip or s3://bucket/prefix with the images; nothing is unpacked."
@@ -46,13 +46,15 @@ def read_images(images: ImageFolder) -> IngestReport:
         open_store(),
         images.folder,
         role=images.role,
-        dataset=images.dataset,
-        masks=Path(images.masks) if images.masks else None,
-        layout=images.layout,
-        table=Path(images.table) if images.table else None,
-        columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
-        max_pixels=settings().max_image_pixels,
-        on_progress=watched(images.role),
+        options=IngestOptions(
+            dataset=images.dataset,
+            masks=Path(images.masks) if images.masks else None,
+            layout=images.layout,
+            table=Path(images.table) if images.table else None,
+            columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
+            max_pixels=settings().max_image_pixels,
+        ),
+        on_progress=report_progress(images.role),
     )
     get_run_logger().info("%s; layout %s", report.summary(), report.layout)
     return report
@@ -63,7 +65,7 @@ def ingest(images: ImageFolder) -> str:
     """Register the images of a folder or an archive; doing it again adds only what is new.
 
     Args:
-        images: Where the images are and the part they play.
+        images: Where the images are, and their role.
     """
     store = open_store()
     with hold_store(store):
@@ -75,7 +77,7 @@ def ingest(images: ImageFolder) -> str:
 
 
 def show_problems(report: IngestReport, written: Path | None) -> None:
-    """Warn of classes that came to nothing, and show the first 500 files that were left out; the file has them all."""
+    """Warn of classes without an image, and show the first 500 files that were left out; the file has them all."""
     for warning in report.warnings():
         get_run_logger().warning(warning)
     if written is not None:
@@ -88,7 +90,7 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         )
 
 
-def watched(role: str) -> Throttled:
+def report_progress(role: str) -> Throttled:
     """A progress bar in the Prefect UI and a log line, every ten seconds."""
     bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} read so far")
 

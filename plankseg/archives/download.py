@@ -1,7 +1,7 @@
-"""Where do the published archives come from, and how does a download of 12 GB survive a bad line?
+"""Published data sets and their resumable, verified download.
 
-pooch keeps the file and checks its hash; it cannot continue a download, so the way over the line is our own: a part
-file that the next attempt, or the next run, continues by a Range request while the server still has the same file.
+pooch keeps the file and checks its hash; it cannot continue a download, so the transfer is our own: the next attempt,
+or the next run, continues a part file by a Range request while the server still has the same file.
 """
 
 import json
@@ -19,11 +19,11 @@ import pooch
 from plankseg.errors import DownloadError, SettingsError
 
 ATTEMPTS = 5
-Told = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDataset:
     """A published data set. `url` is None where the file's address is not known to us; `page` leads to it."""
 
     title: str
@@ -33,16 +33,16 @@ class Published:
     file: str
 
 
-DATASETS: dict[str, Published] = {
+DATASETS: dict[str, PublishedDataset] = {
     # The address that other public code downloads version 2 from; we have not asked SEANOE's server ourselves.
-    "zooscannet": Published(
+    "zooscannet": PublishedDataset(
         title="ZooScanNet, 1.45 million vignettes of 98 taxa",
         page="https://doi.org/10.17882/55741",
         licence="CC-BY-NC-4.0",
         url="https://www.seanoe.org/data/00446/55741/data/113141.tar",
         file="ZooScanNet.tar",
     ),
-    "pelgas": Published(
+    "pelgas": PublishedDataset(
         title="Pelgas ZooScan 2004-2016, 1.15 million vignettes of 127 groups",
         page="https://doi.org/10.17882/94052",
         licence="see the page",
@@ -52,21 +52,29 @@ DATASETS: dict[str, Published] = {
 }
 
 
-def published(name: str) -> Published:
+def published(name: str) -> PublishedDataset:
     """What is known of a data set. Raises SettingsError for an unknown one."""
     if name not in DATASETS:
         raise SettingsError(f"No data set is called {name!r}; there are {', '.join(DATASETS)}.")
     return DATASETS[name]
 
 
-def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None = None, pause_s: float = 2.0) -> Path:
+def fetch(
+    name: str,
+    folder: Path,
+    *,
+    url: str | None = None,
+    on_progress: ProgressCallback | None = None,
+    pause_s: float = 2.0,
+) -> Path:
     """Download a published archive into a folder, or continue to, and return its path; one that is there is verified.
 
     No hash is published, so the first download's sha256 is written beside it and every later call checks against that.
 
     Raises:
         SettingsError: no such data set, or its file's address is not known and none was given.
-        DownloadError: the line broke too often (run it again to continue), the disk is too small, or the file changed.
+        DownloadError: the connection broke too often (run it again to continue), the disk is too small, or the file
+            changed.
     """
     found = published(name)
     address = url or found.url
@@ -87,7 +95,7 @@ def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None 
             known_hash=f"sha256:{known}" if known else None,
             fname=file,
             path=folder,
-            downloader=Resuming(folder / f"{file}.part", told=told, pause_s=pause_s),
+            downloader=ResumingDownloader(folder / f"{file}.part", on_progress=on_progress, pause_s=pause_s),
         )
     except ValueError as error:  # pooch: the hash is another one
         raise DownloadError(
@@ -99,66 +107,66 @@ def fetch(name: str, folder: Path, *, url: str | None = None, told: Told | None 
     return Path(path)
 
 
-class Resuming:
-    """A downloader for pooch that continues a part file, and tries again when the line breaks."""
+class ResumingDownloader:
+    """A downloader for pooch that continues a part file, and tries again when the connection breaks."""
 
-    def __init__(self, part: Path, *, told: Told | None, pause_s: float) -> None:
-        self._part, self._told, self._pause_s = part, told, pause_s
+    def __init__(self, part: Path, *, on_progress: ProgressCallback | None, pause_s: float) -> None:
+        self._part, self._on_progress, self._pause_s = part, on_progress, pause_s
         self._note = part.with_name(f"{part.name}.json")
 
     def __call__(self, url: str, output_file: str, _: Any) -> None:
         """Download to the part file and move it to where pooch wants it. Raises DownloadError."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._continue(url)
+                self._resume(url)
                 break
-            except (httpx.TransportError, _BusyError) as error:
+            except (httpx.TransportError, _RetryableError) as error:
                 if attempt == ATTEMPTS:
                     raise DownloadError(
-                        f"{url}: the line broke {ATTEMPTS} times ({error}); {self._size()} bytes are kept in "
+                        f"{url}: the connection broke {ATTEMPTS} times ({error}); {self._size()} bytes are kept in "
                         f"{self._part}. Run it again to continue."
                     ) from error
                 time.sleep(self._pause_s * attempt)
         shutil.move(self._part, output_file)
         self._note.unlink(missing_ok=True)
 
-    def _continue(self, url: str) -> None:
+    def _resume(self, url: str) -> None:
         """Ask for what is missing, or for all where the server's file is not the one of the part."""
-        have, version = self._size(), self._version()
-        asked = {"Accept-Encoding": "identity"}
-        if have and version:
-            asked |= {"Range": f"bytes={have}-", "If-Range": version}
-        with httpx.stream("GET", url, headers=asked, follow_redirects=True, timeout=30) as answer:
+        offset, version = self._size(), self._version()
+        headers = {"Accept-Encoding": "identity"}
+        if offset and version:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": version}
+        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=30) as answer:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._part.unlink(missing_ok=True)
-                raise _BusyError("the part that is here is longer than the file; it begins anew")
+                raise _RetryableError("the part that is here is longer than the file; it begins anew")
             if answer.status_code >= 500:
-                raise _BusyError(f"status {answer.status_code}")
+                raise _RetryableError(f"status {answer.status_code}")
             if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
                 raise DownloadError(f"{url} answered {answer.status_code} {answer.reason_phrase}; check the address.")
             if answer.headers.get("Content-Type", "").startswith("text/html"):
                 raise DownloadError(f"{url} is a web page, not the archive; copy the link of the download itself.")
-            goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
-            have = have if goes_on else 0
+            continues = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            offset = offset if continues else 0
             length = answer.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            self._require_space(total, have)
+            total = offset + int(length) if length else None
+            self._require_space(total, offset)
             new = {"version": answer.headers.get("ETag") or answer.headers.get("Last-Modified")}
             self._note.write_text(json.dumps(new), encoding="utf-8")
-            with self._part.open("ab" if goes_on else "wb") as file:
+            with self._part.open("ab" if continues else "wb") as file:
                 for piece in answer.iter_raw():
                     file.write(piece)
-                    have += len(piece)
-                    if self._told is not None:
-                        self._told(have, total)
-        if total is not None and have != total:
-            raise _BusyError(f"{have} of {total} bytes came")
+                    offset += len(piece)
+                    if self._on_progress is not None:
+                        self._on_progress(offset, total)
+        if total is not None and offset != total:
+            raise _RetryableError(f"{offset} of {total} bytes came")
 
-    def _require_space(self, total: int | None, have: int) -> None:
+    def _require_space(self, total: int | None, offset: int) -> None:
         free = shutil.disk_usage(self._part.parent).free
-        if total is not None and total - have > free:
+        if total is not None and total - offset > free:
             raise DownloadError(
-                f"{self._part.parent} has {free / 1e9:.1f} GB free, {(total - have) / 1e9:.1f} GB are to come; make "
+                f"{self._part.parent} has {free / 1e9:.1f} GB free, {(total - offset) / 1e9:.1f} GB are to come; make "
                 "room or name another folder."
             )
 
@@ -166,15 +174,15 @@ class Resuming:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _version(self) -> str | None:
-        """What the server called the file that the part is of: without it a part cannot be trusted to fit."""
+        """The server's own name for the version of the file that the part is of, None where it gave none."""
         if not self._note.exists():
             return None
         version: str | None = json.loads(self._note.read_text(encoding="utf-8")).get("version")
         return version if version and not version.startswith("W/") else None
 
 
-class _BusyError(Exception):
-    """The server, or the line, may do better at the next attempt."""
+class _RetryableError(Exception):
+    """A fault of the server or the connection that may be gone at the next attempt."""
 
 
 def _file_name(url: str, usual: str) -> str:

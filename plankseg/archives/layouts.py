@@ -1,4 +1,4 @@
-"""Which files of an archive are its images, and what is known of each of them?
+"""Layouts of an archive: class folders, EcoTaxa export, table of files, image and mask pairs.
 
 A layout says what one entry is: a record, or None for a file that is no image of ours; and in the end what was missing.
 """
@@ -34,15 +34,15 @@ class Record:
     fault: str | None = None
 
 
-class Reading(Protocol):
-    """One layout at work on one archive."""
+class LayoutReader(Protocol):
+    """The layout of one archive: which entries are images, and what is known of them."""
 
     def record(self, entry: Entry) -> Record | None:
         """What an image file is; None for one to leave out silently."""
         ...
 
     def missing(self) -> Iterator[tuple[str, str]]:
-        """After the last entry: names of images that should have been there, and who says so."""
+        """After the last entry: names of images that should have been there, and what names them."""
         ...
 
 
@@ -63,10 +63,10 @@ class ClassFolders:
         return Record(entry=entry, taxon=taxon, external_id=identity, area_px=area)
 
     def missing(self) -> Iterator[tuple[str, str]]:
-        """Files that a table names and that are not there; a table of objects may well cover more than we have."""
+        """Files that a table names and that are not there; a table of objects may cover more than there is."""
         for table in self._tables:
             if table.names_files:
-                yield from _unmet(table)
+                yield from _unmatched(table)
 
 
 class EcoTaxa:
@@ -89,7 +89,7 @@ class EcoTaxa:
     def missing(self) -> Iterator[tuple[str, str]]:
         """Files that a table names and that are not there."""
         for table in self._tables:
-            yield from _unmet(table)
+            yield from _unmatched(table)
 
 
 class Pairs:
@@ -97,10 +97,10 @@ class Pairs:
 
     def __init__(self, masks: dict[str, Entry]) -> None:
         self._masks = masks
-        self._met: set[str] = set()
+        self._paired: set[str] = set()
 
     def record(self, entry: Entry) -> Record | None:
-        """An image with its mask; one without is told to have none."""
+        """An image with its mask; one without is rejected."""
         if mask_key(entry.name) is not None:
             return None
         key = image_key(entry.name)
@@ -108,13 +108,13 @@ class Pairs:
         mask = self._masks.get(key)
         if mask is None:
             return Record(entry=entry, fault="no mask for it; add one of the same name or take the image out")
-        self._met.add(key)
+        self._paired.add(key)
         return Record(entry=entry, taxon=named, external_id=entry.stem, mask=lambda: (mask.name, mask.read()))
 
     def missing(self) -> Iterator[tuple[str, str]]:
         """Masks without an image."""
         for key, mask in self._masks.items():
-            if key not in self._met:
+            if key not in self._paired:
                 yield mask.name, "a mask without its image"
 
 
@@ -122,9 +122,9 @@ def mask_key(name: str) -> str | None:
     """What a mask and its image have in common, or None for a file that is no mask by its name."""
     *folders, file = name.split("/")
     stem = file.rpartition(".")[0]
-    for place, folder in enumerate(folders):
+    for index, folder in enumerate(folders):
         if folder.lower().startswith("mask"):
-            return "/".join([*folders[:place], *folders[place + 1 :], _without_mark(stem)])
+            return "/".join([*folders[:index], *folders[index + 1 :], _without_mark(stem)])
     if stem != _without_mark(stem):
         return "/".join([*folders, _without_mark(stem)])
     return None
@@ -133,9 +133,9 @@ def mask_key(name: str) -> str | None:
 def image_key(name: str) -> str:
     """The same for an image: its path without suffix, and without the folder that says these are images."""
     *folders, file = name.split("/")
-    for place, folder in enumerate(folders):
+    for index, folder in enumerate(folders):
         if folder.lower() in ("images", "image", "imgs", "img", "vignettes"):
-            folders = [*folders[:place], *folders[place + 1 :]]
+            folders = [*folders[:index], *folders[index + 1 :]]
             break
     return "/".join([*folders, file.rpartition(".")[0]])
 
@@ -158,7 +158,7 @@ def _row_of(tables: Sequence[Table], entry: Entry) -> Row | None:
     if not fits:
         return None
     _, _, table, row = max(fits, key=lambda one: one[:2])
-    table.was_met[row.number] = True
+    table.was_matched[row.number] = True
     return row
 
 
@@ -172,9 +172,9 @@ def _fit(file: str, home: str, name: str) -> int:
     return int(f"/{name}".endswith(f"/{written}") and (not home or name.startswith(f"{home}/")))
 
 
-def _unmet(table: Table) -> Iterator[tuple[str, str]]:
-    for number in (~table.was_met).nonzero()[0]:
+def _unmatched(table: Table) -> Iterator[tuple[str, str]]:
+    for number in (~table.was_matched).nonzero()[0]:
         row = table.row(int(number))
         yield row.file, f"{table.name} names it, but it is not there; copy it too, or take the row out"
-    for said in table.unreadable:
-        yield table.name, said
+    for reason in table.unreadable:
+        yield table.name, reason

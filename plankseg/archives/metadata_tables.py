@@ -1,4 +1,4 @@
-"""What does a table say about images: taxon, object, area, rank?
+"""Metadata tables of images: file, object id, taxon, area and rank of each row.
 
 Comma, semicolon or tab; utf-8 with or without BOM, else latin-1 line by line; decimal comma. Only the few columns that
 are asked for are kept: an EcoTaxa export has 150, with people's addresses among them.
@@ -67,17 +67,17 @@ class Table:
         self._ends = array("Q", [0])
         self._areas, self._ranks, keys, objects = array("d"), array("l"), array("Q"), array("Q")
         for number, cells in enumerate(rows):
-            said = dict(zip(columns, cells, strict=True))
-            self._texts += "\0".join((said.get("file", ""), said.get("identity", ""), said.get("taxon", ""))).encode()
+            row = dict(zip(columns, cells, strict=True))
+            self._texts += "\0".join((row.get("file", ""), row.get("identity", ""), row.get("taxon", ""))).encode()
             self._ends.append(len(self._texts))
-            self._areas.append(as_area(said.get("area", "")))
-            self._ranks.append(_as_rank(said.get("rank", "")))
-            keys.append(_hashed(_file_key(said["file"]) if "file" in said else said.get("identity", "")))
-            objects.append(_hashed(said["identity"]) if said.get("identity") else 2**63 + number)
+            self._areas.append(as_area(row.get("area", "")))
+            self._ranks.append(_as_rank(row.get("rank", "")))
+            keys.append(_hashed(_file_key(row["file"]) if "file" in row else row.get("identity", "")))
+            objects.append(_hashed(row["identity"]) if row.get("identity") else 2**63 + number)
         self._keys = np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64)
         self._order = np.argsort(self._keys, kind="stable")
         self._lowest = _lowest_of_each(np.frombuffer(objects, np.uint64), self._ranks) if keys else np.zeros(0, bool)
-        self.was_met = np.zeros(len(keys), dtype=bool)
+        self.was_matched = np.zeros(len(keys), dtype=bool)
 
     def __len__(self) -> int:
         return len(self._areas)
@@ -181,16 +181,16 @@ def _columns(name: str, names: list[str], wanted: dict[Meaning, str]) -> dict[Me
 def _rows(
     reader: Iterator[list[str]], names: list[str], columns: list[str], unreadable: list[str]
 ) -> Iterator[Sequence[str]]:
-    """The wanted cells of each row; EcoTaxa's row of types and empty lines are left out, misfits are remembered."""
-    places = [names.index(column) for column in columns]
+    """The wanted cells of each row; EcoTaxa's row of types and empty lines are left out, too short ones recorded."""
+    indices = [names.index(column) for column in columns]
     for number, cells in enumerate(reader, start=2):
         if not cells or (number == 2 and all(_TYPES.fullmatch(cell.strip()) for cell in cells)):
             continue
-        if len(cells) <= max(places):
+        if len(cells) <= max(indices):
             if len(unreadable) < UNREADABLE_SHOWN:
                 unreadable.append(f"row {number} has {len(cells)} cells, the header {len(names)}")
             continue
-        yield [cells[place].strip() for place in places]
+        yield [cells[index].strip() for index in indices]
 
 
 def _file_key(file: str) -> str:

@@ -1,4 +1,4 @@
-"""What kind of archive is this, how is it laid out, and which images does it hold?"""
+"""Opening of an archive: its container, its layout and its image records."""
 
 import tarfile
 import zipfile
@@ -12,7 +12,7 @@ from plankseg.archives.containers.entries import ARCHIVE_SUFFIXES, IMAGE_SUFFIXE
 from plankseg.archives.containers.folder import Folder
 from plankseg.archives.containers.tarball import Tar
 from plankseg.archives.containers.zipped import Zip
-from plankseg.archives.layouts import ClassFolders, EcoTaxa, Layout, Pairs, Reading, Record, mask_key
+from plankseg.archives.layouts import ClassFolders, EcoTaxa, Layout, LayoutReader, Pairs, Record, mask_key
 from plankseg.archives.metadata_tables import Meaning, Table, read_table
 from plankseg.errors import ArchiveError, SettingsError
 from plankseg.storage.s3.addresses import Address, is_s3
@@ -41,7 +41,7 @@ class Archive:
     """
 
     def __init__(self, container: Container, survey: Survey, layout: Layout) -> None:
-        self.place = container.place
+        self.location = container.location
         self.name = container.name
         self.layout = layout
         self.images = survey.images
@@ -49,35 +49,41 @@ class Archive:
         self.damage = survey.damage
         self.problems: list[tuple[str, str]] = list(survey.unread)
         self._container = container
-        self._reading: Reading = _reading(layout, survey)
+        self._layout_reader: LayoutReader = _layout_reader(layout, survey)
 
     def records(self) -> Iterator[Record]:
         """Every image, in the archive's order; one that ends too early gives what is whole."""
         try:
             for entry in self._container.entries():
-                if entry.fault is not None and not _is_ours(entry):
+                if entry.fault is not None and not _is_worth_reporting(entry):
                     continue
                 if entry.fault is not None:
                     yield Record(entry=entry, fault=entry.fault)
                 elif entry.is_image:
-                    yield from self._taken(entry)
+                    yield from self._records_of(entry)
         except ArchiveError as error:
             self.damage = self.damage or str(error)  # the first look says best where it ends
-        if self.damage is None:  # else what is missing is no wonder
-            self.problems += self._reading.missing()
+        if self.damage is None:  # of an archive that ends too early, files are missing anyway
+            self.problems += self._layout_reader.missing()
 
-    def _taken(self, entry: Entry) -> Iterator[Record]:
-        record = self._reading.record(entry)
+    def _records_of(self, entry: Entry) -> Iterator[Record]:
+        record = self._layout_reader.record(entry)
         if record is None:
             self.ignored += 1
         elif self._container.in_order_only and record.fault is None:
-            yield Record(entry=entry.held(), taxon=record.taxon, external_id=record.external_id, area_px=record.area_px)
+            yield Record(
+                entry=entry.in_memory(), taxon=record.taxon, external_id=record.external_id, area_px=record.area_px
+            )
         else:
             yield record
 
 
 def open_archive(
-    place: Path | str, *, layout: Choice = "auto", table: Path | None = None, columns: dict[Meaning, str] | None = None
+    location: Path | str,
+    *,
+    layout: Choice = "auto",
+    table: Path | None = None,
+    columns: dict[Meaning, str] | None = None,
 ) -> Archive:
     """The archive at a path: folder, tar (plain, gz, xz, bz2) or zip; its layout is found unless it is chosen.
 
@@ -85,39 +91,39 @@ def open_archive(
     Reads the names and tables of the whole archive once; a compressed tar is unpacked for that, but not written.
 
     Raises:
-        SettingsError: nothing is there, there is no image in it, or it has not what the chosen layout needs.
+        SettingsError: nothing is there, there is no image in it, or it does not have what the chosen layout needs.
         ArchiveError: it is no archive that we read, or a table in it is damaged.
     """
-    container = _container(place)
+    container = _container(location)
     survey = _survey(container, columns)
     if table is not None:
         survey.tables = [_table_elsewhere(table, columns)]
     if not survey.images and not survey.unread:
         also = f"; {survey.damage}" if survey.damage else ""
         raise SettingsError(
-            f"{container.place} has no image files ({', '.join(IMAGE_SUFFIXES)}); is it the right one?{also}"
+            f"{container.location} has no image files ({', '.join(IMAGE_SUFFIXES)}); is it the right one?{also}"
         )
     return Archive(container, survey, _layout(container, survey, layout))
 
 
-def _container(location: Path | str) -> Container:
-    if is_s3(location):
-        return Bucket(Address.parse(str(location)))
-    place = Path(location).expanduser().resolve()
+def _container(given: Path | str) -> Container:
+    if is_s3(given):
+        return Bucket(Address.parse(str(given)))
+    location = Path(given).expanduser().resolve()
     try:
-        if place.is_dir():
-            return Folder(place)
-        if not place.is_file():
-            raise SettingsError(f"{place} is not a folder, a tar or a zip; give the place that holds the images.")
-        if zipfile.is_zipfile(place) or place.suffix.lower() == ".zip":
-            return Zip(place)
-        container = Tar(place)
+        if location.is_dir():
+            return Folder(location)
+        if not location.is_file():
+            raise SettingsError(f"{location} is not a folder, a tar or a zip; give the one that holds the images.")
+        if zipfile.is_zipfile(location) or location.suffix.lower() == ".zip":
+            return Zip(location)
+        container = Tar(location)
         next(container.entries(), None)
         return container
     except ArchiveError as error:
-        if tarfile.is_tarfile(place) or place.name.lower().endswith(ARCHIVE_SUFFIXES):
+        if tarfile.is_tarfile(location) or location.name.lower().endswith(ARCHIVE_SUFFIXES):
             raise
-        raise SettingsError(f"{place} is not a folder, a tar or a zip; unpack it, or give another one.") from error
+        raise SettingsError(f"{location} is not a folder, a tar or a zip; unpack it, or give another one.") from error
 
 
 def _survey(container: Container, columns: dict[Meaning, str] | None) -> Survey:
@@ -125,13 +131,13 @@ def _survey(container: Container, columns: dict[Meaning, str] | None) -> Survey:
     try:
         for entry in container.entries():
             if entry.fault is not None:
-                found.images += _is_ours(entry)
+                found.images += _is_worth_reporting(entry)
             elif entry.is_image:
                 found.images += 1
                 if (key := mask_key(entry.name)) is not None and not container.in_order_only:
                     found.masks[key] = entry
             elif entry.name.lower().endswith(TABLE_SUFFIXES) and not entry.is_hidden:
-                _look_at_table(entry, found, columns)
+                _read_table_entry(entry, found, columns)
             else:
                 found.others += 1
     except ArchiveError as error:
@@ -139,7 +145,7 @@ def _survey(container: Container, columns: dict[Meaning, str] | None) -> Survey:
     return found
 
 
-def _look_at_table(entry: Entry, found: Survey, columns: dict[Meaning, str] | None) -> None:
+def _read_table_entry(entry: Entry, found: Survey, columns: dict[Meaning, str] | None) -> None:
     try:
         with entry.open() as file:
             # Columns that were named are looked for in each table; one without them is another table.
@@ -166,14 +172,14 @@ def _table_elsewhere(path: Path, columns: dict[Meaning, str] | None) -> Table:
 
 
 def _layout(container: Container, survey: Survey, choice: Choice) -> Layout:
-    """The layout that was chosen, once the archive is found to have what it needs, or the one that fits."""
+    """The layout that was chosen, once the archive has what that needs, or the one that fits."""
     is_ecotaxa = any(table.is_ecotaxa for table in survey.tables)
     names_files = any(table.names_files for table in survey.tables)
     has_pairs = 0 < len(survey.masks) < survey.images
     if choice == "auto":
         return "ecotaxa" if is_ecotaxa else "table" if names_files else "pairs" if has_pairs else "class_folders"
     if choice == "pairs" and container.in_order_only:
-        raise SettingsError(f"{container.place}: pairs need a plain tar, a zip or a folder; gunzip it first.")
+        raise SettingsError(f"{container.location}: pairs need a plain tar, a zip or a folder; gunzip it first.")
     lacks = {"ecotaxa": not is_ecotaxa, "table": not survey.tables, "pairs": not has_pairs}
     if lacks.get(choice):
         needs = {
@@ -181,11 +187,11 @@ def _layout(container: Container, survey: Survey, choice: Choice) -> Layout:
             "table": "a CSV or TSV with a column of file names or object ids",
             "pairs": "masks: a folder 'masks' beside 'images', or files named <image>_mask",
         }
-        raise SettingsError(f"{container.place} has not what the layout {choice} needs: {needs[choice]}.")
+        raise SettingsError(f"{container.location} does not have what the layout {choice} needs: {needs[choice]}.")
     return choice
 
 
-def _reading(layout: Layout, survey: Survey) -> Reading:
+def _layout_reader(layout: Layout, survey: Survey) -> LayoutReader:
     if layout == "ecotaxa":
         return EcoTaxa([table for table in survey.tables if table.is_ecotaxa])
     if layout == "pairs":
@@ -194,6 +200,6 @@ def _reading(layout: Layout, survey: Survey) -> Reading:
     return ClassFolders(tables)
 
 
-def _is_ours(entry: Entry) -> bool:
-    """A file with a fault is worth a word if it would have been an image, or is a folder we cannot look into."""
+def _is_worth_reporting(entry: Entry) -> bool:
+    """A file with a fault is reported if it would have been an image, or is a folder that cannot be listed."""
     return entry.is_image or not entry.size

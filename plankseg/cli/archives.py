@@ -1,4 +1,4 @@
-"""Commands that bring archives in and move whole stores."""
+"""Commands for archives and whole stores: ingest, fetch, copy-store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +18,10 @@ def ingest(
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
-    from plankseg.pipeline.ingest.terminal_ingest import ingest_at_terminal
+    from plankseg.pipeline.ingest.terminal_ingest import IngestArguments, ingest_at_terminal
 
-    ingest_at_terminal(console, settings(), place, role=role, layout=layout, masks=masks, table=table, dataset=dataset)
+    arguments = IngestArguments(role=role, layout=layout, masks=masks, table=table, dataset=dataset)
+    ingest_at_terminal(console, settings(), place, arguments)
 
 
 def fetch(
@@ -28,15 +29,15 @@ def fetch(
     to: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
     url: Annotated[str | None, typer.Option(help="Address of the file, where another one is wanted.")] = None,
 ) -> None:
-    """Download a published archive, or go on with a download that broke off."""
+    """Download a published archive, or continue a download that broke off."""
     from plankseg.archives.download import fetch as download
     from plankseg.archives.download import published
     from plankseg.progress_bars import downloading
 
     found = published(name)
     console.print(f"{found.title}, licence {found.licence}, {found.page}", highlight=False, soft_wrap=True)
-    with downloading(console, name) as told:
-        path = download(name, to, url=url, told=told)
+    with downloading(console, name) as progress:
+        path = download(name, to, url=url, on_progress=progress)
     console.print(f"{path} is whole. Next: plankseg ingest {path} --role pool", highlight=False, soft_wrap=True)
 
 
@@ -48,5 +49,5 @@ def copy_store(
     from plankseg.storage.copy import copy_store as copy
 
     with console.status("") as line:
-        done = copy(source, target, on_progress=lambda n, of: line.update(f"{n} of {of} files"))
-    console.print(f"Copied {done.files} files, {done.bytes / 1e6:.1f} MB; {done.there} were there already.")
+        copied = copy(source, target, on_progress=lambda n, of: line.update(f"{n} of {of} files"))
+    console.print(f"Copied {copied.files} files, {copied.bytes / 1e6:.1f} MB; {copied.there} were there already.")

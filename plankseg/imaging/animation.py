@@ -1,4 +1,4 @@
-"""How does a mask come about? A GIF: the image, what each view sees in it, what all agree on, the object cut out."""
+"""Animated GIF of a prediction: the image, each test-time view, their mean, the object cut out."""
 
 import io
 from collections.abc import Sequence
@@ -16,21 +16,23 @@ LAST_FRAME_MS = 2500
 
 
 def frames(grey: Grey, views: Sequence[tuple[str, Probability]], *, cell_px: int = 360) -> list[Picture]:
-    """Before, every view (its name and its probabilities at the image's own size), their doubt, after, cut out."""
-    together = np.mean([probability for _, probability in views], axis=0)
-    mask: Mask = together >= 0.5
-    shown = [(_plain(grey), "before")]
+    """Before, every view (name and probabilities at the image's own size), their disagreement, after, cut out."""
+    mean_probability = np.mean([probability for _, probability in views], axis=0)
+    mask: Mask = mean_probability >= 0.5
+    captioned = [(_plain(grey), "before")]
     for number, (name, probability) in enumerate(views, start=1):
-        seen: Mask = probability >= 0.5
-        caption = f"view {number} of {len(views)}: {name.replace('_', ' ')}, Dice to all {dice(seen, mask):.2f}"
-        shown.append((outline(grey, seen), caption))
+        view_mask: Mask = probability >= 0.5
+        caption = f"view {number} of {len(views)}: {name.replace('_', ' ')}, Dice to all {dice(view_mask, mask):.2f}"
+        captioned.append((outline(grey, view_mask), caption))
     if len(views) > 1:
-        doubt = np.var([probability for _, probability in views], axis=0)
-        factor = shown[0][0].shape[0] // grey.shape[0]
-        shown.append((heatmap(doubt.repeat(factor, axis=0).repeat(factor, axis=1)), "where the views disagree"))
-    shown.append((outline(grey, mask, colour=CORRECTION), "after: the mask"))
-    shown.append((_plain(without_background(grey, mask)), "the object alone"))
-    return [gallery([GalleryRow((picture,), caption)], cell_px=cell_px) for picture, caption in shown]
+        disagreement = np.var([probability for _, probability in views], axis=0)
+        factor = captioned[0][0].shape[0] // grey.shape[0]
+        captioned.append(
+            (heatmap(disagreement.repeat(factor, axis=0).repeat(factor, axis=1)), "where the views disagree")
+        )
+    captioned.append((outline(grey, mask, colour=CORRECTION), "after: the mask"))
+    captioned.append((_plain(without_background(grey, mask)), "the object alone"))
+    return [gallery([GalleryRow((picture,), caption)], cell_px=cell_px) for picture, caption in captioned]
 
 
 def encode_gif(pictures: Sequence[Picture]) -> bytes:

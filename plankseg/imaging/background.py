@@ -1,4 +1,4 @@
-"""What surrounds the object: the border's grey, a ground wiped white or kept, a scale bar underneath?"""
+"""Background of a vignette: border grey levels, erased or kept, ZooProcess scale bar."""
 
 from typing import Literal
 
@@ -9,14 +9,14 @@ from plankseg.imaging.arrays import Grey
 
 
 def border_pixels(grey: Grey) -> UInt8[np.ndarray, " n"]:
-    """The outermost ring, one pixel wide, each pixel once: the best sample of the ground that a vignette has."""
+    """The outermost ring, one pixel wide, each pixel once: the best sample of its background."""
     if min(grey.shape) <= 2:
         return grey.ravel()
     return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
 
 
 def background_kind(grey: Grey) -> Literal["erased", "kept"]:
-    """`erased` where the instrument wiped the ground to 255 around the object, else `kept`. Footer rows left out."""
+    """`erased` where the instrument set the background to 255 around the object, else `kept`. Without footer rows."""
     border = border_pixels(grey)
     wiped = bool(np.median(border) == 255) and _mad(border) == 0
     return "erased" if wiped and float((grey == 255).mean()) > 0.5 else "kept"
@@ -41,10 +41,10 @@ def find_footer(grey: Grey) -> int:
     length = _bar_length(footer)
     if length < _MIN_BAR_PX or not _has_bar_edges(footer, length):
         return 0
-    ground = np.ones(footer.shape, dtype=bool)
-    ground[13:22, 9:35] = False  # "1 mm" and the ringing that JPEG leaves around it
-    ground[23:29, _BAR_LEFT - 3 : _BAR_LEFT + length + 3] = False
-    return _FOOTER_ROWS if float((footer[ground] >= _WHITE).mean()) >= 0.99 else 0
+    background = np.ones(footer.shape, dtype=bool)
+    background[13:22, 9:35] = False  # "1 mm" and the ringing that JPEG leaves around it
+    background[23:29, _BAR_LEFT - 3 : _BAR_LEFT + length + 3] = False
+    return _FOOTER_ROWS if float((footer[background] >= _WHITE).mean()) >= 0.99 else 0
 
 
 def _bar_length(footer: UInt8[np.ndarray, "31 w"]) -> int:

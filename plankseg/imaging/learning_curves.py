@@ -1,4 +1,4 @@
-"""How did trainings go, epoch by epoch? Curves as one small picture, the best ones in the colours of their outlines."""
+"""Learning curves as one small picture, the best ones in the colours of their outlines."""
 
 import io
 from collections.abc import Mapping, Sequence

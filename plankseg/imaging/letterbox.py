@@ -1,4 +1,4 @@
-"""How does an image of any size become the network's square, and the network's answer the image's size again?
+"""Letterboxing: an image of any size into the network's square, and a map over the square back to the image.
 
 Pixels are areas: pixel i covers i to i + 1, and both ways map the image's whole extent onto the same whole rows and
 columns of the square. So `undo` is the geometric inverse of `apply`, for each axis by itself, however thin the image.

@@ -1,4 +1,4 @@
-"""How do two masks of one image differ, beside their overlap? In their outline, in thin parts, in area.
+"""Mask metrics beside overlap: boundary F measure, recall of thin parts, area error.
 
 Dice hardly sees what a plankton person looks at first: an outline that is a few pixels off all around, an antenna that
 is missing. An empty truth is a case of its own in each measure, and stated there.
@@ -70,7 +70,7 @@ def thin_skeleton(mask: Mask) -> Mask:
     thin = (skeletonize(mask) & (opened == 0)).astype(np.uint8)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(thin, connectivity=8)
     long_enough = stats[:, cv2.CC_STAT_AREA] >= _SHORTEST_PX
-    long_enough[0] = False  # the ground
+    long_enough[0] = False  # the background
     return np.asarray(long_enough[pieces])
 
 

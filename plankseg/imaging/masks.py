@@ -1,4 +1,4 @@
-"""What can be done with a mask: kept as 1-bit PNG, named by its pixels, compared, cut down to one object?"""
+"""Binary masks: 1-bit PNG, hash of the pixels, Dice and IoU, largest component."""
 
 import hashlib
 import io

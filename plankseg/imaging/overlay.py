@@ -1,4 +1,4 @@
-"""What do people look at? Outlines, heat maps, galleries with captions, strips of views, small enough to send."""
+"""Pictures for people: outlines, heat maps, galleries with captions, strips of views."""
 
 import base64
 import io
@@ -130,14 +130,6 @@ def data_uri(picture: bytes) -> str:
     if kind is None:
         raise ValueError(f"Bytes beginning with {picture[:8]!r} are no PNG or JPEG. Encode the picture first.")
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
-
-
-def png_data_uri(png: bytes) -> str:
-    """A PNG's bytes as a data address; raises ValueError for anything else."""
-    uri = data_uri(png)
-    if not uri.startswith("data:image/png"):
-        raise ValueError("These bytes are a JPEG, not a PNG. Use data_uri, which takes both.")
-    return uri
 
 
 def _jpeg(rgb: Rgb, quality: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Which images are the same picture, though their bytes differ?
+"""Perceptual hash (pHash) of an image, and search for near-duplicates.
 
 Saved again, a little smaller, a little darker: the bytes change, the coarse structure does not. The hash is pHash
 (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"): the image as 32 x 32 pixels, its
@@ -49,20 +49,20 @@ def nearest(
 ) -> tuple[UInt8[np.ndarray, "n"], Integer[np.ndarray, "n"]]:
     """For each hash how many bits the nearest reference is away, and which it is: the first of equally near ones.
 
-    What is more than `bits` away may be said to be 64 bits away, which is quicker. Needs a few bytes a hash, however
+    What is more than `bits` away may be reported as 64 bits away, which is faster. Needs a few bytes a hash, however
     many references there are.
     """
     least, which = np.full(len(hashes), 64, dtype=np.uint8), np.zeros(len(hashes), dtype=np.intp)
     candidates = np.flatnonzero(_may_be_near(hashes, references, bits=bits))
     for start in range(0, len(candidates), BLOCK):  # which stay in the processor's cache for all references
-        places = candidates[start : start + BLOCK]
-        block, least_here, which_here = hashes[places], least[places], which[places]
+        indices = candidates[start : start + BLOCK]
+        block, least_here, which_here = hashes[indices], least[indices], which[indices]
         for position, reference in enumerate(references):
             apart = bits_apart(block, reference)
             nearer = apart < least_here
             if nearer.any():
                 least_here[nearer], which_here[nearer] = apart[nearer], position
-        least[places], which[places] = least_here, which_here
+        least[indices], which[indices] = least_here, which_here
     return least, which
 
 

@@ -1,4 +1,4 @@
-"""How do a file's bytes become a grey image?
+"""Reading of image files: header, grey levels, orientation.
 
 The pixels stay where the file has them: orientation tags (EXIF, TIFF) are ignored, because masks, areas and bounding
 boxes of the archives are in file pixels. People see our own re-encoded PNG (`encode_grey`), which carries no tag, so
@@ -94,13 +94,13 @@ def read_grey(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Grey:
     except ImageReadError:
         raise
     except _PILLOW_ERRORS as error:
-        message = f"{_named(image)} of {len(data)} bytes is broken or cut off: {error}. Copy it again."
+        message = f"{_describe_image(image)} of {len(data)} bytes is broken or cut off: {error}. Copy it again."
         raise ImageReadError(message) from error
     return _turn_back(grey, turned)
 
 
 def open_capped(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
-    """The opened, not yet decoded file, once its announced size is found bearable."""
+    """The opened, not yet decoded file, once its announced size is within the limit."""
     image = _open(data)
     header = _header(image, data)
     if header.width * header.height > max_pixels:
@@ -127,21 +127,21 @@ def _open(data: bytes) -> ImageFile:
     """The file's own reader, taken by signature: `Image.open` has a size limit of its own, which hides the size."""
     reader = next((reader for signature, reader in _SIGNATURES if data.startswith(signature)), None)
     if reader is None:
-        raise ImageReadError(f"{_described(data)} is no PNG, JPEG or TIFF. {_NEXT_STEP}")
+        raise ImageReadError(f"{_describe_bytes(data)} is no PNG, JPEG or TIFF. {_NEXT_STEP}")
     try:
         return reader(io.BytesIO(data))
     except _PILLOW_ERRORS as error:
-        raise ImageReadError(f"{_described(data)} has a broken header: {error}. Copy it again.") from error
+        raise ImageReadError(f"{_describe_bytes(data)} has a broken header: {error}. Copy it again.") from error
 
 
-def _described(data: bytes) -> str:
+def _describe_bytes(data: bytes) -> str:
     if not data:
         return "An empty file (0 bytes)"
     looks = next((f", {name}," for start, name in _LOOKS_LIKE if data.lstrip().startswith(start)), "")
     return f"A file of {len(data)} bytes{looks} beginning with {data[:12]!r}"
 
 
-def _named(image: ImageFile) -> str:
+def _describe_image(image: ImageFile) -> str:
     return f"{image.format} {image.width} x {image.height}"
 
 
@@ -161,15 +161,17 @@ def _header(image: ImageFile, data: bytes) -> ImageHeader:
 
 def _to_grey(image: ImageFile, data: bytes) -> Grey:
     if isinstance(image, TiffImageFile) and getattr(image, "is_animated", False):
-        raise ImageReadError(f"{_named(image)} has {image.n_frames} pages and we cannot know which one. Split it.")
+        raise ImageReadError(
+            f"{_describe_image(image)} has {image.n_frames} pages and we cannot know which one. Split it."
+        )
     if image.mode in _SIXTEEN_BIT_MODES:
         return _sixteen_to_eight(image, _header(image, data).bits)
     if image.mode not in _EIGHT_BIT_MODES:
         raise ImageReadError(
-            f"{_named(image)} has pixels of Pillow mode {image.mode!r}, without a grey range. {_NEXT_STEP}"
+            f"{_describe_image(image)} has pixels of Pillow mode {image.mode!r}, without a grey range. {_NEXT_STEP}"
         )
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        # White, because an object is darker than its ground: laid over black, every clear pixel would be object.
+        # White, because an object is darker than its background: laid over black, every clear pixel would be object.
         clear = image.convert("RGBA")
         opaque: Image.Image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
     else:

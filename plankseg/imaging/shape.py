@@ -1,4 +1,4 @@
-"""How large is the object in a mask? In pixels; what a pixel is in the sea, only the instrument knows.
+"""Shape of the object in a mask: area, perimeter, axes, Feret diameter, in pixels.
 
 All parts of the mask are measured together, as one object. Perimeter, axes and filled area are those of
 `skimage.measure.regionprops`. The Feret diameter is the largest distance between corners of its pixels, as ImageJ

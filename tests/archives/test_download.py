@@ -63,7 +63,7 @@ def server() -> Iterator[Server]:
 def test_a_download_that_is_cut_off_in_the_middle_is_continued_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
     told: list[tuple[int, int | None]] = []
-    path = fetch("zooscannet", tmp_path, url=server.url, told=lambda *now: told.append(now), pause_s=0)
+    path = fetch("zooscannet", tmp_path, url=server.url, on_progress=lambda *now: told.append(now), pause_s=0)
     assert path.read_bytes() == ARCHIVE
     assert server.asked == [None, "bytes=300000-"]
     assert told[-1] == (len(ARCHIVE), len(ARCHIVE))

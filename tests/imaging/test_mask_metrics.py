@@ -76,9 +76,14 @@ def test_an_outline_two_pixels_off_is_right_and_one_far_away_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("predicted", "truth", "expected"),
-    [(EMPTY, EMPTY, (1.0, None, 0.0)), (DOT, EMPTY, (0.0, None, None)), (EMPTY, DOT, (0.0, None, -1.0)),
-     (FULL, FULL, (1.0, None, 0.0)), (FULL, DOT, (pytest.approx(2 * 7 / 12 / (7 / 12 + 1)), None, 15.0))],
-)  # fmt: skip
+    [
+        (EMPTY, EMPTY, (1.0, None, 0.0)),
+        (DOT, EMPTY, (0.0, None, None)),
+        (EMPTY, DOT, (0.0, None, -1.0)),
+        (FULL, FULL, (1.0, None, 0.0)),
+        (FULL, DOT, (pytest.approx(2 * 7 / 12 / (7 / 12 + 1)), None, 15.0)),
+    ],
+)
 def test_empty_and_full_masks_have_defined_measures(
     predicted: np.ndarray, truth: np.ndarray, expected: tuple[float, ...]
 ) -> None:

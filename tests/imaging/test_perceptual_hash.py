@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 
-import imagehash
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +14,39 @@ from plankseg.imaging.perceptual_hash import alike, as_numbers, bits_apart, near
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.synthetic.generator import draw_sample
 
+# imagehash 4.3.2: phash(Image.fromarray(draw_sample("noisy", seed).grey)) for the seeds 0 to 29.
+IMAGEHASH = [
+    "b8c399a594b4ce5a",
+    "a626d9c9393736c2",
+    "a70fd0f803030dff",
+    "a1d88e67309dec27",
+    "af1ed0e8d90703ba",
+    "b736d0230763d88f",
+    "b366cc9d3131e323",
+    "a53ccdca92939b4c",
+    "bd2e9641cbd1e8d0",
+    "ba5ac5254a76b48d",
+    "b066cc19c31e73ce",
+    "b338cc6373946e58",
+    "a1b29ec9cce33616",
+    "a533cf1c120f7d13",
+    "bf1f9c1ce0e0c1c3",
+    "a960968f69f83c63",
+    "e6269999acb27266",
+    "b046cfba7f2103c6",
+    "bff0c43e79858660",
+    "bec1cc1ec31ccdc1",
+    "e992c9b75654942d",
+    "b838cec6c7c5c331",
+    "a3629c94dd91939b",
+    "af1fd060271fcb60",
+    "e24e983363cc9b33",
+    "ed69c5689a929696",
+    "eb6a9a9465639a89",
+    "b099c066c7638d9f",
+    "b438937999d1389b",
+    "e24a9db5355b4ac2",
+]
 NUMBERS = st.integers(0, 2**64 - 1)
 
 
@@ -54,8 +86,8 @@ def test_different_images_are_far_apart(vignettes: list[Grey]) -> None:
 
 
 def test_the_hash_is_the_one_that_imagehash_computes_up_to_the_way_of_shrinking(vignettes: list[Grey]) -> None:
-    theirs = [str(imagehash.phash(Image.fromarray(grey))) for grey in vignettes]
-    assert np.mean([apart(perceptual_hash(grey), other) for grey, other in zip(vignettes, theirs, strict=True)]) < 2
+    pairs = zip(vignettes, IMAGEHASH, strict=True)
+    assert np.mean([apart(perceptual_hash(grey), other) for grey, other in pairs]) < 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (31, 33), (700, 50)])

@@ -11,7 +11,7 @@ from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe,
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
-from plankseg.pipeline.ingest.register_images import Role, ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, Role, ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
@@ -81,7 +81,7 @@ def add_images(store: Store, folder: Path, role: Role, seeds: range) -> None:
         masks.mkdir(exist_ok=True)
         for path in images.iterdir():
             (masks / path.name).write_bytes(encode_mask(square(noisy_image(0).shape, 12)))
-    ingest_folder(store, images, role=role, masks=masks)
+    ingest_folder(store, images, role=role, options=IngestOptions(masks=masks))
 
 
 def add_model(

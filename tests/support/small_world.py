@@ -8,7 +8,7 @@ from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe,
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.synthetic.demo_domains import Folders, write_domains
-from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.storage.store import Store
 
 TINY = Recipe(
@@ -49,7 +49,7 @@ def make_world(folder: Path, recipe: Recipe = TINY) -> World:
     assert folders.validation is not None
     store = Store.open(folder / "store")
     ingest_folder(store, folders.source, role="source")
-    ingest_folder(store, folders.validation, role="validation", masks=folders.validation_masks)
+    ingest_folder(store, folders.validation, role="validation", options=IngestOptions(masks=folders.validation_masks))
     ingest_folder(store, folders.pool, role="pool")
     fit(store, recipe, Settings(store=str(store.root), device="cpu"), round_number=0)
     return World(folders, store.root)

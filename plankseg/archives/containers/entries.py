@@ -1,4 +1,4 @@
-"""Which files does a folder or an archive hold, one after the other, and how are their bytes had?"""
+"""Entries of a container: name, size, bytes, and the fault of one that must not be read."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ MAX_BYTES = 128 * 2**20  # of one image, by its header: what announces more is n
 class Entry:
     """One file: its name inside, with '/', its size by the header, and how to read it.
 
-    `uri` says where the bytes can be had again, in any order and by any process; None: only now, so keep them.
+    `uri` is the address of the bytes, for any process and in any order; None: they can be read only now, so keep them.
     `fault` is the reason why it must not be read.
     """
 
@@ -62,7 +62,7 @@ class Entry:
             raise ArchiveError(f"{len(data)} bytes came where its header announces {self.size}; copy it again")
         return data
 
-    def held(self) -> "Entry":
+    def in_memory(self) -> "Entry":
         """The same with its bytes in memory, for a container that is read in its own order only."""
         if self.fault is not None or self.size > MAX_BYTES:
             return self
@@ -78,8 +78,8 @@ class Container(Protocol):
     """True when an entry can be read only until the next one is asked for."""
 
     @property
-    def place(self) -> Path | Address:
-        """Where it lies."""
+    def location(self) -> Path | Address:
+        """Its path or address."""
         ...
 
     def entries(self) -> Iterator[Entry]:
@@ -87,10 +87,10 @@ class Container(Protocol):
         ...
 
 
-def name_without_suffix(place: Path) -> str:
+def name_without_suffix(location: Path) -> str:
     """An archive's own name without the suffixes that say what it is."""
-    suffix = next((one for one in ARCHIVE_SUFFIXES if place.name.lower().endswith(one)), "")
-    return place.name[: len(place.name) - len(suffix)]
+    suffix = next((one for one in ARCHIVE_SUFFIXES if location.name.lower().endswith(one)), "")
+    return location.name[: len(location.name) - len(suffix)]
 
 
 def fault_of_name(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Which files lie below a folder?"""
+"""Entries of a folder and everything below it."""
 
 import os
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ class Folder:
 
     in_order_only = False
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.name = place.name
+    def __init__(self, location: Path) -> None:
+        self.location = location
+        self.name = location.name
 
     def entries(self) -> Iterator[Entry]:
         """Every file; links to folders are not followed."""
         unreadable: list[OSError] = []
-        for at, folders, files in os.walk(self.place, onerror=unreadable.append):
+        for at, folders, files in os.walk(self.location, onerror=unreadable.append):
             folders.sort()
             for name in sorted(files):
-                if (entry := self._entry(os.path.join(at, name))) is not None:  # noqa: PTH118  half as dear as Path
+                if (entry := self._entry(os.path.join(at, name))) is not None:  # noqa: PTH118  half the time of Path
                     yield entry
         for error in unreadable:
-            yield self._without_bytes(str(error.filename), f"cannot look into it: {error.strerror}; check its rights")
+            yield self._without_bytes(str(error.filename), f"cannot be listed: {error.strerror}; check its rights")
 
     def _entry(self, path: str) -> Entry | None:
-        relative = path[len(str(self.place)) :].lstrip(os.sep)
+        relative = path[len(str(self.location)) :].lstrip(os.sep)
         if fault := fault_of_name(relative):
             return self._without_bytes(path, fault)
         try:
@@ -42,4 +42,4 @@ class Folder:
 
     def _without_bytes(self, path: str, fault: str) -> Entry:
         file = Path(path)
-        return Entry(name=os.path.relpath(path, self.place), size=0, open=lambda: file.open("rb"), fault=fault)
+        return Entry(name=os.path.relpath(path, self.location), size=0, open=lambda: file.open("rb"), fault=fault)

@@ -1,7 +1,7 @@
-"""Which files does a tar hold, plain or compressed, read as a stream and never unpacked?
+"""Entries of a tar, plain or compressed, read as a stream and never unpacked.
 
-A plain tar's members are read from where they lie; their addresses are places in the tar. A compressed one can be read
-in its own order only. Headers are read one by one (`TarInfo.fromtarfile`): `TarFile.next` keeps every header in memory
+A plain tar's members are read in place; their addresses are positions in the tar. A compressed one can be read in its
+own order only. Headers are read one by one (`TarInfo.fromtarfile`): `TarFile.next` keeps every header in memory
 and takes a tar that was cut off between two members for a whole one.
 """
 
@@ -32,13 +32,13 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 class Tar:
     """A tar, plain or compressed by gzip, xz or bzip2."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.name = name_without_suffix(place)
-        with place.open("rb") as file:
+    def __init__(self, location: Path) -> None:
+        self.location = location
+        self.name = name_without_suffix(location)
+        with location.open("rb") as file:
             start = file.read(6)
         if start.startswith(_ZSTD):
-            raise ArchiveError(f"{place} is compressed by zstd, which is not read; decompress it first (unzstd).")
+            raise ArchiveError(f"{location} is compressed by zstd, which is not read; decompress it first (unzstd).")
         self._opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
         self.in_order_only = self._opener is not None
 
@@ -56,19 +56,19 @@ class Tar:
                         yield entry
                     last = member.name
             except _CUT as error:
-                said = last.encode("utf-8", "backslashreplace").decode()
+                shown = last.encode("utf-8", "backslashreplace").decode()
                 raise ArchiveError(
-                    f"{self.place} is cut off or damaged after {said} ({error or type(error).__name__}): what was whole"
-                    " is kept. Copy or download it again and run ingest again, which adds the rest."
+                    f"{self.location} is cut off or damaged after {shown} ({error or type(error).__name__}): what was"
+                    " whole is kept. Copy or download it again and run ingest again, which adds the rest."
                 ) from error
 
     @contextmanager
     def _stream(self) -> Iterator[BinaryIO]:
         if self._opener is None:
-            with self.place.open("rb") as plain:
+            with self.location.open("rb") as plain:
                 yield plain
         else:
-            with cast(BinaryIO, self._opener(self.place, "rb")) as unpacked:
+            with cast(BinaryIO, self._opener(self.location, "rb")) as unpacked:
                 yield unpacked
 
     def _entry(self, member: tarfile.TarInfo, stream: BinaryIO) -> Entry | None:
@@ -80,8 +80,8 @@ class Tar:
             fault = "a link, a device or a sparse file; only plain files are taken from a tar"
         if fault is not None or self.in_order_only:
             return Entry(name=name, size=size, open=lambda: _window(stream, at, size), fault=fault)
-        place = Member(archive=self.place, name=name, at=at, size=size)
-        return Entry(name=name, size=size, open=lambda: _part(self.place, at, size), uri=place.uri)
+        address = Member(archive=self.location, name=name, at=at, size=size)
+        return Entry(name=name, size=size, open=lambda: _part(self.location, at, size), uri=address.uri)
 
 
 def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -110,9 +110,9 @@ def _window(stream: BinaryIO, at: int, size: int) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Window(stream, size)))
 
 
-def _part(place: Path, at: int, size: int) -> BinaryIO:
+def _part(location: Path, at: int, size: int) -> BinaryIO:
     """A stretch of a file, through a descriptor of its own, so that threads do not disturb each other."""
-    file = place.open("rb")
+    file = location.open("rb")
     file.seek(at)
     return cast(BinaryIO, io.BufferedReader(_Window(file, size, owns=True)))
 

@@ -1,4 +1,4 @@
-"""Which files does a zip hold, read without unpacking?"""
+"""Entries of a zip, read without unpacking."""
 
 import io
 import os
@@ -23,21 +23,21 @@ class Zip:
 
     in_order_only = False
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.name = name_without_suffix(place)
+    def __init__(self, location: Path) -> None:
+        self.location = location
+        self.name = name_without_suffix(location)
         try:
-            with zipfile.ZipFile(place) as archive:
+            with zipfile.ZipFile(location) as archive:
                 self._members = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
             raise ArchiveError(
-                f"{place} is no whole zip ({error}); a zip's table of contents is at its end, so it is probably cut "
+                f"{location} is no whole zip ({error}); a zip's table of contents is at its end, so it is probably cut "
                 "off. Copy or download it again; nothing of it was taken."
             ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Every file, in the order of the table of contents."""
-        with self.place.open("rb") as file:
+        with self.location.open("rb") as file:
             for member in self._members:
                 if not member.is_dir():
                     yield self._entry(member, file)
@@ -48,25 +48,25 @@ class Zip:
         if fault is None:
             head = os.pread(file.fileno(), _LOCAL_HEADER.size, member.header_offset)
             if len(head) != _LOCAL_HEADER.size or not head.startswith(b"PK\x03\x04"):
-                fault = "the zip's table of contents names a place where it is not; copy the zip again"
+                fault = "the zip's table of contents names a position where it is not; copy the zip again"
         if fault is not None:
             return Entry(name=member.filename, size=size, open=io.BytesIO, fault=fault)
         _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(head)
         is_deflated = member.compress_type == zipfile.ZIP_DEFLATED
-        place = Member(
-            archive=self.place,
+        address = Member(
+            archive=self.location,
             name=member.filename,
             at=member.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes,
             size=size,
             packed=packed if is_deflated else None,
         )
-        return Entry(name=member.filename, size=size, open=self._opener(member, place), uri=place.uri)
+        return Entry(name=member.filename, size=size, open=self._opener(member, address), uri=address.uri)
 
-    def _opener(self, member: zipfile.ZipInfo, place: Member) -> Callable[[], BinaryIO]:
+    def _opener(self, member: zipfile.ZipInfo, address: Member) -> Callable[[], BinaryIO]:
         def read() -> BinaryIO:
-            if member.file_size > MAX_BYTES:  # a large table: unpacked bit by bit
-                return _Streamed(self.place, member)
-            data = place.read()
+            if member.file_size > MAX_BYTES:  # a large table: unpacked in pieces
+                return _Streamed(self.location, member)
+            data = address.read()
             if zlib.crc32(data) != member.CRC:
                 raise ArchiveError("its bytes do not have the checksum that the zip gives; copy the zip again")
             return io.BytesIO(data)
@@ -77,8 +77,8 @@ class Zip:
 class _Streamed(io.BufferedReader):
     """A member that is unpacked while it is read; closes the zip with itself."""
 
-    def __init__(self, place: Path, member: zipfile.ZipInfo) -> None:
-        self._archive = zipfile.ZipFile(place)
+    def __init__(self, location: Path, member: zipfile.ZipInfo) -> None:
+        self._archive = zipfile.ZipFile(location)
         super().__init__(self._archive.open(member))  # type: ignore[arg-type]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What spoils a noisy image? An uneven ground, dust, fibres, and fragments that touch the object but are not it.
+"""Clutter of noisy images: uneven background, dust, fibres, fragments that touch the object.
 
 Clutter is drawn as optical density, like the object; nothing here is ever part of a mask. Fragments are granular and
 have sharp flecks, unlike the smooth organisms, and stay smaller: a person, and so a network, can tell them apart.
@@ -75,10 +75,10 @@ def _fragment(longest_px: float, rng: np.random.Generator) -> Layer:
 
 
 def _placed(piece: Float32[np.ndarray, "rows columns"], shape: tuple[int, int], row: float, column: float) -> Layer:
-    """The piece centred at a place of an empty layer, cut off at its border."""
+    """The piece centred at a point of an empty layer, cut off at its border."""
     shift = np.array([[1, 0, round(column - piece.shape[1] / 2)], [0, 1, round(row - piece.shape[0] / 2)]], np.float32)
     return np.asarray(cv2.warpAffine(piece, shift, (shape[1], shape[0]), flags=cv2.INTER_NEAREST), np.float32)
 
 
-def _sixteenths(place: tuple[float, float]) -> tuple[int, int]:
-    return round(place[0] * 16), round(place[1] * 16)
+def _sixteenths(point: tuple[float, float]) -> tuple[int, int]:
+    return round(point[0] * 16), round(point[1] * 16)

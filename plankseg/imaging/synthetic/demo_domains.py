@@ -1,4 +1,4 @@
-"""Where do the demo's images come from? Two synthetic domains, written as the folders a user would have."""
+"""The demo's images: two synthetic domains, written as the folders a user would have."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""Where do two image domains with exact masks come from when nothing may be downloaded?
+"""Generator of synthetic vignettes with exact masks, in a clean and a noisy domain.
 
 An image is its ground times exp(-optical density), as in a scan by transmitted light. *Clean* images have their
 ground wiped to 255, as ZooProcess does; in *noisy* ones objects are paler and lie among clutter.

@@ -1,4 +1,4 @@
-"""How do outlines, limbs and tails become an optical density and the share of each pixel that they cover?
+"""Rasterization of outlines, limbs and tails: optical density, and the share of each pixel that is covered.
 
 A path is a complex array, x + i y, in any unit: turning is a product, mirroring a conjugate. Parts are painted in
 order, the later over the earlier, at twice the final size and area-averaged, so that coverage is exact to a quarter.
@@ -97,8 +97,8 @@ def exact_mask(coverage: Layer) -> Mask:
 
 def _paint(canvas: Layer, path_px: Path, part: Part, scale: float) -> None:
     # Pixel centres lie at half-integers of the drawing's unit; OpenCV's lie at integers.
-    places = (path_px * OVERSAMPLING - (0.5 + 0.5j)) * 2**_SHIFT
-    corners = np.round(np.stack([places.real, places.imag], axis=-1)).astype(np.int32)
+    points_px = (path_px * OVERSAMPLING - (0.5 + 0.5j)) * 2**_SHIFT
+    corners = np.round(np.stack([points_px.real, points_px.imag], axis=-1)).astype(np.int32)
     if part.width is None:
         cv2.fillPoly(canvas, [corners], part.density, shift=_SHIFT)
         return

@@ -1,4 +1,4 @@
-"""What does each taxon look like? Outlines of ten kinds, head towards +x, about one unit long.
+"""Shapes of the ten synthetic taxa, head towards +x, about one unit long.
 
 Densities follow scanned vignettes: bodies .5 to 1.3, egg rims .1 to .5, gelatinous bodies .05 to .16, antennae .12
 to .4. Shapes are drawn from memory of the animals, not traced from anybody's pictures.

@@ -1,4 +1,4 @@
-"""How do images get into a bucket, and how does Label Studio show them from there?"""
+"""Images in a bucket: copying them there, and access for Label Studio."""
 
 from collections.abc import Iterable
 from pathlib import Path

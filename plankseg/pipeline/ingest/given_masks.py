@@ -1,4 +1,4 @@
-"""Which mask was handed in for an image, and can it be taken as it is?"""
+"""Masks that come with the images: found by name, checked for size and values."""
 
 from pathlib import Path
 

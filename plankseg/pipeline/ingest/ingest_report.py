@@ -1,4 +1,4 @@
-"""What did an ingest do, and which files were left out for which reason?"""
+"""Report of an ingest: counts, rejected files with reasons, warnings."""
 
 import csv
 from collections import Counter
@@ -23,7 +23,7 @@ class Problem:
 class IngestReport:
     """What an ingest did. `added` counts new images, `known` those that were there already.
 
-    `moved` are known images whose recorded file was gone and that were found at a new place. `damage` says where an
+    `moved` are known images whose recorded file was gone and that were found at a new location. `damage` says where an
     archive ends too early: what was whole is kept.
     """
 
@@ -37,7 +37,7 @@ class IngestReport:
     damage: str | None = None
     rejected: list[Problem] = field(default_factory=list)
     maskless: list[Problem] = field(default_factory=list)
-    met: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -55,22 +55,22 @@ class IngestReport:
 
     def warnings(self) -> list[str]:
         """What a person should look at: classes of one image, and classes of which nothing could be taken."""
-        lost = sorted(taxon for taxon in self.met if not self.taken[taxon])
+        lost = sorted(taxon for taxon in self.seen if not self.taken[taxon])
         single = sorted(taxon for taxon, count in self.taken.items() if count == 1)
-        said = [
-            f"Class {taxon!r} has no image: all {self.met[taxon]} files were rejected; see their reasons."
+        warnings = [
+            f"Class {taxon!r} has no image: all {self.seen[taxon]} files were rejected; see their reasons."
             for taxon in lost
         ]
         if single:
-            said.append(
+            warnings.append(
                 f"{len(single)} classes have one image only: {', '.join(single[:20])}{', ...' if single[20:] else ''}."
             )
         if not self.added and not self.known and self.rejected:
-            said.append(
+            warnings.append(
                 f"Not one image could be taken, {len(self.rejected)} files were rejected, the first because: "
                 f"{self.rejected[0].reason}"
             )
-        return said
+        return warnings
 
     def write(self, store: Store) -> Path | None:
         """The whole list of left-out files as a CSV in the store's work folder; None when nothing was left out."""

@@ -1,4 +1,4 @@
-"""Which files hold an image that we know already, and is anything left to do for it?"""
+"""Images that the catalogue already holds: duplicates, stronger roles, new locations."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ STRONGER: dict[Role, tuple[Role, ...]] = {"validation": (), "source": ("validati
 
 
 class KnownImages:
-    """The images that the store held before an ingest, and those that the ingest has met so far.
+    """The images that the store held before an ingest, and those that the ingest has seen so far.
 
     `ids` are those of the role that is ingested. At 1.4 million known images some 90 MB, and 100 bytes a new one.
     """
@@ -21,37 +21,37 @@ class KnownImages:
     def __init__(self, store: Store, role: Role, *, wants_masks: bool) -> None:
         self._catalogue = store.catalogue
         self._others: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in STRONGER[role]]
-        self._met: set[bytes] = set()
+        self._seen: set[bytes] = set()
         self._moved: dict[str, str] = {}
         self._labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else None
         self.ids = store.catalogue.ids(role)
 
     def is_complete(self, image_id: str) -> bool:
-        """True when its pixels need no look: it has a stronger role, or is known and has all that it can be given."""
+        """True when its pixels need not be read: it has a stronger role, or is known and nothing can be added."""
         if self._stronger_role(image_id) is not None:
             return True
         return image_id in self.ids and (self._labelled is None or image_id in self._labelled)
 
-    def register(self, image_id: str, place: Callable[[], str]) -> Role | bool:
-        """Remember an image; the stronger role that it has, else whether the same bytes were met before.
+    def register(self, image_id: str, location: Callable[[], str]) -> Role | bool:
+        """Remember an image; the stronger role that it has, else whether the same bytes were seen before.
 
-        `place` gives its address, for one whose recorded file is gone.
+        `location` gives its address, for an image whose recorded file is gone.
         """
         stronger = self._stronger_role(image_id)
         is_there = stronger is not None or image_id in self.ids
         if is_there and image_id not in self._moved and self._catalogue.is_lost(image_id):
-            self._moved[image_id] = place()
+            self._moved[image_id] = location()
         if stronger is not None:
             return stronger
         key = bytes.fromhex(image_id)
-        if key in self._met:
+        if key in self._seen:
             return True
         if not self.is_complete(image_id):
-            self._met.add(key)
+            self._seen.add(key)
         return False
 
     def take_moved(self) -> dict[str, str]:
-        """The new places, image_id to uri, of images whose recorded file is gone; each is told once."""
+        """The new locations, image_id to uri, of images whose recorded file is gone; each is returned once."""
         moved, self._moved = self._moved, {}
         return moved
 

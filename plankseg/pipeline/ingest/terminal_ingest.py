@@ -1,5 +1,6 @@
-"""What does a person see who ingests at a terminal, without Prefect?"""
+"""Ingest at a terminal: progress bar, summary and warnings, without Prefect."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -8,23 +9,24 @@ from rich.console import Console
 from plankseg.archives.open_archive import Choice
 from plankseg.config import Settings
 from plankseg.errors import ArchiveError, SettingsError
-from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.progress_bars import counting
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
 
 
-def ingest_at_terminal(
-    console: Console,
-    settings: Settings,
-    place: str,
-    *,
-    role: str,
-    layout: str,
-    masks: Path | None,
-    table: Path | None,
-    dataset: str | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class IngestArguments:
+    """What was typed at the command line, not yet checked."""
+
+    role: str
+    layout: str = "auto"
+    masks: Path | None = None
+    table: Path | None = None
+    dataset: str | None = None
+
+
+def ingest_at_terminal(console: Console, settings: Settings, location: str, arguments: IngestArguments) -> None:
     """Ingest under the store's lock with a bar; print the summary, warnings, and where the left-out files are listed.
 
     Raises:
@@ -32,22 +34,23 @@ def ingest_at_terminal(
         ArchiveError: the archive ends too early; what was whole is kept.
         StoreBusyError: another run is at work on the store.
     """
-    for name, value, allowed in (("role", role, get_args(Role)), ("layout", layout, get_args(Choice))):
+    for name, value, allowed in (
+        ("role", arguments.role, get_args(Role)),
+        ("layout", arguments.layout, get_args(Choice)),
+    ):
         if value not in allowed:
             raise SettingsError(f"--{name} {value} is not known; give one of {', '.join(allowed)}.")
     store = Store.open(settings.store_location, max_image_pixels=settings.max_image_pixels)
-    with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as told:
-        report = ingest_folder(
-            store,
-            place,
-            role=cast(Role, role),
-            layout=cast(Choice, layout),
-            masks=masks,
-            table=table,
-            dataset=dataset,
-            max_pixels=settings.max_image_pixels,
-            on_progress=told,
-        )
+    role = cast(Role, arguments.role)
+    options = IngestOptions(
+        layout=cast(Choice, arguments.layout),
+        masks=arguments.masks,
+        table=arguments.table,
+        dataset=arguments.dataset,
+        max_pixels=settings.max_image_pixels,
+    )
+    with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as progress:
+        report = ingest_folder(store, location, role=role, options=options, on_progress=progress)
     written = report.write(store)
     lines = [f"{report.summary()}; layout {report.layout}", *report.warnings()]
     lines += [f"All {len(report.problems)} files that were left out, or have no mask: {written}"] if written else []

@@ -26,7 +26,7 @@ def opened(kind: str, path: Path) -> Container:
 
 
 def found(container: Container) -> dict[str, Entry]:
-    return {entry.name: entry.held() if container.in_order_only else entry for entry in container.entries()}
+    return {entry.name: entry.in_memory() if container.in_order_only else entry for entry in container.entries()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,7 +162,7 @@ def test_a_tar_that_is_cut_off_gives_what_is_whole_and_then_says_so(tmp_path: Pa
     names, container = [], Tar(path)
     with pytest.raises(ArchiveError, match=r"cut off|damaged"):  # noqa: PT012  the names before it are looked at
         for entry in container.entries():
-            assert (entry.held() if container.in_order_only else entry).read() == files[entry.name]
+            assert (entry.in_memory() if container.in_order_only else entry).read() == files[entry.name]
             names.append(entry.name)
     assert names == list(files)[: 3 if cut_after == "before the end mark" else 2]
 
@@ -174,7 +174,7 @@ def test_a_compressed_stream_that_is_cut_off_gives_what_is_whole(tmp_path: Path,
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     read: list[str] = []
     with pytest.raises(ArchiveError, match="cut off"):
-        read.extend(entry.name for entry in Tar(path).entries() if entry.held().read() == files[entry.name])
+        read.extend(entry.name for entry in Tar(path).entries() if entry.in_memory().read() == files[entry.name])
     assert 5 <= len(read) < 20
 
 

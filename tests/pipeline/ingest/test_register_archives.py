@@ -14,7 +14,7 @@ from plankseg.archives.open_archive import open_archive
 from plankseg.errors import ArchiveError, SettingsError
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey, read_grey
-from plankseg.pipeline.ingest.register_images import IngestReport, ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, IngestReport, ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 from tests.support.archive_packing import COMPRESS, KINDS, jpeg, pack, tar_of
@@ -197,7 +197,10 @@ def test_a_flat_folder_with_a_table_is_found_and_its_areas_judge_the_masks(store
     assert {i: row.taxon for i, row in rows(store).items()} == {"1": "Egg", "2": "Egg", "3": None}
     assert sorted(reasons(report)) == ["2.png", "7.png"]
     elsewhere = ingest_folder(
-        store, tmp_path / "a" / "images", role="source", table=tmp_path / "a" / "objects.csv", columns={"area": ""}
+        store,
+        tmp_path / "a" / "images",
+        role="source",
+        options=IngestOptions(table=tmp_path / "a" / "objects.csv", columns={"area": ""}),
     )
     assert elsewhere.known == 3
 
@@ -274,7 +277,7 @@ def test_every_left_out_file_is_in_the_written_table(store: Store, tmp_path: Pat
 def test_a_layout_can_be_chosen_and_one_that_does_not_fit_is_refused(store: Store, tmp_path: Path) -> None:
     place = pack("folder", tmp_path / "a", {"t.tsv": export("1.png\t0\to\t5\tEgg\t"), "Calanoida/2.png": clean(2)})
     assert open_archive(place).layout == "ecotaxa"
-    assert ingest_folder(store, place, role="pool", layout="class_folders").added == 1
+    assert ingest_folder(store, place, role="pool", options=IngestOptions(layout="class_folders")).added == 1
     plain = pack("folder", tmp_path / "b", {"1.png": clean(1)})
     for layout, needs in (("ecotaxa", "img_file_name"), ("table", "CSV"), ("pairs", "masks")):
         with pytest.raises(SettingsError, match=needs):
@@ -317,7 +320,7 @@ def test_real_automatic_masks_meet_the_conventional_ones_and_areas_are_the_publi
     from plankseg.imaging.masks import decode_mask, dice
 
     folder = real_data / "scancol24-zooplankton"
-    report = ingest_folder(store, folder / "images", role="source", table=folder / "objects.csv")
+    report = ingest_folder(store, folder / "images", role="source", options=IngestOptions(table=folder / "objects.csv"))
     assert (report.added, report.rejected) == (292, [])
     assert all(one.reason for one in report.maskless)
     labels = {row.image_id: row for row in store.labels.current() if row.status == "usable"}

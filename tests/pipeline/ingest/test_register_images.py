@@ -17,7 +17,7 @@ from plankseg.imaging.perceptual_hash import perceptual_hash
 from plankseg.imaging.reading import encode_grey
 from plankseg.pipeline.ingest import register_images
 from plankseg.pipeline.ingest.given_masks import given_mask_of
-from plankseg.pipeline.ingest.register_images import IngestReport, ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, IngestReport, ingest_folder
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from tests.support.little_store import clean_image, noisy_image, square, write_images
@@ -145,7 +145,7 @@ def test_given_masks_are_taken_as_they_are_and_unfit_ones_left_out_with_a_reason
     (masks / "0003.png").write_bytes(b"no picture")
     (masks / "0004.png").write_bytes(encode_mask(np.zeros(shape, dtype=bool)))
 
-    report = ingest_folder(store, images, role="validation", masks=masks)
+    report = ingest_folder(store, images, role="validation", options=IngestOptions(masks=masks))
 
     said = reasons(report)
     assert sorted(said) == ["0001.png", "0002.png", "0003.png", "0005.png"]
@@ -168,8 +168,15 @@ def test_a_mask_larger_than_the_usual_limit_is_read_if_its_image_was(
     masks.mkdir()
     (masks / "0000.png").write_bytes(encode_mask(square(noisy_image(0).shape, 5)))
     small = noisy_image(0).size - 1
-    assert "announces" in reasons(ingest_folder(store, images, role="pool", masks=masks, max_pixels=small))["0000.png"]
-    assert ingest_folder(store, images, role="pool", masks=masks, max_pixels=small + 1).masks == 1
+    assert (
+        "announces"
+        in reasons(ingest_folder(store, images, role="pool", options=IngestOptions(masks=masks, max_pixels=small)))[
+            "0000.png"
+        ]
+    )
+    assert (
+        ingest_folder(store, images, role="pool", options=IngestOptions(masks=masks, max_pixels=small + 1)).masks == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["a[1].b", "star*", "a.b"])
@@ -179,9 +186,12 @@ def test_masks_are_found_by_the_whole_name_whatever_signs_are_in_it(store: Store
         folder.mkdir()
     (images / f"{name}.png").write_bytes(encode_grey(noisy_image(1)))
     (masks / f"{name}.c.png").write_bytes(encode_mask(square(noisy_image(1).shape, 3)))
-    assert "No mask" in reasons(ingest_folder(store, images, role="validation", masks=masks))[f"{name}.png"]
+    assert (
+        "No mask"
+        in reasons(ingest_folder(store, images, role="validation", options=IngestOptions(masks=masks)))[f"{name}.png"]
+    )
     (masks / f"{name}.png").write_bytes(encode_mask(square(noisy_image(1).shape, 9)))
-    assert ingest_folder(store, images, role="validation", masks=masks).masks == 1
+    assert ingest_folder(store, images, role="validation", options=IngestOptions(masks=masks)).masks == 1
 
 
 def test_a_file_name_that_is_not_utf8_is_rejected_with_a_reason_and_the_rest_goes_on(
@@ -217,7 +227,7 @@ def test_a_16_bit_mask_is_read_by_its_own_values_however_small(
     images, mask = write_images(tmp_path / "images", range(1)), square(noisy_image(0).shape, 9)
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / f"0000.{suffix}").write_bytes(sixteen_bits(mask, low, high, suffix))
-    assert ingest_folder(store, images, role="validation", masks=tmp_path / "masks").masks == 1
+    assert ingest_folder(store, images, role="validation", options=IngestOptions(masks=tmp_path / "masks")).masks == 1
     (row,) = store.labels.current()
     np.testing.assert_array_equal(decode_mask(store.blobs.get(str(row.mask_sha), "png")), mask)
 
@@ -230,7 +240,7 @@ def test_a_16_bit_mask_of_three_values_or_of_unreadable_small_ones_is_left_out(s
     Image.fromarray(three).save(tmp_path / "masks" / "0000.png")
     turned = sixteen_bits(mask, 0, 1, "tif", tiffinfo={0x0112: 3})
     (tmp_path / "masks" / "0001.tif").write_bytes(turned)
-    said = reasons(ingest_folder(store, images, role="validation", masks=tmp_path / "masks"))
+    said = reasons(ingest_folder(store, images, role="validation", options=IngestOptions(masks=tmp_path / "masks")))
     assert "3 grey values" in said["0000.png"]
     assert "16 bits are scaled to 8, which may hide a mask" in said["0001.png"]
 
@@ -244,7 +254,7 @@ def test_masks_handed_in_later_are_taken_where_there_is_no_usable_label_yet(stor
     for name in ("0000.png", "twin.png"):
         (masks / name).write_bytes(encode_mask(square(shape, 10)))
     (masks / "0001.png").write_bytes(encode_mask(square((shape[0] + 1, shape[1]), 10)))
-    report = ingest_folder(store, validation, role="validation", masks=masks)
+    report = ingest_folder(store, validation, role="validation", options=IngestOptions(masks=masks))
     assert (report.added, report.known, report.masks, report.rejected) == (0, 4, 1, [])
     said = {Path(problem.path).name: problem.reason for problem in report.maskless}
     assert sorted(said) == ["0001.png", "0002.png"]
@@ -254,7 +264,7 @@ def test_masks_handed_in_later_are_taken_where_there_is_no_usable_label_yet(stor
     assert (row.origin, row.status) == ("given", "usable")
     version = store.labels.version()
     (masks / "0000.png").write_bytes(encode_mask(square(shape, 20)))
-    assert ingest_folder(store, validation, role="validation", masks=masks).masks == 0
+    assert ingest_folder(store, validation, role="validation", options=IngestOptions(masks=masks)).masks == 0
     assert store.labels.version() == version
     assert store.catalogue.counts()["validation"] == 3
 
@@ -268,7 +278,7 @@ def test_a_mask_handed_in_later_helps_a_source_image_whose_automatic_mask_failed
     masks.mkdir()
     for name, shape in (("blank.png", blank.shape), ("0000.png", (60, 70))):
         (masks / name).write_bytes(encode_mask(square(shape, 5)))
-    assert ingest_folder(store, source, role="source", masks=masks).masks == 1
+    assert ingest_folder(store, source, role="source", options=IngestOptions(masks=masks)).masks == 1
     assert sorted((row.origin, row.status) for row in store.labels.current()) == [
         ("given", "usable"),
         ("threshold", "usable"),
@@ -332,14 +342,14 @@ def test_a_folder_that_is_none_or_holds_no_image_is_refused(store: Store, tmp_pa
         ingest_folder(store, tmp_path / "texts", role="pool")
     images = write_images(tmp_path / "images", range(1))
     with pytest.raises(SettingsError, match="holds the masks"):
-        ingest_folder(store, images, role="validation", masks=tmp_path / "nowhere")
+        ingest_folder(store, images, role="validation", options=IngestOptions(masks=tmp_path / "nowhere"))
     assert store.catalogue.counts() == {"source": 0, "pool": 0, "validation": 0}
 
 
 def test_sub_folders_are_taken_as_taxa(store: Store, tmp_path: Path) -> None:
     write_images(tmp_path / "pool" / "Copepoda", range(1))
     write_images(tmp_path / "pool", range(1, 2))
-    ingest_folder(store, tmp_path / "pool", role="pool", dataset="cruise 7")
+    ingest_folder(store, tmp_path / "pool", role="pool", options=IngestOptions(dataset="cruise 7"))
     rows = {str(row.external_id): row for row in store.catalogue.rows(store.catalogue.ids("pool"))}
     assert rows["0000"].taxon == "Copepoda"
     assert rows["0001"].taxon is None

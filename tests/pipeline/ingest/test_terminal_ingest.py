@@ -8,7 +8,7 @@ from rich.console import Console
 
 from plankseg.config import Settings
 from plankseg.errors import ArchiveError, SettingsError, StoreBusyError
-from plankseg.pipeline.ingest.terminal_ingest import ingest_at_terminal
+from plankseg.pipeline.ingest.terminal_ingest import IngestArguments, ingest_at_terminal
 from plankseg.storage.store import Store
 from tests.support.archive_packing import COMPRESS, jpeg, pack, tar_of
 
@@ -17,10 +17,8 @@ def run(tmp_path: Path, place: Path | str, *, role: str = "pool", layout: str = 
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)
     try:
-        ingest_at_terminal(
-            console, Settings(store=str(tmp_path / "store")), str(place),
-            role=role, layout=layout, masks=None, table=None, dataset=None,
-        )  # fmt: skip
+        settings = Settings(store=str(tmp_path / "store"))
+        ingest_at_terminal(console, settings, str(place), IngestArguments(role=role, layout=layout))
     finally:
         said = out.getvalue()
         (tmp_path / "said.txt").write_text(said)

@@ -12,7 +12,7 @@ from plankseg.config import Recipe, ValidationConfig
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey
 from plankseg.imaging.synthetic.generator import draw_sample
-from plankseg.pipeline.ingest.register_images import Role, ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, Role, ingest_folder
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids, near_duplicates
@@ -45,7 +45,9 @@ def put(
         place.mkdir(parents=True, exist_ok=True)
         for name, data in content.items():
             (place / name).write_bytes(data)
-    ingest_folder(store, folder / role, role=role, masks=folder / f"{role}-masks" if masks else None)
+    ingest_folder(
+        store, folder / role, role=role, options=IngestOptions(masks=folder / f"{role}-masks" if masks else None)
+    )
 
 
 @pytest.fixture
