@@ -74,12 +74,18 @@ def _network(_: Settings) -> Finding:
 def _imagenet(_: Settings) -> Finding:
     from plankseg.errors import WeightsError
     from plankseg.learning.network.architecture import build_network
+    from plankseg.learning.network.packaged_weights import PACKAGES
 
+    packaged = next(iter(PACKAGES))
+    try:
+        build_network(NetworkConfig(encoder=packaged))
+    except WeightsError as error:
+        return Finding("ImageNet weights", "broken", f"those of {packaged} are missing", str(error))
     try:
         build_network(NetworkConfig())
     except WeightsError as error:
-        return Finding("ImageNet weights", "absent", "not here", str(error))
-    return Finding("ImageNet weights", "fine", "resnet34 found")
+        return Finding("ImageNet weights", "fine", f"{packaged} is here; resnet34 is not: {error}")
+    return Finding("ImageNet weights", "fine", f"{packaged} and resnet34 are here")
 
 
 def _store(settings: Settings) -> Finding:

@@ -60,6 +60,18 @@ def test_every_backend_answers_as_the_network_does(network: torch.nn.Module, nam
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("name", [pytest.param(n, marks=needs_openvino if "openvino" in n else ()) for n in ON_CPU])
+def test_every_backend_normalises_its_input_as_the_encoders_weights_want(name: str) -> None:
+    network = build_network(NetworkConfig(encoder="timm-tf_efficientnet_lite0")).eval()
+    expected = plain_backend(network, CPU).logits(squares())
+    found = make_backend(name, network, CPU).logits(squares())
+    network.encoder.input_mean.fill_(0.0)
+    other = plain_backend(network, CPU).logits(squares())
+    error = float((found - expected).abs().max())
+    assert error < (0.1 if name.endswith("bf16") else 1e-4) * float(expected.abs().max())
+    assert error < 0.5 * float((found - other).abs().max())
+
+
 @needs_openvino
 @pytest.mark.parametrize("name", ["openvino", "openvino-bf16"])
 def test_openvino_looks_at_squares_one_by_one_on_any_number_of_threads(network: torch.nn.Module, name: str) -> None:

@@ -17,6 +17,8 @@ from plankseg.learning.network.encoder_weights import (
     load_strictly,
     read_tensors,
 )
+from plankseg.learning.network.input_normalisation import normalisation_for, restore_normalisation, set_normalisation
+from plankseg.learning.network.packaged_weights import is_packaged, packaged_tensors
 from plankseg.learning.network.torchvision_compat import smp
 
 
@@ -24,16 +26,23 @@ def build_network(config: NetworkConfig, *, weights: bytes | None = None) -> tor
     """The network of a recipe: float32 (n, 3, side, side) in, logits (n, 1, side, side) out, sides multiples of 16.
 
     `weights` are a whole model's safetensors; the encoder's own weights are then not looked for. What has no weights
-    starts at random, from torch's global generator.
+    starts at random, from torch's global generator. Input is normalised by ImageNet's means, and the encoder turns it
+    into what its weights were trained with, see `input_normalisation`.
 
     Raises:
         WeightsError: weights cannot be had or do not fit exactly.
         SettingsError: no such encoder, or one that does not go with the architecture.
     """
-    path = None if weights is not None else find_encoder_weights(config)
+    path = None if weights is not None or is_packaged(config) else find_encoder_weights(config)
     network = _construct(config, path)
     if weights is not None:
-        load_strictly(network, read_tensors(weights, "The stored model"), "The stored model")
+        tensors = read_tensors(weights, "The stored model")
+        restore_normalisation(network.encoder, tensors)
+        load_strictly(network, tensors, "The stored model")
+    else:
+        if is_packaged(config):
+            network.encoder.load_state_dict(packaged_tensors(config.encoder, network.encoder.state_dict()))
+        set_normalisation(network.encoder, normalisation_for(config))
     if config.freeze_encoder:
         network.freeze_encoder()
         # smp then keeps train() and eval() from the encoder; without this its dropout would stay at work in both.

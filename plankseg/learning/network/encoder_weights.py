@@ -32,7 +32,7 @@ def find_encoder_weights(config: NetworkConfig) -> Path | None:
     if config.encoder_weights == "none":
         return None
     if from_hub(config):
-        repository, revision = _on_hub(config)
+        repository, revision = on_hub(config)
         return _cached_or_downloaded(config, repository, revision)
     path = Path(config.encoder_weights).expanduser()
     if not path.is_file():
@@ -64,7 +64,7 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
         ) from error
 
 
-def _on_hub(config: NetworkConfig) -> tuple[str, str | None]:
+def on_hub(config: NetworkConfig) -> tuple[str, str | None]:
     """Repository and revision of the weights. Raises SettingsError when there are none of that name."""
     if config.encoder.startswith(TIMM_PREFIX):
         known = timm.models.get_pretrained_cfg(config.encoder.removeprefix(TIMM_PREFIX))

@@ -1,7 +1,7 @@
 """How does a grey square become the network's input? The one way, in training, validation, scoring and pre-masks.
 
-Pixels go to 0..1, are repeated over three channels and normalised by the ImageNet means and deviations that every
-pretrained encoder of segmentation-models-pytorch was trained with.
+Pixels go to 0..1, are repeated over three channels and normalised by the means and deviations of ImageNet. Encoders
+whose weights were trained with others convert this input themselves (`input_normalisation`).
 """
 
 import numpy as np
