@@ -1,4 +1,4 @@
-"""What is due? Do it, and stop where a person is needed. Run twice, it changes nothing."""
+"""Flow `advance`: do every step of the loop that is due, and stop where a person is needed. Idempotent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ from plankseg.storage.store import Store
 
 
 def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
-    """Propose, push, collect and retrain until only a person can bring the loop forward; say what is next."""
+    """Propose, push, collect and retrain until only a person can bring the loop forward. Returns what is due next."""
     pushed = 0
     if read_progress(store).round:
-        collect()  # first what people changed in any round: the next training uses it
+        collect()  # first, because the next training uses what people changed in any round
     while True:
         in_force = recipe_or_active(store, recipe)
         if budget is not None:
@@ -35,7 +35,7 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
         match due(progress, budget=rules.budget, flat=flat, replace=rules.replace_skipped):
             case "propose":
                 pushed = propose(in_force, progress.round + 1)
-                go_on = False  # a person's word is good for one round
+                go_on = False  # the person's permission is for one round
             case "replace":
                 replace(progress.round)
             case "retrain":
@@ -43,15 +43,15 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
             case "annotate":
                 if pushed != progress.round:
                     push(progress.round)
-                if read_progress(store).unanswered:  # else what was left was given up by the person
+                if read_progress(store).unanswered:  # else the push recorded skips for deleted tasks
                     return describe(read_progress(store), budget=rules.budget)
             case _:
                 return describe(progress, budget=rules.budget, flat=flat)
 
 
 @contextmanager
-def shown_at_the_end(store: Store) -> Iterator[None]:
-    """Show rounds and effort anew if answers came, after all else, for that loads a plotting library."""
+def show_new_answers(store: Store) -> Iterator[None]:
+    """Show rounds and effort at the end if answers arrived; this loads a plotting library, so it comes last."""
     before = store.labels.versions()
     try:
         yield
@@ -67,12 +67,12 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
 
     Args:
         recipe: Left empty: the recipe of the active model.
-        budget: Rounds to be asked for in all. Left empty: the recipe's.
-        go_on: Ask for one more round though effort and Dice are flat.
+        budget: Number of rounds in all. Left empty: the recipe's.
+        go_on: Propose one more round although effort and Dice are flat.
     """
     store = open_store()
     try:
-        with hold_store(store), shown_at_the_end(store):
+        with hold_store(store), show_new_answers(store):
             return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
         return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")

@@ -1,4 +1,4 @@
-"""What do we measure with? A few images of every class, masked by a person and kept apart from all training."""
+"""Flow `annotate_validation`: a few images of every class, masked by a person and kept apart from all training."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.support.flow_options import ON_THE_NETWORK
+from flows.support.flow_options import NETWORK_RETRIES
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import ValidationDraw, settings
 from plankseg.pipeline.annotation.connection import connect, project_of_validation
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 TWO_OF_EACH = ValidationDraw()
 
 
-@task(cache_policy=NO_CACHE, task_run_name="collect masks of the validation set", **ON_THE_NETWORK)
+@task(cache_policy=NO_CACHE, task_run_name="collect masks of the validation set", **NETWORK_RETRIES)
 def fetch_masks() -> None:
-    """Take what was answered since the last time into the label store."""
+    """Take new answers into the label store."""
     from plankseg.pipeline.annotation.validation_images import collect_masks
 
     with connect(settings()) as label_studio:
-        found = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
+        collected = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
     log = get_run_logger()
-    log.info("Validation set: %d new answers", found.new)
-    for reason in found.quarantined:
+    log.info("Validation set: %d new answers", collected.new)
+    for reason in collected.quarantined:
         log.warning("Quarantined: %s", reason)
 
 
@@ -48,30 +48,33 @@ def draw_images(draw: ValidationDraw) -> None:
 
 @task(cache_policy=NO_CACHE, task_run_name="pre-masks of the active model")
 def make_premasks() -> "Premasks":
-    """Let the active model mask what waits for a person."""
+    """Pre-masks of the active model for the images that wait for a person."""
     from plankseg.pipeline.annotation.validation_premasks import premasks_of_active
 
     return premasks_of_active(open_store(), settings())
 
 
-@task(cache_policy=NO_CACHE, task_run_name="push the validation set", **ON_THE_NETWORK)
+@task(cache_policy=NO_CACHE, task_run_name="push the validation set", **NETWORK_RETRIES)
 def push_images(premasks: "Premasks | None") -> None:
-    """Bring what is missing into the project for the validation set."""
+    """Push the images that have no task yet into the project of the validation set."""
     from plankseg.pipeline.annotation.validation_images import push_unmasked
 
     with connect(settings()) as label_studio:
         project = project_of_validation(label_studio, settings())
         report = push_unmasked(
-            open_store(), label_studio, project,
-            premasks=premasks.masks if premasks else None, model_id=premasks.model_id if premasks else None,
-        )  # fmt: skip
+            open_store(),
+            label_studio,
+            project,
+            premasks=premasks.masks if premasks else None,
+            model_id=premasks.model_id if premasks else None,
+        )
     get_run_logger().info(
         "Label Studio project %d: %d images open, %d of them new", project, len(report.tasks), len(report.imported)
     )
 
 
 def show_validation(store: Store) -> str:
-    """Put classes and near-duplicates into the Prefect UI; one line for the run."""
+    """Put classes and near-duplicates into the Prefect UI. Returns one line for the run."""
     from plankseg.pipeline.annotation.validation_images import class_counts
 
     bits = recipe_in_force(store).validation.near_duplicate_bits
@@ -93,10 +96,10 @@ def show_validation(store: Store) -> str:
 
 @flow(name="annotate_validation", flow_run_name="validation set", persist_result=False)
 def annotate_validation(draw: ValidationDraw = TWO_OF_EACH) -> str:
-    """Collect what a person masked, fill up the classes, and put what is unmasked into Label Studio. Run it again.
+    """Collect the person's masks, fill up the classes, and put unmasked images into Label Studio. Can be repeated.
 
     Args:
-        draw: How many images of each class, and whether a model helps.
+        draw: Number of images of each class, and whether a model makes pre-masks.
     """
     store = open_store()
     with hold_store(store):

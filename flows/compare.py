@@ -66,12 +66,12 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     """Table, learning curves and the best three side by side: as artifacts, and on one page; return a summary."""
     from plankseg.pipeline.reports import comparison_report as report
     from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
-    from plankseg.pipeline.reports.side_by_side import see_side_by_side, side_by_side_sheet
+    from plankseg.pipeline.reports.side_by_side import compare_on_pool, side_by_side_sheet
     from plankseg.pipeline.training.comparison import comparison_of
 
     store = open_store()
     comparison = comparison_of(store, experiment, runs, finished=finished, failures=failures)
-    seen = see_side_by_side(store, comparison.results, settings())
+    seen = compare_on_pool(store, comparison.results, settings())
     page = store.work_dir("reports") / f"compare-{experiment}.html"
     report.write_comparison(page, comparison, seen)
     said = report.summary(comparison)

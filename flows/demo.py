@@ -1,4 +1,4 @@
-"""The whole story in one run: two domains, a first model, and rounds of asking, correcting and retraining."""
+"""Flow `demo`: the whole loop in one run, from ingest and the first model to rounds of correcting and retraining."""
 
 import time
 from datetime import timedelta
@@ -42,7 +42,7 @@ class DemoFolders(FrozenModel):
 
 @task(cache_policy=NO_CACHE)
 def wait_for_label_studio(timeout_s: float = 300.0) -> None:
-    """Its first start goes on while the first model trains; wait for the rest of it."""
+    """Wait for Label Studio, whose first start takes place while the first model trains."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -55,13 +55,13 @@ def wait_for_label_studio(timeout_s: float = 300.0) -> None:
 
 
 def pool_in_bucket() -> Address:
-    """Where the demo keeps the pool's images if its store lies in a bucket."""
+    """Address of the pool's images if the demo's store is in a bucket."""
     return Address(Address.parse(settings().store).bucket, "images/pool")
 
 
 @task(cache_policy=NO_CACHE, task_run_name="bring the pool into the bucket")
 def bring_pool(pool: Path) -> None:
-    """Copy the pool's images into the store's bucket, from where everybody reads them from now on."""
+    """Copy the pool's images into the store's bucket; from then on they are read there."""
     from plankseg.pipeline.ingest.bucket_images import bring_to_bucket
 
     moved = bring_to_bucket(open_store(), pool.resolve(), pool_in_bucket(), role="pool")
@@ -70,7 +70,7 @@ def bring_pool(pool: Path) -> None:
 
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
 def correct(round_number: int, pool: Path, masks: Path) -> None:
-    """Answer a round through Label Studio's own API, as a person with perfect eyes would."""
+    """Answer a round through Label Studio's API, as a person who knows the true masks."""
     from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
     from plankseg.pipeline.ingest.bucket_images import path_below
     from plankseg.pipeline.ingest.given_masks import given_mask_of
@@ -90,7 +90,7 @@ def correct(round_number: int, pool: Path, masks: Path) -> None:
 
 @flow(name="demo", flow_run_name="demo", persist_result=False)
 def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
-    """Ingest, pretrain, then rounds; without masks for the pool, stop where a person must click.
+    """Ingest, pretrain, then rounds; without masks for the pool, stop where a person must answer.
 
     Args:
         folders: Where the images are.
@@ -132,8 +132,8 @@ def main(
     else:
         if synthetic is None:
             raise typer.BadParameter("give --synthetic, or --source and --pool")
-        made = write_domains(synthetic)
-        folders = DemoFolders(**{name: str(path) for name, path in vars(made).items() if path})
+        domains = write_domains(synthetic)
+        folders = DemoFolders(**{name: str(path) for name, path in vars(domains).items() if path})
     # Without masks for the simulated person it is a real project: the budget is the published one, not the demo's.
     budget = RoundsConfig(budget=rounds) if folders.pool_masks else RoundsConfig()
     demo(folders, LAPTOP.model_copy(update={"rounds": budget}))

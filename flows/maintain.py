@@ -1,4 +1,4 @@
-"""Does the store stay small and quick? Small files together, old ones away; no row, no object, no needed version."""
+"""Flow `maintain`: merge small files of the tables and remove old ones, but no row, object or needed version."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from plankseg.storage.maintenance import maintain as tidy_up
 
 
 class Upkeep(FrozenModel):
-    """How old the past must be to go, and whether anything shall be done at all."""
+    """Age of the files to remove, and a dry run."""
 
     horizon_days: int = Field(
         7, ge=1, le=3650, description="Files that only versions older than this need are removed; models keep theirs."
@@ -27,13 +27,13 @@ WEEKLY = Upkeep()
 
 @task(cache_policy=NO_CACHE, task_run_name="tidy the tables")
 def tidy(upkeep: Upkeep) -> Maintained:
-    """Put small files together and remove what nobody needs."""
+    """Merge small files and remove those that no kept version needs."""
     return tidy_up(open_store(), horizon=timedelta(days=upkeep.horizon_days), dry_run=upkeep.dry_run)
 
 
 @flow(name="maintain", flow_run_name="maintain", persist_result=False)
 def maintain(upkeep: Upkeep = WEEKLY) -> str:
-    """Keep the store's tables small and quick to read; others may work on the store meanwhile.
+    """Keep the store's tables small and quick to read; other flows may use the store meanwhile.
 
     Args:
         upkeep: The horizon, and a dry run.
@@ -44,9 +44,9 @@ def maintain(upkeep: Upkeep = WEEKLY) -> str:
 
 
 def show(done: Maintained, upkeep: Upkeep) -> None:
-    """A table of what was done, or would be; every file that goes is named in the log."""
+    """Show what was done, or would be; the log names every removed file."""
     for name in done.gone():
-        get_run_logger().info("%s %s", "Would go:" if upkeep.dry_run else "Gone:", name)
+        get_run_logger().info("%s %s", "Would be removed:" if upkeep.dry_run else "Removed:", name)
     create_table_artifact(
         key="maintained",
         table=done.rows(),

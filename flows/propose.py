@@ -8,9 +8,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.support.artifacts import show_picture
-from flows.support.flow_options import ON_THE_NETWORK, recipe_or_active, step_name
+from flows.support.flow_options import NETWORK_RETRIES, recipe_or_active, step_name
 from flows.support.runners import on_dask, run_each
-from flows.support.store_lock import StoreAt, hold_store, open_store
+from flows.support.store_lock import StoreLocation, hold_store, open_store
 from plankseg.config import Recipe, settings
 from plankseg.pipeline.annotation.connection import connect, project_for
 from plankseg.pipeline.annotation.push_proposals import push as push_images
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
-def score(shard: "ScoringShard", name: str, at: StoreAt) -> None:
+def score(shard: "ScoringShard", name: str, at: StoreLocation) -> None:
     """Score one shard, on any machine that sees the store."""
     from plankseg.pipeline.acquisition.score_shards import score_shard
 
@@ -32,7 +32,7 @@ def score(shard: "ScoringShard", name: str, at: StoreAt) -> None:
 def on_workers(shards: "Sequence[ScoringShard]") -> None:
     """Have shards scored by the workers of Dask."""
     calls = [
-        {"shard": shard, "name": f"score {number} of {len(shards)}", "at": StoreAt.ours()}
+        {"shard": shard, "name": f"score {number} of {len(shards)}", "at": StoreLocation.of_settings()}
         for number, shard in enumerate(shards, start=1)
     ]
     for _ in run_each(score, calls):
@@ -80,7 +80,7 @@ def replace(round_number: int) -> int:
     return len(replaced)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **ON_THE_NETWORK)
+@task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **NETWORK_RETRIES)
 def push(round_number: int) -> int:
     """Bring what is missing of a round into Label Studio; what is there already is left alone."""
     with connect(settings()) as label_studio:

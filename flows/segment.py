@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.support.artifacts import show_picture
 from flows.support.runners import run_each
-from flows.support.store_lock import StoreAt, open_store
+from flows.support.store_lock import StoreLocation, open_store
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
 from plankseg.pipeline.archive.shards import SegmentationJob, Shard, images_of, plans
 from plankseg.pipeline.models.registry import model_for
@@ -30,7 +30,7 @@ def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentCo
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
-def segment_images(shard: Shard, name: str, at: StoreAt) -> None:
+def segment_images(shard: Shard, name: str, at: StoreLocation) -> None:
     """Masks and measures of one shard, on any machine that sees the store."""
     from plankseg.pipeline.archive.segment import segment_shard  # torch is loaded only by the tasks that use it
 
@@ -85,6 +85,6 @@ def shards_of(job: SegmentationJob) -> list[dict[str, Any]]:
     """What is left to do, as parameters of `segment_images`."""
     first = job.total - len(job.todo) + 1
     return [
-        {"shard": shard, "name": f"shard {number} of {job.total}", "at": StoreAt.ours()}
+        {"shard": shard, "name": f"shard {number} of {job.total}", "at": StoreLocation.of_settings()}
         for number, shard in enumerate(job.todo, start=first)
     ]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from plankseg import cli, local_servers
-from plankseg.cli import status
 from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
@@ -124,7 +124,7 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_model(store, "Dice +0.1 [low] and [/nothing]")
-    monkeypatch.setattr(status, "console", Console(width=200))
+    monkeypatch.setattr(import_module("plankseg.cli.status"), "console", Console(width=200))
     status.status()
     said = capsys.readouterr().out
     assert "Dice +0.1 [low] and [/nothing]" in said

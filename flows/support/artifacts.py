@@ -25,7 +25,7 @@ def show_rounds(store: Store) -> None:
 
 
 def show_effort(store: Store) -> None:
-    """Put what each round cost the person into the Prefect UI: one artifact, a new version whenever answers arrive."""
+    """Put the effort per round into the Prefect UI: one artifact, a new version whenever answers arrive."""
     from plankseg.pipeline.reports.effort_plot import effort_markdown
 
     efforts = effort_of(store, redrawn_below=recipe_in_force(store).rounds.redrawn_below)
@@ -35,17 +35,20 @@ def show_effort(store: Store) -> None:
 
 
 def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
-    """What a training reports at each epoch's end, as a line of the run's log."""
+    """A callback that writes one line into the run's log at each epoch's end."""
 
     def report(epoch: Any) -> None:
         log.info(
             "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
-            epoch.epoch, epoch.loss, epoch.validation_dice, epoch.seconds,
-        )  # fmt: skip
+            epoch.epoch,
+            epoch.loss,
+            epoch.validation_dice,
+            epoch.seconds,
+        )
 
     return report
 
 
 def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:
-    """Put a picture into the Prefect UI; it lands in the server's database, so keep it under 200 kB."""
+    """Put a picture into the Prefect UI; it is stored in the server's database, so keep it under 200 kB."""
     create_markdown_artifact(key=key, markdown=f"# {title}\n\n{text}\n\n![{title}]({data_uri})", description=title)

@@ -1,4 +1,7 @@
-"""Which run was killed together with its worker, so that nobody said so to Prefect? One that left the store's lock."""
+"""Mark runs as crashed when their process and worker were both killed, which Prefect does not notice.
+
+Such a run is known by the store's lock, which it left behind.
+"""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -22,23 +25,23 @@ MESSAGE = "Its process was killed and the worker with it: it left the store's lo
 
 
 def mark_crashed(run_id: str) -> None:
-    """Tell Prefect that a run, the subflows and the tasks it was in have crashed; its place is free at once then.
+    """Mark a run, its subflows and its running tasks as crashed, which frees its concurrency slot at once.
 
-    Only ever called for a run whose lock the caller got without its being given back. Where Prefect cannot be told,
-    that is logged: the work goes on, and the run's place is free when Prefect's own lease on it has ended.
+    Only called for a run whose lock was not released. If Prefect does not answer, that is logged and the work goes on:
+    the slot is freed when Prefect's own lease on it has ended.
     """
     log = get_run_logger()
     try:
         with get_client(sync_client=True) as client:
             for run in list(_open_runs(client, UUID(run_id))):
                 log.warning("Run %r was killed with its worker: it is marked as crashed", run.name)
-                _end(client, run)
+                _set_crashed(client, run)
     except (PrefectException, httpx.HTTPError, ValueError) as error:
-        log.warning("Run %s was killed with its worker; Prefect could not be told: %s", run_id, error)
+        log.warning("Run %s was killed with its worker; Prefect could not be notified: %s", run_id, error)
 
 
 def _open_runs(client: SyncPrefectClient, run_id: UUID) -> Iterator[FlowRun]:
-    """The run and all below it that have not ended, the innermost first; none where Prefect does not know it."""
+    """The run and its subflows that have not ended, the innermost first; none if Prefect does not know it."""
     below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
     for child in client.read_flow_runs(flow_run_filter=below):
         yield from _open_runs(client, child.id)
@@ -47,7 +50,7 @@ def _open_runs(client: SyncPrefectClient, run_id: UUID) -> Iterator[FlowRun]:
             yield run
 
 
-def _end(client: SyncPrefectClient, run: FlowRun) -> None:
+def _set_crashed(client: SyncPrefectClient, run: FlowRun) -> None:
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
     for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=running):

@@ -15,7 +15,7 @@ from plankseg.storage.store import Store
 
 
 def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
-    """The recipe of the run form, or the one the active model was trained with where the form was left empty."""
+    """The recipe of the run form, or the one of the active model if the form was left empty."""
     return recipe or recipe_in_force(store)
 
 
@@ -30,14 +30,14 @@ def step_name() -> str:
     return f"round {progress.round + starts_next} · {flow}"
 
 
-def is_label_studio_down(_: Any, __: TaskRun, state: State[Any]) -> bool:
-    """Retry only what waiting can cure: a server that does not answer."""
+def is_server_down(_: Any, __: TaskRun, state: State[Any]) -> bool:
+    """Retry only if a server did not answer, which may pass."""
     return isinstance(state.result(raise_on_failure=False), LabelStudioDownError | StoreDownError)
 
 
-# Options of every task that talks to Label Studio; computing fails once, loudly.
-ON_THE_NETWORK: dict[str, Any] = {
+# Options of every task that uses the network; a task that only computes fails at once.
+NETWORK_RETRIES: dict[str, Any] = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
-    "retry_condition_fn": is_label_studio_down,
+    "retry_condition_fn": is_server_down,
 }

@@ -13,28 +13,28 @@ from plankseg.config import settings
 from plankseg.errors import StoreError
 from plankseg.storage.store import Store
 
-# A tick of the clock with nothing to do holds the store for some seconds; what a person started waits that long for it,
-# and so does the nudge of a round's last answer, which a tick may have looked for a moment too early.
-PATIENCE_S = 60.0
+# A scheduled run with nothing to do holds the store for some seconds. A run that a person or a webhook event started
+# waits this long for it, because the scheduled run may have listed the answers a moment too early.
+LOCK_WAIT_S = 60.0
 
-# Which stores the flow that is running here holds, subflows included; another thread or process has its own.
+# The stores that the running flow holds, for its subflows; other threads and processes have a value of their own.
 _held_stores: ContextVar[frozenset[object]] = ContextVar("_held_stores", default=frozenset())
 
 
 @dataclass(frozen=True)
-class StoreAt:
-    """A flow's store, for a task that may run in another process or on another machine, whose settings are others."""
+class StoreLocation:
+    """A flow's store, for a task that may run in another process or on another machine with other settings."""
 
     location: str
     max_image_pixels: int
 
     @classmethod
-    def ours(cls) -> "StoreAt":
+    def of_settings(cls) -> "StoreLocation":
         """The store of PLANKSEG_STORE."""
         return cls(settings().store_location, settings().max_image_pixels)
 
     def open(self) -> Store:
-        """The store, where it can be seen. Raises StoreError where it cannot; none is made."""
+        """Open the store. Raises StoreError if this machine does not see it; none is made."""
         if not Store.exists(self.location):
             raise StoreError(
                 f"{platform.node()} sees no store at {self.location}. Workers of other machines need a store in a "
@@ -50,17 +50,17 @@ def open_store() -> Store:
 
 @contextmanager
 def hold_store(store: Store) -> Iterator[None]:
-    """Hold the store's lock during a run; a flow that is called by another works under the caller's.
+    """Hold the store's lock during a run; a subflow uses its caller's.
 
-    Whoever was killed with the lock in its hands is marked as crashed in Prefect (see `burying`).
+    A run that was killed while it held the lock is marked as crashed in Prefect (see `crashed_runs`).
 
     Raises:
-        StoreBusyError: another run is at work on this store, and longer than we wait; it names the process.
+        StoreBusyError: another run holds the store for longer than LOCK_WAIT_S; the message names its process.
     """
     if store.root in _held_stores.get():
         yield
         return
-    with store.lock("advance", wait_s=PATIENCE_S, note=str(runtime.flow_run.id or "")) as killed:
+    with store.lock("advance", wait_s=LOCK_WAIT_S, note=str(runtime.flow_run.id or "")) as killed:
         if killed:
             mark_crashed(killed)
         token = _held_stores.set(_held_stores.get() | {store.root})

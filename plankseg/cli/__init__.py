@@ -15,10 +15,10 @@ from plankseg.cli.status import gif, report, show_augmentations, status
 from plankseg.errors import PlanksegError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-SHOWN = (status, report, show_augmentations, gif, doctor)
-DONE = (promote, rollback, ingest, fetch, copy_store)
-SERVED = (webhook_relay, demo, up)
-for command in (*SHOWN, *DONE, *SERVED):
+READING = (status, report, show_augmentations, gif, doctor)
+WRITING = (promote, rollback, ingest, fetch, copy_store)
+SERVING = (webhook_relay, demo, up)
+for command in (*READING, *WRITING, *SERVING):
     app.command()(command)
 
 
@@ -30,11 +30,11 @@ def main() -> None:
         if ended.code == 0:
             sys.stdout.flush()
             sys.stderr.flush()
-            # Delta's native threads now and then abort the interpreter's own shutdown after all work is done (seen once
-            # in some twenty runs), and a script would read that as a failure.
+            # Delta's native threads sometimes abort the interpreter's shutdown after all work is done (once in some
+            # twenty runs), and a script would read that as a failure.
             os._exit(0)
         raise
     except PlanksegError as error:
-        said = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
-        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+        message = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The whole loop in one command, with servers of its own."""
+"""The command `demo`: the whole loop in one command, with servers of its own."""
 
 import json
 import os
@@ -66,19 +66,19 @@ def demo(
                 local_servers.end(flow)
         if flow.returncode:
             raise ServerError(f"The demo's flows ended with exit status {flow.returncode}; see the lines above.")
-        _conclude(server_settings, location)
+        _print_results(server_settings, location)
 
 
 def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool = False) -> Path:
-    """Keep a working directory for one pair of folders: what another pair left there is moved aside, not mixed in.
+    """A working directory for one pair of folders: the results of another pair are moved aside, not mixed in.
 
-    A run with a store `in_memory` always begins anew, for Label Studio would remember images that are gone.
+    A run with a store `in_memory` always starts anew, because Label Studio would remember images that are gone.
     """
     note = directory / "demo.json"
     folders = folders | ({"store": "in memory"} if in_memory else {})
     before = json.loads(note.read_text()) if note.exists() else {}
-    forgot = "store" in before and (directory / "label-studio").exists()
-    if forgot or ((directory / "store").exists() and (not note.exists() or before != folders)):
+    was_in_memory = "store" in before and (directory / "label-studio").exists()
+    if was_in_memory or ((directory / "store").exists() and (not note.exists() or before != folders)):
         aside = directory.with_name(f"{directory.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         with local_servers.holding(directory):
             directory.rename(aside)
@@ -91,7 +91,7 @@ def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool =
 
 
 def _watch(flow: "subprocess.Popen[bytes]", servers: list[local_servers.Server]) -> None:
-    """Wait for the flows, and say so at once if a server goes away under them."""
+    """Wait for the flows. Raises ServerError at once if a server ends before them."""
     while flow.poll() is None:
         for server in servers:
             code = server.process.poll()
@@ -100,18 +100,18 @@ def _watch(flow: "subprocess.Popen[bytes]", servers: list[local_servers.Server])
         time.sleep(0.2)
 
 
-def _conclude(server_settings: local_servers.ServerSettings, location: str) -> None:
-    """Print the rounds, what became of the Dice, and where to look or click."""
-    found = status_of(Settings(store=location))
-    show(found)
-    before, after = found.models[0].validation_dice, found.models[-1].validation_dice
-    if len(found.models) > 1 and before is not None and after is not None:
+def _print_results(server_settings: local_servers.ServerSettings, location: str) -> None:
+    """Print the rounds, the change of the Dice, and where to look or click."""
+    status = status_of(Settings(store=location))
+    show(status)
+    before, after = status.models[0].validation_dice, status.models[-1].validation_dice
+    if len(status.models) > 1 and before is not None and after is not None:
         better = "above" if after > before else "NOT above"
         console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
     relative = os.path.relpath(server_settings.directory)
     console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)
-    if found.rounds and found.rounds[-1].answered < found.rounds[-1].proposed:
+    if status.rounds and status.rounds[-1].answered < status.rounds[-1].proposed:
         console.print(
-            f"Round {found.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
-            f"open Label Studio there, project '{PROJECT}', tab 'Round {found.rounds[-1].round}'."
+            f"Round {status.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
+            f"open Label Studio there, project '{PROJECT}', tab 'Round {status.rounds[-1].round}'."
         )

@@ -1,4 +1,4 @@
-"""Commands by which a person overrules the rounds: which model is at work."""
+"""Commands `promote` and `rollback`: a person chooses the active model."""
 
 from typing import Annotated
 
@@ -14,18 +14,18 @@ def promote(
     ],
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Put a model to work, also a refused one or a candidate; later rounds go on from it."""
+    """Make a model the active one, also a refused one or a candidate; later rounds go on from it."""
     from plankseg.pipeline.models.registry import activate
 
     chosen, decided = activate(existing_store(settings()), " ".join(model), reason=reason)
-    said = "is at work" if decided else "is at work already, nothing was done"
-    console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {said}.", highlight=False)
+    result = "is at work" if decided else "is at work already, nothing was done"
+    console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {result}.", highlight=False)
 
 
 def rollback(
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Take the model at work away and go back to the one before it."""
+    """Take the active model back and return to the one before it."""
     from plankseg.pipeline.models.registry import find_model
     from plankseg.pipeline.models.registry import rollback as decide
 

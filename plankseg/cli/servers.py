@@ -1,4 +1,4 @@
-"""Commands that start what stays running, and the one that says what does not."""
+"""Commands that start servers, `up` and `webhook-relay`, and `doctor`, which checks every part."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from plankseg.config import settings
 
 def doctor(
     directory: Annotated[
-        Path | None, typer.Option(help="Look at what `plankseg up` serves from this working directory.")
+        Path | None, typer.Option(help="Check what `plankseg up` serves from this working directory.")
     ] = None,
 ) -> None:
     """Check every part, and name the cure for what is not in order."""
@@ -25,14 +25,14 @@ def doctor(
     for heading in ("part", "state", "what was seen", "cure"):
         table.add_column(heading)
     if directory is not None:
-        at = local_servers.ServerSettings(
+        served = local_servers.ServerSettings(
             directory.resolve(),
             int(os.environ.get("PREFECT_PORT", 4200)),
             int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
             bucket=_bucket(),
         )
-        os.environ.update(at.environment())
-        settings.cache_clear()  # the bucket was looked up in those of before
+        os.environ.update(served.environment())
+        settings.cache_clear()  # `_bucket` has cached the settings of the old environment
     findings = list(examine(settings()))
     for finding in findings:
         table.add_row(finding.part, finding.state, finding.seen, finding.cure)
@@ -47,7 +47,7 @@ def webhook_relay(
         str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
     ] = "http://127.0.0.1:4200/api",
 ) -> None:
-    """Tell Prefect when a round is answered, so that `advance` starts at once and not with the next schedule."""
+    """Send Prefect an event when a round is answered, so that `advance` starts at once and not by the schedule."""
     from plankseg.labelling.webhook.relay import serve
 
     serve(settings(), port=port, prefect_api_url=prefect_api_url)
@@ -76,18 +76,15 @@ def up(
     local_servers.require_free(relay_port, setting="RELAY_PORT")
     with local_servers.holding(server_settings.directory):
         credentials = local_servers.ensure_credentials(server_settings.directory)
-        _greet(server_settings, credentials)
+        _print_addresses(server_settings, credentials)
         honcho = str(Path(sys.executable).parent / "honcho")
         os.chdir(local_servers.ROOT)
-        command = [
-            honcho,
-            "start",
-            "--env",
-            os.devnull,
-            "--app-root",
-            str(local_servers.ROOT),
-        ]  # not a .env of the folder
-        command += ["--procfile", "deployments/Procfile"]
+        options = {
+            "--env": os.devnull,  # not a .env of the folder
+            "--app-root": str(local_servers.ROOT),
+            "--procfile": "deployments/Procfile",
+        }
+        command = [honcho, "start", *(part for option in options.items() for part in option)]
         title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
         os.execve(honcho, command, server_settings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
 
@@ -98,7 +95,7 @@ def _bucket() -> str | None:
     return location if "://" in location else None
 
 
-def _greet(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
+def _print_addresses(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
     """Print where everything is, and the log-in."""
     console.print(
         f"Prefect UI    {server_settings.prefect_url}\n"

@@ -1,4 +1,4 @@
-"""Commands that show: the status, one page for colleagues, pictures."""
+"""Commands that show: `status`, `report`, `show-augmentations` and `gif`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,66 +20,85 @@ RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False) -> None:
     """Show images, models, rounds and what is due next."""
-    found = status_of(settings())
+    current = status_of(settings())
     if as_json:
-        print(found.model_dump_json(indent=2))
+        print(current.model_dump_json(indent=2))
     else:
-        show(found)
+        show(current)
 
 
 def status_of(settings: Settings) -> Status:
-    """What the tables of the store say. Raises SettingsError where there is no store."""
+    """Status of the store of the settings. Raises SettingsError if there is no store."""
     store = existing_store(settings)
     return read_status(store, recipe_in_force(store).rounds)
 
 
-def show(found: Status) -> None:
-    """Print the tables of models and rounds."""
-    counts = found.images
-    console.print(f"Store {found.store}", markup=False, highlight=False, soft_wrap=True)
+def show(status: Status) -> None:
+    """Print the tables of models, rounds and effort, and what is due next."""
+    counts = status.images
+    console.print(f"Store {status.store}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Images: {counts.source} source, {counts.pool} pool, {counts.validation} validation")
     if counts.validation:
-        kept = found.validation
+        split = status.validation
         console.print(
-            f"Validation set: {kept.selection} masks choose, {kept.test} only test; "
-            f"{kept.near_duplicates} near-duplicates kept out of pool and training"
+            f"Validation set: {split.selection} masks choose, {split.test} only test; "
+            f"{split.near_duplicates} near-duplicates kept out of pool and training"
         )
-    models = Table(title="Models", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
-    for heading in ("round", "model", "side", "epochs", "Dice", "test", "promoted", "why"):
-        models.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
-    for model in found.models:
-        dice = "" if model.validation_dice is None else f"{model.validation_dice:.3f}"
-        promoted = "yes" if model.promoted else "no"
-        models.add_row(
-            str(model.round), model.id[:8], f"{model.side_px} px", str(model.epochs), dice,
-            "" if model.test_dice is None else f"{model.test_dice:.3f}", promoted,
-            escape(model.reason),
-        )  # fmt: skip
-    rounds = Table(title="Rounds", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
-    rare = [name for name in RARE if any(getattr(row, name) for row in found.rounds)]
-    fields = ["round", "proposed", "answered", "accepted", "corrected", *rare]
-    for heading in [*fields, "redrawn", "seconds"]:
-        rounds.add_column(heading, justify="right", no_wrap=True)
-    for row in found.rounds:
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        rounds.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)
-    effort = Table(title="Effort", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
-    for heading in COLUMNS:
-        effort.add_column(heading, justify="left" if heading == "asked" else "right")
-    for cells in effort_rows(found.effort):
-        effort.add_row(*cells)
-    for table in (models, rounds, effort):
+    for table in (_models_table(status), _rounds_table(status), _effort_table(status)):
         if table.row_count:
             console.print(table)
-    if at_work := last_decision(found):
-        console.print(at_work, markup=False, highlight=False)
-    if found.anchoring:
-        console.print(describe_anchoring(found.anchoring), markup=False, highlight=False)
-    console.print(f"Next: {found.next}")
+    if decision := last_decision(status):
+        console.print(decision, markup=False, highlight=False)
+    if status.anchoring:
+        console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)
+    console.print(f"Next: {status.next}")
+
+
+def _models_table(status: Status) -> Table:
+    table = _table("Models")
+    for heading in ("round", "model", "side", "epochs", "Dice", "test", "promoted", "why"):
+        table.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
+    for model in status.models:
+        table.add_row(
+            str(model.round),
+            model.id[:8],
+            f"{model.side_px} px",
+            str(model.epochs),
+            "" if model.validation_dice is None else f"{model.validation_dice:.3f}",
+            "" if model.test_dice is None else f"{model.test_dice:.3f}",
+            "yes" if model.promoted else "no",
+            escape(model.reason),
+        )
+    return table
+
+
+def _rounds_table(status: Status) -> Table:
+    table = _table("Rounds")
+    rare = [name for name in RARE if any(getattr(row, name) for row in status.rounds)]
+    fields = ["round", "proposed", "answered", "accepted", "corrected", *rare]
+    for heading in [*fields, "redrawn", "seconds"]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in status.rounds:
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        table.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)
+    return table
+
+
+def _effort_table(status: Status) -> Table:
+    table = _table("Effort")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="left" if heading == "asked" else "right")
+    for cells in effort_rows(status.effort):
+        table.add_row(*cells)
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
 
 
 def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:
-    """Write models, rounds and a gallery of every round into one page that needs nothing else."""
+    """Write models, rounds and a gallery of every round into one self-contained HTML page."""
     from plankseg.pipeline.reports.round_report import write_report
 
     write_report(existing_store(settings()), path)
@@ -93,7 +112,7 @@ def show_augmentations(
     output: Annotated[Path, typer.Option(help="Where the PNG is written.")] = Path("augmentations.png"),
     draws: Annotated[int, typer.Option(min=1, max=32, help="Variations of each composition.")] = 8,
     side_px: Annotated[int, typer.Option("--side", min=32, max=1024, help="Side of the squares.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Other draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Draw what each composition of augmentations makes of some images, with the masks' outlines, on one sheet."""
     from plankseg.imaging.overlay import encode_rgb
@@ -102,14 +121,14 @@ def show_augmentations(
     if from_store and (images or references):
         raise SettingsError("Give image files, or --from-store, not both.")
     if from_store:
-        shown = sheets.from_store(existing_store(settings()), images=draws, side_px=side_px)
+        samples = sheets.from_store(existing_store(settings()), images=draws, side_px=side_px)
     elif images:
-        shown = sheets.from_files(images, references or [], side_px=side_px)
+        samples = sheets.from_files(images, references or [], side_px=side_px)
     else:
-        shown = sheets.synthetic(images=draws, seed=seed, side_px=side_px)
-    output.write_bytes(encode_rgb(shown.sheet(draws=draws, seed=seed)))
+        samples = sheets.synthetic(images=draws, seed=seed, side_px=side_px)
+    output.write_bytes(encode_rgb(samples.sheet(draws=draws, seed=seed)))
     console.print(f"Written: {output}", highlight=False, soft_wrap=True)
-    if shown.references is None or not len(shown.references):
+    if samples.references is None or not len(samples.references):
         console.print("'specialized' is left out: it needs images of the target domain, ingested or by --reference.")
 
 
@@ -118,7 +137,7 @@ def gif(
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
     model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
 ) -> None:
-    """Show how an image's mask comes about: before, every test-time view, after, the object alone."""
+    """Show how an image's mask is made: the image, every test-time view, the mask, the object alone."""
     from plankseg.pipeline.models.registry import model_for
     from plankseg.pipeline.reports.mask_gallery import gif_of, image_named
 

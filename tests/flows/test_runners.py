@@ -7,14 +7,16 @@ import pytest
 from distributed import KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 
-from flows.support import runners
-from flows.support.store_lock import StoreAt
+from flows.support import dask_workers, runners
+from flows.support.store_lock import StoreLocation
 from plankseg import local_servers
 from plankseg.config import Settings
 from plankseg.errors import RunnerError, SettingsError, StoreError
 
 pytestmark = pytest.mark.slow
-SAME = dict.fromkeys((*runners.SAME_EVERYWHERE, *runners.SAME_ON_WORKERS), "1.2.3") | {"python": "3.11.7.final.0"}
+SAME = dict.fromkeys((*dask_workers.SAME_EVERYWHERE, *dask_workers.SAME_ON_WORKERS), "1.2.3") | {
+    "python": "3.11.7.final.0"
+}
 
 
 class AnyFuture:
@@ -66,64 +68,64 @@ def test_an_address_that_nobody_would_ask_is_refused() -> None:
 def test_a_scheduler_that_does_not_answer_is_named_with_how_to_start_one(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "CONNECT_S", 1.0)
+    monkeypatch.setattr(dask_workers, "CONNECT_TIMEOUT_S", 1.0)
     with pytest.raises(RunnerError, match=f"PLANKSEG_DASK_ADDRESS={address} .*`dask scheduler`"):
-        with runners._dask(Settings(runner="dask", dask_address=address)):
+        with dask_workers.connect_dask(Settings(runner="dask", dask_address=address)):
             pass
 
 
 def test_a_scheduler_without_workers_is_named_with_how_to_start_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runners, "FIRST_WORKER_S", 0.2)
+    monkeypatch.setattr(dask_workers, "FIRST_WORKER_TIMEOUT_S", 0.2)
     with LocalCluster(
         n_workers=0, processes=False, host="127.0.0.1", protocol="tcp://", dashboard_address="127.0.0.1:0"
     ) as here:
         with pytest.raises(RunnerError, match=rf"no worker for .*`dask worker {here.scheduler_address} --nworkers -1"):
-            with runners._dask(Settings(runner="dask", dask_address=here.scheduler_address)):
+            with dask_workers.connect_dask(Settings(runner="dask", dask_address=here.scheduler_address)):
                 pass
 
 
 def test_other_versions_are_named_with_the_machine_that_has_them() -> None:
     patched = SAME | {"python": "3.11.9.final.0"}
-    runners._check_versions(AnyClient(SAME, one=SAME, two=patched))  # type: ignore[arg-type]
+    dask_workers.check_versions(AnyClient(SAME, one=SAME, two=patched))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"worker two has torch 2\.0, this flow 1\.2\.3"):
-        runners._check_versions(AnyClient(SAME, one=SAME, two=SAME | {"torch": "2.0"}))  # type: ignore[arg-type]
+        dask_workers.check_versions(AnyClient(SAME, one=SAME, two=SAME | {"torch": "2.0"}))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"the scheduler has python 3\.12, this flow 3\.11"):
-        runners._check_versions(AnyClient(SAME | {"python": "3.12.1.final.0"}))  # type: ignore[arg-type]
-    runners._check_versions(AnyClient(SAME | {"torch": "None"}))  # type: ignore[arg-type]  # a scheduler needs no torch
+        dask_workers.check_versions(AnyClient(SAME | {"python": "3.12.1.final.0"}))  # type: ignore[arg-type]
+    dask_workers.check_versions(AnyClient(SAME | {"torch": "None"}))  # type: ignore[arg-type]  # a scheduler needs no torch
 
 
 def test_what_dask_says_is_said_plainly() -> None:
     client: Any = AnyClient()
-    assert runners._result(client, AnyFuture()) == "a shard"  # type: ignore[arg-type]
+    assert dask_workers.result_of(client, AnyFuture()) == "a shard"  # type: ignore[arg-type]
     gone = FutureCancelledError("segment_images-1", "scheduler-connection-lost")
     with pytest.raises(RunnerError, match=r"went away \(scheduler-connection-lost\)\. .* finished shards are kept"):
-        runners._result(client, AnyFuture(gone))  # type: ignore[arg-type]
+        dask_workers.result_of(client, AnyFuture(gone))  # type: ignore[arg-type]
 
     class Last:
         address = "tcp://10.0.0.7:4000"
 
     killed = KilledWorker("segment_images-1", Last(), 3)  # type: ignore[arg-type]
     with pytest.raises(RunnerError, match=r"4 workers died at the same shard, the last one was tcp://10\.0\.0\.7:4000"):
-        runners._result(client, AnyFuture(killed))  # type: ignore[arg-type]
+        dask_workers.result_of(client, AnyFuture(killed))  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="disk full"):
-        runners._result(client, AnyFuture(StoreError("disk full")))  # type: ignore[arg-type]
+        dask_workers.result_of(client, AnyFuture(StoreError("disk full")))  # type: ignore[arg-type]
 
 
 def test_a_scheduler_that_has_lost_all_workers_is_waited_for_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     log = logging.getLogger("test")
     monkeypatch.setattr(log, "warning", lambda *args: said.append(args[0]))
-    monkeypatch.setattr(runners, "get_run_logger", lambda: log)
-    monkeypatch.setattr(runners, "NO_WORKER_S", 0.0)
+    monkeypatch.setattr(dask_workers, "get_run_logger", lambda: log)
+    monkeypatch.setattr(dask_workers, "NO_WORKER_TIMEOUT_S", 0.0)
     with pytest.raises(RunnerError, match="has had no worker for 0 minutes"):
-        runners._wait(AnyClient(), AnyFuture(is_done=False))  # type: ignore[arg-type]
+        dask_workers.wait_for_shard(AnyClient(), AnyFuture(is_done=False))  # type: ignore[arg-type]
     assert said
-    runners._wait(AnyClient(), AnyFuture())  # type: ignore[arg-type]
+    dask_workers.wait_for_shard(AnyClient(), AnyFuture())  # type: ignore[arg-type]
 
 
 def test_a_worker_that_does_not_see_the_store_makes_none(tmp_path: Any) -> None:
     with pytest.raises(StoreError, match=r"sees no store at .*/elsewhere\. .*s3://bucket/prefix"):
-        StoreAt(str(tmp_path / "elsewhere"), 100).open()
+        StoreLocation(str(tmp_path / "elsewhere"), 100).open()
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -133,8 +135,8 @@ def test_each_gpu_has_a_worker_and_each_core_where_there_is_none(monkeypatch: py
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert runners._devices_here("auto") == ["cuda:0", "cuda:1", "cuda:2"]
-    assert runners._devices_here("cuda:1") == ["cuda:1"]
+    assert dask_workers.local_devices("auto") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert dask_workers.local_devices("cuda:1") == ["cuda:1"]
     monkeypatch.setattr(system, "CPU_COUNT", 2)
-    assert set(runners._devices_here("cpu")) == {"cpu"}
-    assert len(runners._devices_here("cpu")) <= 2
+    assert set(dask_workers.local_devices("cpu")) == {"cpu"}
+    assert len(dask_workers.local_devices("cpu")) <= 2

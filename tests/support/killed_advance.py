@@ -53,7 +53,7 @@ def wrap(owner: Any, name: str, *, before: bool = False, on_call: int = 1) -> No
 
 POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
-    "nowhere, and in no mood to wait": lambda: setattr(store_lock, "PATIENCE_S", 0.0),
+    "nowhere, and in no mood to wait": lambda: setattr(store_lock, "LOCK_WAIT_S", 0.0),
     "before the proposal's commit": lambda: wrap(proposals.Proposals, "commit", before=True),
     "after the proposal's commit": lambda: wrap(proposals.Proposals, "commit"),
     "in the middle of the push, images uploaded": lambda: wrap(client.LabelStudioClient, "upload_images"),

@@ -1,4 +1,4 @@
-"""Which pictures show a person what the augmentations do? Given files, images of the store, or synthetic ones."""
+"""Sample images for a contact sheet of the augmentations: given files, images of the store, or synthetic ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ SYNTHETIC_REFERENCES = 16
 
 
 @dataclass(frozen=True)
-class Specimens:
+class SampleSquares:
     """Squares with their masks, and squares of the target domain, None where there are none."""
 
     squares: UInt8[np.ndarray, "n side side"]
@@ -32,7 +32,7 @@ class Specimens:
     references: UInt8[np.ndarray, "m side side"] | None
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Grey, Mask]], references: np.ndarray | None, *, side_px: int) -> "Specimens":
+    def of(cls, pairs: Sequence[tuple[Grey, Mask]], references: np.ndarray | None, *, side_px: int) -> "SampleSquares":
         """Images and masks of any size, letterboxed."""
         boxes = [Letterbox.of(grey.shape, side_px) for grey, _ in pairs]
         squares = np.stack([box.apply(grey) for box, (grey, _) in zip(boxes, pairs, strict=True)])
@@ -44,19 +44,21 @@ class Specimens:
         return contact_sheet(self.squares, self.masks, references=self.references, draws=draws, seed=seed)
 
 
-def from_files(files: Sequence[Path], references: Sequence[Path], *, side_px: int) -> Specimens:
-    """Image files, with automatic masks. Raises SettingsError for one without, ImageReadError for no image."""
+def from_files(files: Sequence[Path], references: Sequence[Path], *, side_px: int) -> SampleSquares:
+    """Image files, with automatic masks. Raises SettingsError for one without a mask, ImageReadError for no image."""
     pairs = []
     for file in files:
         grey = read_grey(file.read_bytes())
-        found = automatic_mask(grey)
-        if found.mask is None:
-            raise SettingsError(f"{file} gets no automatic mask ({found.reason}); show another image.")
-        pairs.append((grey, found.mask))
-    return Specimens.of(pairs, squared([read_grey(file.read_bytes()) for file in references], side_px), side_px=side_px)
+        automatic = automatic_mask(grey)
+        if automatic.mask is None:
+            raise SettingsError(f"{file} gets no automatic mask ({automatic.reason}); show another image.")
+        pairs.append((grey, automatic.mask))
+    return SampleSquares.of(
+        pairs, squared([read_grey(file.read_bytes()) for file in references], side_px), side_px=side_px
+    )
 
 
-def from_store(store: Store, *, images: int, side_px: int) -> Specimens:
+def from_store(store: Store, *, images: int, side_px: int) -> SampleSquares:
     """The first usable images of the source, and references as a training gets them. Raises SettingsError for none."""
     source = set(store.catalogue.ids("source"))
     usable = {row.image_id: row for row in store.labels.current() if row.status == "usable" and row.image_id in source}
@@ -65,14 +67,14 @@ def from_store(store: Store, *, images: int, side_px: int) -> Specimens:
     masks = {image_id: str(usable[image_id].mask_sha) for image_id in sorted(usable)[:images]}
     pairs = [(store.catalogue.load(i), decode_mask(store.blobs.get(sha, "png"))) for i, sha in masks.items()]
     recipe = Recipe(training=TrainingConfig(side_px=side_px, augmentation="specialized"))
-    return Specimens.of(pairs, reference_squares(store, recipe, 0), side_px=side_px)
+    return SampleSquares.of(pairs, reference_squares(store, recipe, 0), side_px=side_px)
 
 
-def synthetic(*, images: int, seed: int, side_px: int) -> Specimens:
+def synthetic(*, images: int, seed: int, side_px: int) -> SampleSquares:
     """Clean images of the demo's generator, and noisy ones as references."""
     samples = [draw_sample("clean", seed + number) for number in range(images)]
     noisy = [draw_sample("noisy", seed + number).grey for number in range(SYNTHETIC_REFERENCES)]
-    return Specimens.of([(one.grey, one.mask) for one in samples], squared(noisy, side_px), side_px=side_px)
+    return SampleSquares.of([(one.grey, one.mask) for one in samples], squared(noisy, side_px), side_px=side_px)
 
 
 def squared(greys: Sequence[Grey], side_px: int) -> UInt8[np.ndarray, "n side side"] | None:

@@ -1,4 +1,4 @@
-"""How does a person choose among candidates? Table, learning curves, and the best three side by side, on one page."""
+"""HTML page of an experiment: table of the runs, learning curves, and the best three models side by side."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,7 +8,7 @@ from plankseg.imaging.learning_curves import learning_curves
 from plankseg.imaging.overlay import data_uri, fit_under
 from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
-from plankseg.pipeline.reports.side_by_side import COLOURS, Seen
+from plankseg.pipeline.reports.side_by_side import COLOURS, ComparedImage
 from plankseg.pipeline.training.comparison import Comparison
 
 PICTURE_BYTES = 60_000
@@ -41,12 +41,12 @@ def curves_picture(comparison: Comparison) -> str:
     return data_uri(png)
 
 
-def write_comparison(path: Path, comparison: Comparison, seen: Sequence[Seen]) -> None:
+def write_comparison(path: Path, comparison: Comparison, images: Sequence[ComparedImage]) -> None:
     """Write the page of an experiment; it needs no other file and no network."""
-    write_page(path, _page(comparison, seen))
+    write_page(path, _page(comparison, images))
 
 
-def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
+def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[str]:
     best = comparison.best
     yield page_head(f"plankseg: {comparison.name}", style=STYLE)
     yield f"<h1>Experiment {escape(comparison.name)}</h1>"
@@ -55,7 +55,7 @@ def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
     yield (
         "<p>Sorted by the Dice on the images that choices are made on, at native size, with 95 % bounds (bootstrap over"
         " the images). <i>To the best</i> is paired on the same images: bounds on both sides of 0 mean that the images"
-        " do not tell the two apart. The test's images take part in no choice. <i>Thin parts</i> is the recall of"
+        " do not separate the two. The test's images take part in no choice. <i>Thin parts</i> is the recall of"
         " what is thinner than 3 px.</p>"
     )
     if comparison.failures:
@@ -65,7 +65,7 @@ def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
     yield "<h2>Learning curves</h2>"
     yield f'<img src="{curves_picture(comparison)}" alt="validation Dice and loss by epoch">'
     yield "<h2>The best side by side</h2>"
-    yield from _sheet(comparison, seen)
+    yield from _sheet(comparison, images)
     yield (
         f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a candidate model 0:"
         " the rounds then go on from it, with its recipe.</p>"
@@ -73,14 +73,14 @@ def _page(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
 
 
 def _finished(comparison: Comparison) -> list[dict[str, object]]:
-    """The table's finished runs under their short names, without columns that say nothing."""
+    """The table's finished runs under their short names, without empty columns."""
     rows = [row for row in table_of(comparison) if row["place"]]
-    told = [name for name in rows[0] if any(row[name] for row in rows)]
-    return [{name: row[name] for name in told} | {"run": comparison.short[str(row["run"])]} for row in rows]
+    filled = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [{name: row[name] for name in filled} | {"run": comparison.short[str(row["run"])]} for row in rows]
 
 
 def summary(comparison: Comparison) -> str:
-    """What came out, in a sentence or two."""
+    """The result in a sentence or two."""
     best, done = comparison.best, len(comparison.results)
     failed = f", {len(comparison.failures)} failed" if comparison.failures else ""
     return (
@@ -91,45 +91,46 @@ def summary(comparison: Comparison) -> str:
 
 
 def doubts(comparison: Comparison) -> list[str]:
-    """What speaks against the best by Dice, and only the pictures can settle: in sentences, none if nothing does."""
-    best, found = comparison.best, []
+    """Reasons to doubt the run with the best Dice, in sentences; empty if there is none."""
+    best, reasons = comparison.best, []
     if best.metrics["best_epoch"] == 1 < best.model.epochs:
-        found.append("Its best epoch is its first: it may have learnt where objects lie rather than where they end.")
+        reasons.append("Its best epoch is its first: it may have learnt where objects lie rather than where they end.")
     outlines = {result: mean["mean"] for result in comparison.results if (mean := result.mean("selection", OUTLINE))}
-    told = {result: value for result, value in outlines.items() if value is not None}
-    if told and best in told:
-        ahead = max(told, key=lambda result: told[result])
-        if told[ahead] > told[best]:
-            found.append(
-                f"By the outline (F within 2 px) {comparison.short[ahead.run.key]} is ahead, {told[ahead]:.3f} to"
-                f" {told[best]:.3f}: look at the pictures before you take one."
+    measured = {result: value for result, value in outlines.items() if value is not None}
+    if best in measured:
+        ahead = max(measured, key=lambda result: measured[result])
+        if measured[ahead] > measured[best]:
+            reasons.append(
+                f"By the outline (F within 2 px) {comparison.short[ahead.run.key]} is ahead, {measured[ahead]:.3f} to"
+                f" {measured[best]:.3f}: look at the pictures before you take one."
             )
-    return found
+    return reasons
 
 
 def titles_of(comparison: Comparison) -> list[str]:
-    """What the models of the gallery are called, by their places."""
+    """Titles of the gallery's models, by rank."""
     return [
         f"{n}: {comparison.short[one.run.key]}" for n, one in enumerate(comparison.results[: len(COLOURS)], start=1)
     ]
 
 
-def _sheet(comparison: Comparison, seen: Sequence[Seen]) -> Iterator[str]:
-    if not seen:
+def _sheet(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[str]:
+    if not images:
         yield f"<p>{NO_POOL}</p>"
         return
     titles = titles_of(comparison)
     yield (
-        f"<p>The same {len(seen)} unlabelled images of the pool, drawn at random, those the models dispute most first."
+        f"<p>The same {len(images)} unlabelled images of the pool, drawn at random, the most disputed first."
         " Look for what the figures do not say: ghosts, lost antennae, ragged outlines.</p>"
     )
     yield f'<div class="sheet" style="grid-template-columns: repeat({len(titles) + 1}, 1fr)"><b>image</b>'
     for title, colour in zip(titles, COLOURS, strict=False):
         yield f'<b style="color: rgb{colour}">{escape(title)}</b>'
-    for one in seen:
-        yield f"<p>{escape(one.caption)}, agreement {one.agreement:.2f}</p>"
-        for name, picture in zip(("image", *titles), one.pictures(), strict=True):
-            yield f'<img src="{data_uri(fit_under(picture, PICTURE_BYTES))}" alt="{escape(f"{one.caption}, {name}")}">'
+    for image in images:
+        yield f"<p>{escape(image.caption)}, agreement {image.agreement:.2f}</p>"
+        for name, picture in zip(("image", *titles), image.pictures(), strict=True):
+            alt = f"{image.caption}, {name}"
+            yield f'<img src="{data_uri(fit_under(picture, PICTURE_BYTES))}" alt="{escape(alt)}">'
     yield "</div>"
 
 

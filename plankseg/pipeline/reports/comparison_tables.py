@@ -1,4 +1,4 @@
-"""How is a comparison read as a table? Validation Dice first, the test's beside it, and how sure both are."""
+"""Tables of a comparison: validation and test Dice with bounds, other measures, and the spread over seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ MEASURES = {"iou": "IoU", "boundary_f": "outline F", "thin_part_recall": "thin p
 
 def table_of(comparison: Comparison) -> list[dict[str, object]]:
     """One row a run: the finished ones by falling validation Dice, then the failed ones with their reason."""
-    rows = [_row(place, result, comparison) for place, result in enumerate(comparison.results, start=1)]
+    rows = [_row(rank, result, comparison) for rank, result in enumerate(comparison.results, start=1)]
     blank: dict[str, object] = dict.fromkeys(rows[0], "")
     return rows + [blank | {"run": key, "model": f"failed: {why}"} for key, why in comparison.failures.items()]
 
@@ -31,11 +31,11 @@ def seeds_table(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def _row(place: int, result: Result, comparison: Comparison) -> dict[str, object]:
+def _row(rank: int, result: Result, comparison: Comparison) -> dict[str, object]:
     behind = comparison.behind_the_best(result)
     test = result.mean("test", "dice")
     return {
-        "place": place,
+        "place": rank,
         "run": result.run.key,
         "validation Dice": _bounded(result.mean("selection", "dice")),
         "to the best": f"{behind.mean:+.3f} [{behind.low:+.3f}, {behind.high:+.3f}]" if behind else "",

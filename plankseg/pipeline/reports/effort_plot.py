@@ -1,4 +1,4 @@
-"""What does the effort of the rounds look like? A table and a plot that fit into the Prefect UI."""
+"""Table and plot of the person's effort per round, for the Prefect UI and the status."""
 
 import base64
 import io
@@ -6,8 +6,16 @@ from collections.abc import Callable, Sequence
 
 from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort
 
-COLUMNS = ("round", "asked", "redrawn", "Dice to pre-mask", "changed px, median", "changed px, all", "s per image",
-           "s saved")  # fmt: skip
+COLUMNS = (
+    "round",
+    "asked",
+    "redrawn",
+    "Dice to pre-mask",
+    "changed px, median",
+    "changed px, all",
+    "s per image",
+    "s saved",
+)
 
 PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
     ("redrawn, share", lambda effort: effort.redrawn / effort.images if effort.images else None),
@@ -39,7 +47,7 @@ def _figures(effort: Effort) -> tuple[str, ...]:
 
 
 def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None) -> str:
-    """Table, plot and what the pre-masks did to the answers, for an artifact."""
+    """Table, plot and anchoring as Markdown."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     lines += ["| " + " | ".join(row) + " |" for row in effort_rows(efforts)]
     if anchoring:
@@ -49,11 +57,11 @@ def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None)
     )
 
 
-def describe_anchoring(found: Anchoring) -> str:
-    """How much showing the pre-mask pulls answers towards it, in words for a person."""
+def describe_anchoring(anchoring: Anchoring) -> str:
+    """How much a visible pre-mask pulls answers towards it, as a sentence."""
     return (
-        f"Anchoring: answers are {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] Dice nearer to the "
-        f"pre-mask where it was shown ({found.shown} images) than where it was not ({found.blind})."
+        f"Anchoring: answers are {anchoring.difference:+.3f} [{anchoring.low:+.3f}, {anchoring.high:+.3f}] Dice nearer "
+        f"to the pre-mask where it was shown ({anchoring.shown} images) than where it was not ({anchoring.blind})."
     )
 
 

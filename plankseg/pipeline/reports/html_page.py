@@ -1,4 +1,4 @@
-"""How is a page for people made? One HTML file that needs nothing else, with tables of words that are never markup."""
+"""Build self-contained HTML pages with tables; all text is escaped."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -18,7 +18,7 @@ def page_head(title: str, *, style: str = "") -> str:
 
 
 def write_page(path: Path, parts: Iterable[str]) -> None:
-    """Write a page as a whole: whoever opens it sees the old one or the new one."""
+    """Write a page atomically: a reader sees the old one or the new one."""
     part = path.with_suffix(".part")
     part.write_text("\n".join(parts), encoding="utf-8")
     part.replace(path)

@@ -1,4 +1,4 @@
-"""What did a model find in the archive? A gallery from the least to the most certain mask, and a GIF of one image."""
+"""Gallery of archive masks from the least to the most certain, and an animated GIF of one image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,11 +22,11 @@ from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
-SHOWN = 20
+MASKS_SHOWN = 20
 
 
-def mask_gallery(store: Store, measures: pa.Table, *, shown: int = SHOWN) -> str | None:
-    """Masks at even steps from the least to the most certain one, as a data address; None when there is none."""
+def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) -> str | None:
+    """Masks at even steps from the least to the most certain one, as a data URI; None if there are no masks."""
     rows = [row for row in measures.to_pylist() if row["reason"] is None]
     ordered = sorted(rows, key=lambda row: (row["confidence"] or 0.0, row["image_id"]))
     if not ordered:
@@ -39,12 +39,12 @@ def mask_gallery(store: Store, measures: pa.Table, *, shown: int = SHOWN) -> str
 def _cell(store: Store, row: Mapping[str, Any]) -> GalleryRow:
     grey = store.catalogue.load(row["image_id"])
     mask = decode_mask(store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
-    found = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
-    return GalleryRow((outline(grey, mask),), f"{found}  {store.catalogue.row(row['image_id']).taxon or ''}")
+    confidence = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
+    return GalleryRow((outline(grey, mask),), f"{confidence}  {store.catalogue.row(row['image_id']).taxon or ''}")
 
 
 def image_named(store: Store, wanted: str) -> str:
-    """The image whose id begins so, or that has this name in its archive. Raises SettingsError for none or several."""
+    """The image with this beginning of an id, or this name in its archive. Raises SettingsError for none or several."""
     ids = store.catalogue.matching()
     found = [image_id for image_id in ids if image_id.startswith(wanted.lower())]
     found = found or [row.image_id for row in store.catalogue.rows(ids) if row.external_id == wanted]
@@ -61,11 +61,13 @@ def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> 
     recipe, device = recipe_of(model), choose_device(settings.device)
     network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
     views, load = views_of(recipe.query), store.catalogue.load
-    looker = TTAPredictor(plain_backend(network, device, recipe.training.precision), load, recipe.query, model.side_px)
+    predictor = TTAPredictor(
+        plain_backend(network, device, recipe.training.precision), load, recipe.query, model.side_px
+    )
     grey = load(image_id)
     letterbox = Letterbox.of(grey.shape, model.side_px)
     squares = torch.from_numpy(letterbox.apply(grey)[None])
-    seen = looker.in_views(squares, [image_id], views)[:, 0].cpu().numpy()
+    predictions = predictor.in_views(squares, [image_id], views)[:, 0].cpu().numpy()
     return encode_gif(
-        frames(grey, [(view.name, letterbox.undo(square)) for view, square in zip(views, seen, strict=True)])
+        frames(grey, [(view.name, letterbox.undo(square)) for view, square in zip(views, predictions, strict=True)])
     )

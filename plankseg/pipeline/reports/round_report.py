@@ -1,4 +1,4 @@
-"""What does a person look at? The gallery of a round, and one self-contained page on the whole loop."""
+"""Galleries of a round, and one self-contained HTML page on all rounds and models."""
 
 from collections.abc import Iterator
 from html import escape
@@ -12,21 +12,18 @@ from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under
 from plankseg.pipeline.acquisition.propose import Proposal, premask
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
-from plankseg.pipeline.reports.status import Status, read_status
+from plankseg.pipeline.reports.status import RoundStatus, Status, read_status
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
 
-ARTIFACT_BYTES = 140_000  # base64 adds a third, and Prefect keeps artifacts under 200 kB comfortably
+ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200 kB, for they lie in Prefect's database
 REPORT_BYTES = 900_000
-ROUND_COLUMNS = (
-    "round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined",
-    "redrawn", "seconds",
-)  # fmt: skip
+ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 
 
 def proposal_gallery(store: Store, proposal: Proposal) -> str:
-    """The round's images as a data address: image, uncertainty, pre-mask outline, and the score as caption."""
+    """The round's images as a data URI: image, uncertainty, pre-mask outline, and the score as caption."""
     top = max(float(one.uncertainty_map.max()) for one in proposal.images)
     rows = []
     for one in proposal.images:
@@ -41,13 +38,13 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
 
 
 def correction_gallery(store: Store, round_number: int) -> Rgb:
-    """A round's images with their pre-masks and what the person made of them."""
+    """A round's images with their pre-masks and the person's answers."""
     answers = {row.image_id: row for row in store.labels.answered(round_number)}
-    rows = [_corrected(store, row, answers.get(row.image_id)) for row in store.proposals.chosen(round_number)]
+    rows = [_answered_row(store, row, answers.get(row.image_id)) for row in store.proposals.chosen(round_number)]
     return gallery(rows, titles=("image", "pre-mask", "answer"), cell_px=140, across=2)
 
 
-def _corrected(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
+def _answered_row(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
     grey = store.catalogue.load(row.image_id)
     pictures = [plain_picture(grey)]
     if row.premask_sha is not None:
@@ -70,18 +67,18 @@ def _mask(store: Store, sha: str) -> Mask:
 
 
 def plain_picture(grey: Grey) -> Rgb:
-    """The image as it is, enlarged as `outline` enlarges it."""
+    """The image without an outline, enlarged as `outline` enlarges it."""
     return outline(grey, np.zeros(grey.shape, dtype=bool))
 
 
 def name_of(store: Store, image_id: str) -> str:
-    """What an image is called in captions: its taxon and the beginning of its id."""
+    """Caption of an image: its taxon and the beginning of its id."""
     row = store.catalogue.row(image_id)
     return f"{row.taxon or row.dataset}, {image_id[:8]}"
 
 
 def write_report(store: Store, path: Path) -> None:
-    """Write the models, the rounds and a gallery of each round into one HTML page that needs nothing else."""
+    """Write the models, the rounds and a gallery of each round into one self-contained HTML page."""
     recipe = recipe_in_force(store)
     status = read_status(store, recipe.rounds)
     write_page(path, _page(store, status))
@@ -90,7 +87,7 @@ def write_report(store: Store, path: Path) -> None:
 def _page(store: Store, status: Status) -> Iterator[str]:
     images = status.images
     yield page_head("plankseg")
-    yield "<h1>plankseg: what the rounds brought</h1>"
+    yield "<h1>plankseg: rounds and models</h1>"
     yield f"<p>{images.source} source images, {images.pool} in the pool, {images.validation} for validation.</p>"
     yield f"<p>Next: {escape(status.next)}</p>"
     yield "<h2>Models</h2>" + table(

@@ -1,4 +1,4 @@
-"""What do the best models see in the same unlabelled images? Sometimes metrics are just metrics."""
+"""Masks of the best models side by side on the same unlabelled images, the most disputed first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, name_of, plai
 from plankseg.pipeline.training.comparison import Result
 from plankseg.storage.store import Store
 
-# Vermilion, blue and bluish green of Okabe and Ito: told apart by nearly everybody, and on grey.
+# Vermilion, blue and bluish green of Okabe and Ito: distinct for nearly everybody, and on grey.
 COLOURS: tuple[Colour, ...] = ((213, 94, 0), (0, 114, 178), (0, 158, 115))
 IMAGES = 12
 
 
 @dataclass(frozen=True)
-class Seen:
+class ComparedImage:
     """One unlabelled image, a mask of each model, and the mean Dice between any two of them."""
 
     caption: str
@@ -38,47 +38,51 @@ class Seen:
         return plain_picture(self.grey), *drawn
 
 
-def see_side_by_side(
+def compare_on_pool(
     store: Store, results: Sequence[Result], settings: Settings, *, images: int = IMAGES, seed: int = 0
-) -> list[Seen]:
-    """Let up to three models look at the same images of the pool, drawn by the seed; the most disputed ones first.
+) -> list[ComparedImage]:
+    """Masks of up to three models on the same images of the pool, drawn by the seed; the most disputed first.
 
-    An image that cannot be read any more is left out, and the next one drawn. Nothing where the pool is empty.
+    An image that cannot be read any more is left out, and the next one drawn. Empty if the pool is empty.
     """
     greys = _drawn(store, images, seed)
     columns = []
     for result in results[: len(COLOURS)]:
         row = result.model
         masks = predicted_masks(
-            store, list(greys), settings,
-            weights=store.models.weights(row.model_id), recipe=recipe_of(row), side_px=row.side_px,
-        )  # fmt: skip
+            store,
+            list(greys),
+            settings,
+            weights=store.models.weights(row.model_id),
+            recipe=recipe_of(row),
+            side_px=row.side_px,
+        )
         columns.append(list(masks))
-    seen = [
-        Seen(name_of(store, image_id), grey, masks, _agreement(masks))
+    compared = [
+        ComparedImage(name_of(store, image_id), grey, masks, _agreement(masks))
         for (image_id, grey), masks in zip(greys.items(), zip(*columns, strict=True), strict=True)
     ]
-    return sorted(seen, key=lambda one: (one.agreement, one.caption))
+    return sorted(compared, key=lambda one: (one.agreement, one.caption))
 
 
-def side_by_side_sheet(seen: Sequence[Seen], titles: Sequence[str]) -> str:
-    """All of it on one sheet that fits into an artifact, as a data address."""
-    rows = [GalleryRow(one.pictures(), f"{one.caption}, agreement {one.agreement:.2f}") for one in seen]
+def side_by_side_sheet(images: Sequence[ComparedImage], titles: Sequence[str]) -> str:
+    """All images on one sheet that fits into an artifact, as a data URI."""
+    rows = [GalleryRow(one.pictures(), f"{one.caption}, agreement {one.agreement:.2f}") for one in images]
     sheet = gallery(rows, titles=("image", *titles), cell_px=150, across=2)
     return data_uri(fit_under(sheet, ARTIFACT_BYTES))
 
 
 def _drawn(store: Store, images: int, seed: int) -> dict[str, Grey]:
     pool = choosable(store)
-    found: dict[str, Grey] = {}
+    readable: dict[str, Grey] = {}
     for index in np.random.default_rng(seed).permutation(len(pool)):
-        if len(found) == images:
+        if len(readable) == images:
             break
         try:
-            found[pool[index]] = store.catalogue.load(pool[index])
+            readable[pool[index]] = store.catalogue.load(pool[index])
         except (ImageReadError, StoreError):
             continue  # moved or damaged since it was registered: ingest and propose report these
-    return found
+    return readable
 
 
 def _agreement(masks: Sequence[Mask]) -> float:

@@ -1,4 +1,4 @@
-"""What does a person want to know about a store at a glance? The object behind `plankseg status --json`."""
+"""Status of a store derived from its tables: the object behind `plankseg status --json`."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class ImageCounts(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """One model: what it was trained as, how it fared, whether it became the active one and why."""
+    """One model: its training, its scores, whether it became the active one and why."""
 
     id: str
     round: int
@@ -43,7 +43,7 @@ class ModelStatus(BaseModel):
 
 
 class ValidationStatus(BaseModel):
-    """The validation set: images with a usable mask in each half, and what is kept out for being like one of them."""
+    """The validation set: images with a usable mask in each half, and the near-duplicates of them that are kept out."""
 
     selection: int
     test: int
@@ -51,7 +51,7 @@ class ValidationStatus(BaseModel):
 
 
 class DecisionStatus(BaseModel):
-    """One decision on which model is at work; `low` and `high` bound the difference of Dice to the one before."""
+    """One decision on the active model; `low` and `high` bound the difference of Dice to the previous one."""
 
     round: int
     model: str
@@ -66,7 +66,7 @@ class DecisionStatus(BaseModel):
 
 
 class RoundStatus(BaseModel):
-    """One round: what became of its images. `redrawn` are those of `effort`."""
+    """One round: the number of its images by answer. `redrawn` are those of `effort`."""
 
     round: int
     proposed: int
@@ -84,7 +84,7 @@ class RoundStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """Images, models, decisions on them, rounds, what they cost the person, and what is due next."""
+    """Images, models, decisions on them, rounds, the person's effort, and what is due next."""
 
     store: str
     images: ImageCounts
@@ -163,16 +163,16 @@ def _decision(decision: Decision) -> DecisionStatus:
     )
 
 
-def last_decision(found: Status) -> str:
-    """Which model is at work and why, in words for a person; empty before the first."""
-    active = next((model for model in found.models if model.active), None)
+def last_decision(status: Status) -> str:
+    """The active model and the reason, as a sentence; empty before the first model."""
+    active = next((model for model in status.models if model.active), None)
     if active is None:
         return ""
-    last = found.decisions[-1]
-    done = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[last.kind]
+    last = status.decisions[-1]
+    action = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[last.kind]
     return (
         f"Model {active.round} ({active.id[:8]}) is at work. "
-        f"Last decision: model {last.round} {done} by the {last.by}, {last.reason}."
+        f"Last decision: model {last.round} {action} by the {last.by}, {last.reason}."
     )
 
 

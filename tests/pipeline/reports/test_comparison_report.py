@@ -12,7 +12,7 @@ import pytest
 from plankseg.config import Settings
 from plankseg.pipeline.reports.comparison_report import curves_picture, doubts, summary, titles_of, write_comparison
 from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
-from plankseg.pipeline.reports.side_by_side import COLOURS, Seen, see_side_by_side, side_by_side_sheet
+from plankseg.pipeline.reports.side_by_side import COLOURS, ComparedImage, compare_on_pool, side_by_side_sheet
 from plankseg.pipeline.training.comparison import Comparison, Result, over_seeds
 from plankseg.pipeline.training.grid import Run
 from plankseg.storage.store import Store
@@ -95,16 +95,16 @@ class Tags(HTMLParser):
         self.text += f" {data}"
 
 
-def page(path: Path, comparison: Comparison, seen: list[Seen]) -> Tags:
+def page(path: Path, comparison: Comparison, seen: list[ComparedImage]) -> Tags:
     write_comparison(path, comparison, seen)
     tags = Tags()
     tags.feed(path.read_text(encoding="utf-8"))
     return tags
 
 
-def seen(number: int, masks: int = 3) -> Seen:
+def seen(number: int, masks: int = 3) -> ComparedImage:
     grey = np.random.default_rng(number).integers(0, 255, (30, 40), dtype=np.uint8)
-    return Seen(f"copepod, {number}", grey, tuple(square((30, 40), 5 + n) for n in range(masks)), 0.5)
+    return ComparedImage(f"copepod, {number}", grey, tuple(square((30, 40), 5 + n) for n in range(masks)), 0.5)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -191,9 +191,9 @@ def store(tmp_path: Path) -> Store:
     return store_with(tmp_path, pool=9)
 
 
-def look_at(store: Store, weights: bytes, *, images: int = 5, seed: int = 0) -> list[Seen]:
+def look_at(store: Store, weights: bytes, *, images: int = 5, seed: int = 0) -> list[ComparedImage]:
     models = [result(f"run {n}", {"a": 0.5}, model_id=store.models.put_weights(weights)) for n in range(4)]
-    return see_side_by_side(store, models, CPU, images=images, seed=seed)
+    return compare_on_pool(store, models, CPU, images=images, seed=seed)
 
 
 def test_three_models_look_at_the_same_images_drawn_by_the_seed(store: Store, weights: bytes) -> None:
