@@ -106,6 +106,8 @@ def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
     """
     import uvicorn
 
+    from plankseg.labelling.webhook.short_connections import ShortConnections
+
     if settings.webhook_secret is None:
         raise SettingsError("PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`.")
     if settings.label_studio_token is None:
@@ -119,4 +121,6 @@ def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
         servers = LiveServers(settings, client, secret=secret, prefect_api_url=prefect_api_url)
         with EventDebouncer(servers, project=settings.project) as debouncer:
             app = build_app(secret, debouncer.hint)
-            uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, limit_concurrency=200)
+            uvicorn.run(
+                app, host=HOST, port=port, log_level="warning", access_log=False, ws="none", http=ShortConnections
+            )
