@@ -166,6 +166,7 @@ class _Folder:
     def write(self, name: str, data: bytes) -> None:
         path = self._path(name)
         try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
         except OSError as error:

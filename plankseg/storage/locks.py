@@ -64,8 +64,8 @@ class FolderLocks:
 
 def _open_lock(path: Path) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # who may read it may hold it
     except OSError as error:
         raise StoreError(f"Cannot open {path}: {error.strerror or error}; check rights and free space.") from error
     _lock_files.add(descriptor)

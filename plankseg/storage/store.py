@@ -69,7 +69,7 @@ class Store:
         if isinstance(root, Address):
             return cls._open_bucket(root, max_image_pixels=max_image_pixels)
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)  # images and masks are its owner's alone
             if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(13, "not readable and writable")
             if not (root / MARKER).exists():
@@ -134,7 +134,7 @@ class Store:
         """A folder for half-done work, such as checkpoints, made if missing; nothing in it counts as stored."""
         path = self.work_root / _checked(name)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"Cannot make {path}: {error.strerror or error}; check rights and free space.") from error
         return path
