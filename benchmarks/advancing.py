@@ -66,12 +66,17 @@ class Loop:
         self.at = at
         self.folders = folders
         self.store = Store.open(at.store)
-        self.client = LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token)
+        credentials = local_servers.ensure_credentials(at.directory)
+        user, _, password = credentials.prefect_login.partition(":")
+        self.auth = (user, password)
+        self.client = LabelStudioClient(at.label_studio_url, credentials.token)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask Prefect; again where its database was busy."""
         for _ in range(20):
-            answer = httpx.post(f"{self.at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False)
+            answer = httpx.post(
+                f"{self.at.prefect_url}/api/{path}", auth=self.auth, json=body, timeout=30, trust_env=False
+            )
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.5)
@@ -80,12 +85,13 @@ class Loop:
     def tick_every(self, seconds: int | None) -> None:
         """Change the schedule of the clock; None stops it."""
         deployed = f"{self.at.prefect_url}/api/deployments"
-        clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
+        clock = httpx.get(f"{deployed}/name/advance/clock", auth=self.auth, timeout=30, trust_env=False)
+        clock = clock.raise_for_status().json()
         body: dict[str, Any] = {"active": seconds is not None}
         if seconds is not None:
             body["schedule"] = {"interval": seconds}
         url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
-        httpx.patch(url, json=body, timeout=30, trust_env=False).raise_for_status()
+        httpx.patch(url, auth=self.auth, json=body, timeout=30, trust_env=False).raise_for_status()
 
     def truth(self, image_id: str) -> Any:
         """The exact mask of an image of the pool."""

@@ -12,6 +12,7 @@ import httpx
 
 from plankseg.config import NetworkConfig, Settings
 from plankseg.errors import LabelStudioError, PlanksegError
+from plankseg.labelling.webhook.prefect_events import authorization
 from plankseg.storage.store import Store, root_of, work_root_of
 
 ENOUGH_DISK = 5 * 2**30
@@ -118,7 +119,15 @@ def _prefect(_: Settings) -> Finding:
             "Prefect", "absent", "PREFECT_API_URL is not set", "run `make up`, or set it to your server's /api"
         )
     try:
-        version = httpx.get(f"{url}/admin/version", timeout=5).raise_for_status().json()
+        answer = httpx.get(f"{url}/admin/version", headers=authorization(os.environ), timeout=5)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return Finding(
+                "Prefect",
+                "broken",
+                f"{url} wants a log-in",
+                "set PREFECT_API_AUTH_STRING; for `make up` it is in the working directory's credentials.env",
+            )
+        version = answer.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON
         return Finding("Prefect", "broken", f"{url}: {error}", "run `make up`, or correct PREFECT_API_URL")
     return Finding("Prefect", "fine", f"{version} at {url}")

@@ -1,7 +1,7 @@
-"""How are Prefect and Label Studio started on this machine, and stopped again?
+"""Start and stop Prefect and Label Studio on this machine.
 
-Everything a run leaves behind lies in one working directory: `store`, `prefect`, `label-studio`, `logs` and
-`credentials.env`. Servers bind 127.0.0.1 only, and only processes that we started are ended.
+Everything a run leaves behind lies in one working directory, readable by its owner alone: `store`, `prefect`,
+`label-studio`, `logs` and `credentials.env`. Servers bind 127.0.0.1 only, and only processes that we started are ended.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,24 +24,38 @@ from plankseg.errors import ServerError
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
+PRIVATE_UMASK = 0o077  # of the servers, their flows and all that they write: other users of this machine read nothing
+PREFECT_USER = "plankseg"
+OUR_FILES = ("credentials.env", ".lock")  # by one of these a working directory is known
 START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A person's log-in, the token that plankseg itself uses, and the secret of Label Studio's webhook."""
+    """A person's log-ins, the token that plankseg itself uses, and the secret of Label Studio's webhook.
+
+    `prefect_login` is what Prefect's log-in page asks for, user and password in one: `plankseg:...`.
+    """
 
     email: str
     password: str
     token: str
     webhook_secret: str
+    prefect_login: str
+
+
+# Each was added after the first ones: a file of an older plankseg lacks it, and gets it.
+DRAWN_LATER: dict[str, Callable[[], str]] = {
+    "PLANKSEG_WEBHOOK_SECRET": lambda: secrets.token_hex(20),
+    "PREFECT_API_AUTH_STRING": lambda: f"{PREFECT_USER}:{secrets.token_urlsafe(18)}",
+}
 
 
 def ensure_credentials(directory: Path) -> Credentials:
     """The log-in of this working directory: drawn at the first start, kept in a file of mode 0600."""
     path = directory / "credentials.env"
     if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
         _write_private(
             path,
             "LABEL_STUDIO_USERNAME=admin@plankseg.local\n"
@@ -50,18 +64,37 @@ def ensure_credentials(directory: Path) -> Credentials:
         )
     text = path.read_text()
     entries = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    if "PLANKSEG_WEBHOOK_SECRET" not in entries and "PLANKSEG_LABEL_STUDIO_TOKEN" in entries:
-        entries["PLANKSEG_WEBHOOK_SECRET"] = secrets.token_hex(20)  # drawn later than the rest: older files have none
-        _write_private(path, f"{text.rstrip()}\nPLANKSEG_WEBHOOK_SECRET={entries['PLANKSEG_WEBHOOK_SECRET']}\n")
+    missing = [name for name in DRAWN_LATER if name not in entries]
+    if missing and "PLANKSEG_LABEL_STUDIO_TOKEN" in entries:
+        drawn = {name: DRAWN_LATER[name]() for name in missing}
+        entries |= drawn
+        _write_private(path, "\n".join([text.rstrip(), *(f"{name}={value}" for name, value in drawn.items()), ""]))
     try:
         return Credentials(
             email=entries["LABEL_STUDIO_USERNAME"],
             password=entries["LABEL_STUDIO_PASSWORD"],
             token=entries["PLANKSEG_LABEL_STUDIO_TOKEN"],
             webhook_secret=entries["PLANKSEG_WEBHOOK_SECRET"],
+            prefect_login=entries["PREFECT_API_AUTH_STRING"],
         )
     except KeyError as error:
         raise ServerError(f"{path} has no {error}; remove the file and Label Studio's folder beside it.") from error
+
+
+def make_private(directory: Path) -> None:
+    """Make a folder that its owner alone can enter; one of ours that others can enter is closed to them.
+
+    A folder that was there and is not known as a working directory keeps its rights: it may be anybody's.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
+        rights = directory.stat()
+        ours = rights.st_uid == os.geteuid() and any((directory / name).exists() for name in OUR_FILES)
+        if ours and rights.st_mode & 0o077:
+            directory.chmod(0o700)
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -83,7 +116,7 @@ def holding(directory: Path) -> Iterator[None]:
     Raises:
         ServerError: servers of another `plankseg demo` or `plankseg up` run on this directory.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_private(directory)
     ignore = directory / ".gitignore"
     if not ignore.exists():
         ignore.write_text("# log-in, images of others, masks: never in a repository\n*\n")
@@ -176,6 +209,10 @@ class ServerSettings:
             "PREFECT_PORT": str(self.prefect_port),
             "PREFECT_HOME": str(self.directory / "prefect"),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
+            # Whoever may start a flow run may name its command, so nobody starts one without the log-in.
+            "PREFECT_API_AUTH_STRING": credentials.prefect_login,
+            "PREFECT_SERVER_API_AUTH_STRING": credentials.prefect_login,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{self.prefect_url},http://localhost:{self.prefect_port}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",  # a round that was answered should not wait for the worker's next look
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
@@ -222,7 +259,7 @@ class Server:
         self.name = name
         self.health = health
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
@@ -232,6 +269,7 @@ class Server:
                 env=dict(environment),
                 cwd=ROOT,
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
                 preexec_fn=die_with_parent,
             )
 
@@ -278,11 +316,10 @@ class Server:
 def start_prefect(server_settings: ServerSettings) -> Server:
     """Start a Prefect server (API and UI) on loopback."""
     require_free(server_settings.prefect_port, setting="PREFECT_PORT")
-    prefect = str(Path(sys.executable).parent / "prefect")
     port = str(server_settings.prefect_port)
     return Server(
         "Prefect",
-        [prefect, "server", "start", "--host", HOST, "--port", port],
+        [sys.executable, "-m", "flows.support.prefect_server", "--host", HOST, "--port", port],
         health=f"{server_settings.prefect_url}/api/health",
         log=server_settings.directory / "logs" / "prefect.log",
         environment=server_settings.environment(),

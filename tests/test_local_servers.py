@@ -51,6 +51,80 @@ def test_a_log_in_of_an_older_plankseg_gains_the_webhooks_secret_and_keeps_the_r
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_log_in_of_before_prefect_had_one_gains_it_and_nothing_else_changes(tmp_path: Path) -> None:
+    ensure_credentials(tmp_path)
+    path = tmp_path / "credentials.env"
+    before = [line for line in path.read_text().splitlines() if not line.startswith("PREFECT_")]
+    path.write_text("\n".join(before) + "\n")
+    drawn = ensure_credentials(tmp_path)
+    assert re.fullmatch(r"plankseg:[A-Za-z0-9_-]{24}", drawn.prefect_login)
+    assert path.read_text().splitlines() == [*before, f"PREFECT_API_AUTH_STRING={drawn.prefect_login}"]
+    assert ensure_credentials(tmp_path) == drawn
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_servers_and_clients_of_prefect_share_the_log_in_and_no_other_page_may_ask(tmp_path: Path) -> None:
+    environment = ServerSettings(tmp_path, 4201, 8081).environment()
+    drawn = ensure_credentials(tmp_path).prefect_login
+    assert environment["PREFECT_API_AUTH_STRING"] == environment["PREFECT_SERVER_API_AUTH_STRING"] == drawn
+    assert environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4201,http://localhost:4201"
+
+
+def test_a_working_directory_is_its_owners_alone_and_an_open_one_of_before_is_closed(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        with local_servers.holding(tmp_path / "new"):
+            assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "new").chmod(0o755)
+        with local_servers.holding(tmp_path / "new"):
+            assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "a home").mkdir()
+        with local_servers.holding(tmp_path / "a home"):
+            assert (tmp_path / "a home").stat().st_mode & 0o777 == 0o755, "it may be anybody's, with anything in it"
+    finally:
+        os.umask(old)
+
+
+def test_servers_and_what_they_start_write_for_their_owner_alone(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        with server_of(
+            f"open({str(tmp_path / 'written')!r}, 'w').write('x\\n'); import time; time.sleep(60)", tmp_path
+        ):
+            wait_for(tmp_path / "written")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+
+
+def test_label_studio_gets_its_secrets_by_its_environment_and_nothing_else_of_ours(tmp_path: Path) -> None:
+    """The list of processes shows arguments to everyone, even those of an `env` that lives for a millisecond."""
+    seen = tmp_path / "seen"
+    server = tmp_path / "server"
+    server.write_text(f'#!/bin/bash\ncat "/proc/$$/cmdline" | tr "\\0" "\\n" >{seen}\nenv >{seen}.env\n')
+    server.chmod(0o755)
+    drawn = ensure_credentials(tmp_path)
+    done = subprocess.run(
+        ["bash", "-x", str(ROOT / "label_studio" / "serve.sh")],
+        env=os.environ | {"PLANKSEG_DIR": str(tmp_path), "LABEL_STUDIO_PORT": "8123", "LABEL_STUDIO_BIN": str(server)}
+        | {"LABEL_STUDIO_TEMPLATE": "/none", "DEBUG": "1", "HOST": "x", "BASH_FUNC_ours%%": "() { :; }"},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    trace = done.stderr
+    started = [line.strip("+ ") for line in trace.splitlines() if re.match(r"\++ (?!export |[A-Za-z_]+=)", line)]
+    given = dict(line.split("=", 1) for line in Path(f"{seen}.env").read_text().splitlines() if "=" in line)
+    for secret in (drawn.password, drawn.token):
+        assert secret in given.values()
+        assert not [command for command in started if secret in command], "an argument of a command"
+        assert secret not in seen.read_text()
+    assert drawn.prefect_login not in given.values()
+    assert drawn.webhook_secret not in given.values()
+    assert not {"DEBUG", "HOST", "PLANKSEG_DIR"} & set(given)
+    assert not [name for name in given if name.startswith("BASH_FUNC")]
+
+
 def test_two_working_directories_have_different_log_ins(tmp_path: Path) -> None:
     one, two = ensure_credentials(tmp_path / "one"), ensure_credentials(tmp_path / "two")
     assert one.password != two.password
@@ -141,7 +215,10 @@ def test_the_environment_of_a_working_directory_names_its_own_places(tmp_path: P
     assert in_bucket.environment()["PLANKSEG_STORE"] == in_bucket.store_location == "s3://plankton/store"
 
 
-BIND_OPTIONS = {"--host": re.compile(r"prefect server start"), "--internal-host": re.compile(r"\bstart --no-browser")}
+BIND_OPTIONS = {
+    "--host": re.compile(r"prefect server start|prefect_server"),
+    "--internal-host": re.compile(r"\bstart --no-browser"),
+}
 
 
 def commands(path: Path) -> list[str]:
@@ -194,7 +271,7 @@ def test_started_servers_are_told_to_bind_loopback_and_refuse_a_taken_port(
     start(server_settings)  # type: ignore[operator]
     command = asked["command"]
     assert isinstance(command, list)
-    if "server" in command:
+    if "flows.support.prefect_server" in command:
         assert command[command.index("--host") + 1] == "127.0.0.1"
     else:
         assert command == ["bash", str(ROOT / "label_studio" / "serve.sh")]

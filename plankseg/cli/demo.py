@@ -37,6 +37,7 @@ def demo(
             raise SettingsError(f"{name.upper().replace('-', '_')}={path} is not a folder.")
     if store not in {"folder", "s3"}:
         raise SettingsError(f"STORE={store} is not known; give folder or s3.")
+    os.umask(local_servers.PRIVATE_UMASK)
     in_bucket = store == "s3"
     directory = directory_for(
         directory.resolve(), {name: str(path) for name, path in given.items()}, in_memory=in_bucket
@@ -50,7 +51,11 @@ def demo(
         local_servers.start_prefect(server_settings) as prefect,
         local_servers.start_label_studio(server_settings) as label_studio,
     ):
-        console.print(f"Prefect UI {server_settings.prefect_url}   Label Studio {server_settings.label_studio_url}")
+        console.print(
+            f"Prefect UI {server_settings.prefect_url}   Label Studio {server_settings.label_studio_url}   "
+            f"log-ins in {os.path.relpath(directory / 'credentials.env')}",
+            soft_wrap=True,
+        )
         location = moto_server.STORE if in_bucket else str(server_settings.store)
         if in_bucket:
             console.print(f"S3 server {os.environ['AWS_ENDPOINT_URL']}   store {location}, in memory: gone at the end")
@@ -83,7 +88,7 @@ def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool =
         with local_servers.holding(directory):
             directory.rename(aside)
         console.print(f"{directory} held a run on other folders: moved to {aside}.", highlight=False, soft_wrap=True)
-    directory.mkdir(parents=True, exist_ok=True)
+    local_servers.make_private(directory)
     part = note.with_suffix(".part")
     part.write_text(json.dumps(folders))
     part.replace(note)

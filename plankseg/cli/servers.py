@@ -74,6 +74,7 @@ def up(
     local_servers.require_free(prefect_port, setting="PREFECT_PORT")
     local_servers.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
     local_servers.require_free(relay_port, setting="RELAY_PORT")
+    os.umask(local_servers.PRIVATE_UMASK)
     with local_servers.holding(server_settings.directory):
         credentials = local_servers.ensure_credentials(server_settings.directory)
         _print_addresses(server_settings, credentials)
@@ -98,11 +99,12 @@ def _bucket() -> str | None:
 def _print_addresses(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
     """Print where everything is, and the log-in."""
     console.print(
-        f"Prefect UI    {server_settings.prefect_url}\n"
-        f"Label Studio  {server_settings.label_studio_url}   {credentials.email}   {credentials.password}\n"
+        f"Prefect UI    {server_settings.prefect_url}{prefect}\n"
+        f"Label Studio  {server_settings.label_studio_url}{label_studio}\n"
         f"Store         {server_settings.store_location}\n"
-        f"Log-in and token are kept in {server_settings.directory / 'credentials.env'} (readable by you alone).",
+        f"Log-ins and token are kept in {kept} (readable by you alone).",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     sys.stdout.flush()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -18,8 +17,8 @@ from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
 from tests.browser.test_correcting import out_of, picture_folders
-from tests.support.prefect_api import runs, serve_up, until
-from tests.support.run_form import RunForm
+from tests.support.prefect_api import get, runs, serve_up, until
+from tests.support.run_form import RunForm, log_in_to_prefect
 from tests.support.ui_walk import Person, find_chromium, open_window, tab_url
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -37,15 +36,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def deployment_id(at: local_servers.ServerSettings, flow: str) -> str:
-    url = f"{at.prefect_url}/api/deployments/name/{flow}/plankseg"
-    return str(httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()["id"])
+    return str(get(at, f"deployments/name/{flow}/plankseg")["id"])
 
 
 def wait_for_end(at: local_servers.ServerSettings, run_id: str) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def has_ended() -> bool:
-        seen.update(httpx.get(f"{at.prefect_url}/api/flow_runs/{run_id}", timeout=30, trust_env=False).json())
+        seen.update(get(at, f"flow_runs/{run_id}"))
         return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
     until(has_ended, what=lambda: str(seen), timeout_s=500)
@@ -138,6 +136,7 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
     log_in = local_servers.ensure_credentials(at.directory)
     with open_window(chromium) as page, LabelStudioClient(at.label_studio_url, log_in.token) as client:
         person = Person(page, pictures=picture_folders(tmp_path))
+        log_in_to_prefect(page, at.prefect_url, log_in.prefect_login)
         start_in_the_prefect_ui(at, person, tmp_path / "images")
         store = Store.open(at.store)
         until(lambda: tasks_of(client, 1) == 20, what=lambda: str(read_progress(store)), timeout_s=500)

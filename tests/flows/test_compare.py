@@ -7,11 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from plankseg import local_servers
 from plankseg.storage.store import Store
+from tests.support.prefect_api import post
 from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -43,18 +43,14 @@ class Bench:
 
     def artifact_sizes(self) -> dict[str, int]:
         """Characters of what the last run showed, by key."""
-        found = httpx.post(
-            f"{self.server_settings.prefect_url}/api/artifacts/latest/filter",
-            json={"artifacts": {"key": {"like_": "compare-tiny"}}},
-        ).raise_for_status()
+        asked = {"artifacts": {"key": {"like_": "compare-tiny"}}}
+        found = post(self.server_settings, "artifacts/latest/filter", asked)
         return {artifact["key"]: len(str(artifact["data"])) for artifact in found.json()}
 
     def table(self) -> list[dict[str, object]]:
         """The newest table artifact, without what depends on the clock."""
-        found = httpx.post(
-            f"{self.server_settings.prefect_url}/api/artifacts/latest/filter",
-            json={"artifacts": {"key": {"any_": ["compare-tiny"]}}},
-        ).raise_for_status()
+        asked = {"artifacts": {"key": {"any_": ["compare-tiny"]}}}
+        found = post(self.server_settings, "artifacts/latest/filter", asked)
         (artifact,) = found.json()
         return [
             {name: value for name, value in row.items() if name != "minutes"} for row in json.loads(artifact["data"])

@@ -23,7 +23,7 @@ from plankseg.labelling.api.webhook_payload import is_relay_webhook
 from plankseg.storage import schemas
 from plankseg.storage.tables.labels import Labels
 from tests.support.fault_harness import ENDED, Stage, once_before, stage_in
-from tests.support.prefect_api import tick_every, until
+from tests.support.prefect_api import log_in, tick_every, until
 from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -92,9 +92,8 @@ def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_
     stage.running["Prefect"].wait()
     assert stage.run(held)["state_type"] == "RUNNING"
     lease = stage.run(held)["state"]["state_details"]["deployment_concurrency_lease_id"]
-    renewed = httpx.post(
-        f"{stage.at.prefect_url}/api/v2/concurrency_limits/leases/{lease}/renew", json={}, timeout=30, trust_env=False
-    )
+    url = f"{stage.at.prefect_url}/api/v2/concurrency_limits/leases/{lease}/renew"
+    renewed = httpx.post(url, auth=log_in(stage.at), json={}, timeout=30, trust_env=False)
     assert renewed.is_success, "else Prefect ends the run when it renews its lease, every 225 s"
     assert stage.wait_for(stage.press_run("clock"))["state_type"] == "CANCELLED", "the next tick is dropped"
     (tmp_path / "go").touch()
@@ -206,7 +205,7 @@ def test_a_locked_database_of_prefect(stage: Stage, calm: Outcome, monkeypatch: 
 
     def lock_and_write() -> bool:
         with locked(database, 8):
-            return does_not_take(f"{stage.at.prefect_url}/api/variables/")
+            return does_not_take(f"{stage.at.prefect_url}/api/variables/", log_in(stage.at))
 
     with ThreadPoolExecutor(1) as pool:
         refused: list[Future[bool]] = []
@@ -216,10 +215,11 @@ def test_a_locked_database_of_prefect(stage: Stage, calm: Outcome, monkeypatch: 
     assert stage.outcome() == calm
 
 
-def does_not_take(url: str) -> bool:
+def does_not_take(url: str, auth: tuple[str, str]) -> bool:
     """Whether Prefect can write nothing now: it lets us wait, or says that its database is busy."""
     try:
-        return httpx.post(url, json={"name": "a_trial", "value": 1}, timeout=4, trust_env=False).status_code == 503
+        body = {"name": "a_trial", "value": 1}
+        return httpx.post(url, auth=auth, json=body, timeout=4, trust_env=False).status_code == 503
     except httpx.ReadTimeout:
         return True
 

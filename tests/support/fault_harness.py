@@ -11,13 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import torch
 from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from plankseg import local_servers
 from plankseg.config import Settings, settings
@@ -28,7 +27,7 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.advance_harness import what_is_in
-from tests.support.prefect_api import post, tick_every, until
+from tests.support.prefect_api import get, post, tick_every, until
 from tests.support.small_world import TINY, World
 
 TITLE = "plankseg"
@@ -70,7 +69,8 @@ class Stage:
 
     def prefect_settings(self) -> dict[Any, str]:
         """What makes this process a client of the stage's Prefect."""
-        return {PREFECT_API_URL: self.environment["PREFECT_API_URL"], PREFECT_HOME: self.environment["PREFECT_HOME"]}
+        ours = (PREFECT_API_URL, PREFECT_API_AUTH_STRING, PREFECT_HOME)
+        return {setting: self.environment[setting.name] for setting in ours}
 
     # --- servers -----------------------------------------------------------------------------------------------------
 
@@ -136,8 +136,7 @@ class Stage:
 
     def deployment(self, flow: str, name: str = TITLE) -> dict[str, Any]:
         """One deployment, as Prefect knows it."""
-        url = f"{self.at.prefect_url}/api/deployments/name/{flow}/{name}"
-        return httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()
+        return get(self.at, f"deployments/name/{flow}/{name}")
 
     def press_run(self, name: str = TITLE, *, hold: tuple[str, Path] | None = None) -> str:
         """Start `advance` as the UI or the clock does; with `hold` it stops at a point until a file is in a folder."""
@@ -150,8 +149,7 @@ class Stage:
 
     def run(self, run_id: str) -> dict[str, Any]:
         """A run as Prefect knows it now."""
-        url = f"{self.at.prefect_url}/api/flow_runs/{run_id}"
-        return httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()
+        return get(self.at, f"flow_runs/{run_id}")
 
     def wait_for(self, run_id: str) -> dict[str, Any]:
         """A run after its end."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -63,34 +64,46 @@ def answers(url: str) -> bool:
         return False
 
 
+def log_in(at: local_servers.ServerSettings) -> tuple[str, str]:
+    """User and password of the Prefect server, as httpx takes them."""
+    user, _, password = local_servers.ensure_credentials(at.directory).prefect_login.partition(":")
+    return user, password
+
+
+def get(at: local_servers.ServerSettings, path: str) -> Any:
+    """What the Prefect server has there."""
+    url = f"{at.prefect_url}/api/{path}"
+    return httpx.get(url, auth=log_in(at), timeout=30, trust_env=False).raise_for_status().json()
+
+
 def post(at: local_servers.ServerSettings, path: str, body: dict[str, object]) -> httpx.Response:
     """Ask the Prefect server, as its UI does; again where its database was busy, as Prefect's own client would."""
     for _ in range(20):
-        answer = httpx.post(f"{at.prefect_url}/api/{path}", json=body, timeout=30, trust_env=False)
+        answer = httpx.post(f"{at.prefect_url}/api/{path}", auth=log_in(at), json=body, timeout=30, trust_env=False)
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             break
         time.sleep(0.5)
     return answer.raise_for_status()
 
 
-def deployments(at: local_servers.ServerSettings) -> set[str]:
-    """The flows that can be started in the UI."""
+def deployments(at: local_servers.ServerSettings, *, name: str | None = None) -> set[str]:
+    """The flows that can be started in the UI, by deployments of that name."""
     if not answers(f"{at.prefect_url}/api/health"):
         return set()
-    deployed = post(at, "deployments/filter", {}).json()  # first: every one of these has its flow by then
+    asked = {"deployments": {"name": {"any_": [name]}}} if name else {}
+    deployed = post(at, "deployments/filter", asked).json()  # first: every one of these has its flow by then
     by_id = {flow["id"]: flow["name"] for flow in post(at, "flows/filter", {}).json()}
     return {by_id[deployment["flow_id"]] for deployment in deployed}
 
 
 def run(at: local_servers.ServerSettings, flow: str, parameters: dict[str, object]) -> dict[str, object]:
     """Start a deployment and wait for its end."""
-    deployment = httpx.get(f"{at.prefect_url}/api/deployments/name/{flow}/plankseg", timeout=30, trust_env=False).json()
+    deployment = get(at, f"deployments/name/{flow}/plankseg")
     started = post(at, f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}).json()
     seen: dict[str, object] = {}
 
     def has_ended() -> bool:
-        url = f"{at.prefect_url}/api/flow_runs/{started['id']}"
-        seen.update(httpx.get(url, timeout=30, trust_env=False).json())
+        seen.update(get(at, f"flow_runs/{started['id']}"))
         return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
     until(has_ended, what=lambda: str(seen))
@@ -106,15 +119,15 @@ def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]
 def tick_every(at: local_servers.ServerSettings, seconds: int | None) -> None:
     """Change the schedule of `advance/clock`, as a person does in the UI; None stops it."""
     deployed = f"{at.prefect_url}/api/deployments"
-    until(lambda: answers(f"{deployed}/name/advance/clock"), what=lambda: "the clock is not deployed")
-    clock = httpx.get(f"{deployed}/name/advance/clock", timeout=30, trust_env=False).raise_for_status().json()
+    until(lambda: "advance" in deployments(at, name="clock"), what=lambda: "the clock is not deployed")
+    clock = get(at, "deployments/name/advance/clock")
     body: dict[str, object] = {"active": seconds is not None}
     if seconds is not None:
         body["schedule"] = {"interval": seconds}
     url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
 
     def is_taken() -> bool:
-        answer = httpx.patch(url, json=body, timeout=30, trust_env=False)
+        answer = httpx.patch(url, auth=log_in(at), json=body, timeout=30, trust_env=False)
         return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE and answer.raise_for_status().is_success
 
     until(is_taken, what=lambda: "Prefect's database stays busy", timeout_s=60)

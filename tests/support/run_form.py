@@ -7,6 +7,16 @@ from playwright.sync_api import Locator, Page, Response
 SHOWN_MS = 60_000  # the first page of a busy server takes its time
 
 
+def log_in_to_prefect(page: Page, url: str, login: str) -> None:
+    """Give the log-in page what it asks for; the browser remembers it."""
+    page.goto(url)
+    field = page.locator("input[type=password]")
+    field.wait_for(timeout=SHOWN_MS)
+    field.fill(login)
+    page.get_by_role("button", name="Login").click()
+    field.wait_for(state="detached", timeout=SHOWN_MS)
+
+
 class RunForm:
     """The run form of one deployment."""
 
