@@ -5,6 +5,7 @@
 #   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
 #   make deploy                                        the flows, onto the Prefect server of PREFECT_API_URL
 
+SHELL := bash
 PYTHON ?= python3
 DIR ?= demo
 ROUNDS ?= 2
@@ -15,6 +16,16 @@ TEMPLATE := .cache/label-studio.sqlite3
 UV := $(VENV)/bin/uv
 # TORCH=cpu (or cu126, ...) takes that build of torch; unset, a wheel found by PIP_FIND_LINKS or the registry's own.
 UV_FLAGS := --quiet $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") $(if $(TORCH),--torch-backend $(TORCH))
+# The lock files hold the hashes of what the package registry serves. A torch from elsewhere has others: there its version is
+# held, and whoever serves it is trusted.
+TORCH_ELSEWHERE = $(TORCH)$(PIP_FIND_LINKS)
+TORCH_PACKAGES = $(if $(TORCH_ELSEWHERE),\
+    --constraint requirements.lock $(shell sed -nE 's/^(torch(vision)?==[^ ]+) .*/\1/p' requirements-torch.lock),\
+    --require-hashes --no-deps --requirement requirements-torch.lock)
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    --no-emit-index-url --no-emit-find-links
+# What holds for every package (pyproject.toml, tool.uv) need not stand behind each.
+WITHOUT_COMMON_MARKER = sed "s/ ; python_full_version < '3.14' and sys_platform == 'linux'//"
 
 .PHONY: help setup demo up deploy test check types quick-tests bench lock clean
 .DEFAULT_GOAL := help
@@ -27,21 +38,22 @@ setup:
 
 $(VENV)/.uv:
 	@echo "Making $(VENV) ..."
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed (make setup PYTHON=python3.13), this is " + sys.version)'
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@touch $@
 
-$(VENV)/.ready: $(VENV)/.uv requirements.lock pyproject.toml
+$(VENV)/.ready: $(VENV)/.uv requirements.lock requirements-torch.lock pyproject.toml
 	@echo "Installing plankseg's environment ..."
-	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) --requirement requirements.lock
+	@$(UV) pip install --python $(VENV)/bin/python --quiet --require-hashes --no-deps --requirement requirements.lock
+	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) $(TORCH_PACKAGES)
 	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) --no-deps --editable .
 	@touch $@
 
 $(LS_VENV)/.ready: $(VENV)/.uv label_studio/requirements.txt
 	@echo "Installing Label Studio in its own environment ..."
 	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(LS_VENV)
-	@$(UV) pip install --python $(LS_VENV)/bin/python --quiet --requirement label_studio/requirements.txt
+	@$(UV) pip install --python $(LS_VENV)/bin/python --quiet --require-hashes --no-deps --requirement label_studio/requirements.txt
 	@touch $@
 
 $(TEMPLATE): $(LS_VENV)/.ready label_studio/migrate.sh
@@ -82,9 +94,13 @@ bench: setup
 	    [ -z "$$missed" ] || { echo "Bounds missed, or not run to the end:$$missed"; exit 1; }
 
 lock: $(VENV)/.uv
-	@echo 'torch==2.13.0' | $(UV) pip compile pyproject.toml --extra dev --extra openvino --python-version 3.11 $(UV_FLAGS) \
-	    --constraint - --no-header --no-annotate --no-emit-index-url --no-emit-find-links | sed 's/+cpu$$//' > requirements.lock.part
-	@mv requirements.lock.part requirements.lock
+	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --constraint - \
+	    | $(WITHOUT_COMMON_MARKER) > .lock.part
+	@awk '/^[a-z]/ { torch = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==/ } \
+	    { print > (torch ? "requirements-torch.lock" : "requirements.lock") }' .lock.part
+	@rm .lock.part
+	@set -o pipefail; $(COMPILE) label_studio/requirements.in | $(WITHOUT_COMMON_MARKER) > label_studio/requirements.txt.part
+	@mv label_studio/requirements.txt.part label_studio/requirements.txt
 
 clean:
 	rm -rf $(VENV) $(LS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache
