@@ -97,7 +97,12 @@ def _bucket() -> str | None:
 
 
 def _print_addresses(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
-    """Print where everything is, and the log-in."""
+    """Print where everything is; the log-ins too where a person reads it, but never into a log."""
+    kept = server_settings.directory / "credentials.env"
+    prefect, label_studio = "", ""
+    if console.is_terminal:
+        prefect = f"   log-in {credentials.prefect_login}"
+        label_studio = f"   log-in {credentials.email}   {credentials.password}"
     console.print(
         f"Prefect UI    {server_settings.prefect_url}{prefect}\n"
         f"Label Studio  {server_settings.label_studio_url}{label_studio}\n"
