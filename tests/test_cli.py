@@ -125,12 +125,12 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
 ) -> None:
     add_model(store, "Dice +0.1 [low] and [/nothing]")
     monkeypatch.setattr(import_module("plankseg.cli.status"), "console", Console(width=200))
-    status.status()
-    said = capsys.readouterr().out
-    assert "Dice +0.1 [low] and [/nothing]" in said
-    assert "0.812" in said
-    assert "Images: 0 source, 0 pool, 0 validation" in said
-    assert f"Store {store.root}" in said
+    cli.status()
+    output = capsys.readouterr().out
+    assert "Dice +0.1 [low] and [/nothing]" in output
+    assert "0.812" in output
+    assert "Images: 0 source, 0 pool, 0 validation" in output
+    assert f"Store {store.root}" in output
 
 
 def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(store: Store) -> None:
@@ -141,8 +141,8 @@ def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(sto
     assert re.fullmatch(r"Model 1 \(\w{8}\) is at work\.\n", done.stdout)
     assert "already" in runner.invoke(cli.app, ["promote", "1"]).stdout
     done = runner.invoke(cli.app, ["rollback", "--reason", "it drew ghosts"])
-    said = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is at work again\.\n"
-    assert re.fullmatch(said, done.stdout)
+    output = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is at work again\.\n"
+    assert re.fullmatch(output, done.stdout)
     shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
     assert "is at work. Last decision: model 0 gone back to by the person, it drew ghosts." in shown
     assert isinstance(runner.invoke(cli.app, ["rollback"]).exception, ModelError)

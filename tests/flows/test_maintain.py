@@ -25,8 +25,8 @@ def test_a_dry_run_changes_nothing_and_the_real_one_puts_files_together(
     program = "from flows.maintain import Upkeep, maintain; print(maintain(Upkeep(dry_run={})))"
     assert "Dry run: 0 old files, 0 kB would go" in alone(program.format(True), environment=environment)
     assert store.tables.version("proposals") == 3
-    said = alone(program.format(False), environment=environment)
-    assert "3 files of the tables are 1 now; 0 old files, 0 kB gone" in said
+    output = alone(program.format(False), environment=environment)
+    assert "3 files of the tables are 1 now; 0 old files, 0 kB gone" in output
     assert store.proposals.rounds() == [1, 2, 3]
     assert '"files now": 1' in str(artifacts(server_settings)["maintained"]["data"])
 

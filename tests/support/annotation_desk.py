@@ -28,9 +28,9 @@ class Desk:
     project: int
     ids: list[str]
 
-    def answer(self, place: int, mask: Mask | None = None, **fields: object) -> int:
+    def answer(self, index: int, mask: Mask | None = None, **fields: object) -> int:
         """Answer the image at a place: by a mask, or by whatever `result` says."""
-        task = {t["data"]["image_id"]: t["id"] for t in self.server.list_tasks(self.project)}[self.ids[place]]
+        task = {t["data"]["image_id"]: t["id"] for t in self.server.list_tasks(self.project)}[self.ids[index]]
         regions = premask_regions(mask, origin="manual") if mask is not None and mask.any() else []
         given = {"result": regions, "lead_time": 7.5} | fields
         return self.server.create_annotation(task, **given)  # type: ignore[arg-type]
@@ -38,12 +38,12 @@ class Desk:
     def collect(self) -> Collected:
         return collect_all(self.store, self.server, self.project)[1]
 
-    def row(self, place: int) -> LabelRow:
+    def row(self, index: int) -> LabelRow:
         """The answer that counts."""
-        return {row.image_id: row for row in self.store.labels.answered(1)}[self.ids[place]]
+        return {row.image_id: row for row in self.store.labels.answered(1)}[self.ids[index]]
 
-    def mask(self, place: int) -> Mask:
-        return decode_mask(self.store.blobs.get(str(self.row(place).mask_sha), "png"))
+    def mask(self, index: int) -> Mask:
+        return decode_mask(self.store.blobs.get(str(self.row(index).mask_sha), "png"))
 
 
 def desk_with_round(folder: Path) -> Desk:

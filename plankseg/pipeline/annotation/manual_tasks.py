@@ -40,8 +40,8 @@ def read_manual_tasks(
     added = [task for task in added if any(version_of(one) not in known for one in task["annotations"])]
     if not added:
         return ManualTasks()
-    memory = store.work_dir(WORK_DIR) / "images.json"
-    shas: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
+    known_images = store.work_dir(WORK_DIR) / "images.json"
+    shas: dict[str, str] = json.loads(known_images.read_bytes()) if known_images.exists() else {}
     labels, refused = list[LabelRow](), list[str]()
     for task in added:
         try:
@@ -59,7 +59,7 @@ def read_manual_tasks(
         ours = {**task, "data": data, "annotations": fresh}
         answers = read_answers(ours, shape_of=size.__getitem__, premask_of=lambda _: None)
         labels += [label_row(store, replace(answer, origin="drawn"), Premask()) for answer in answers]
-    write_whole(memory, json.dumps(shas, sort_keys=True).encode())
+    write_whole(known_images, json.dumps(shas, sort_keys=True).encode())
     return ManualTasks(tuple(labels), tuple(refused))
 
 

@@ -39,7 +39,7 @@ def test_a_row_says_what_the_person_changed(desk: Desk) -> None:
     desk.answer(2)
     annotation = desk.answer(3, was_cancelled=True)
     desk.collect()
-    accepted, corrected, emptied, skipped = (desk.row(place) for place in range(4))
+    accepted, corrected, emptied, skipped = (desk.row(index) for index in range(4))
     assert (accepted.origin, accepted.dice_to_premask, accepted.changed_px) == ("accepted", 1.0, 0)
     assert (corrected.origin, corrected.changed_px) == ("corrected", 44)
     assert corrected.dice_to_premask == pytest.approx(200 / 244)
@@ -161,8 +161,8 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
         2: Collected(new=1, answered=1, open=0, quarantined=()),
     }
     assert listings == [(desk.project,)]
-    for place in (0, 1):
-        np.testing.assert_array_equal(desk.mask(place), better)
+    for index in (0, 1):
+        np.testing.assert_array_equal(desk.mask(index), better)
     version = desk.store.labels.version()
     assert [one.new for one in collect_all(desk.store, desk.server, desk.project).values()] == [0, 0]
     assert desk.store.labels.version() == version
@@ -197,10 +197,10 @@ def test_images_are_looked_up_in_one_reading(desk: Desk, monkeypatch: pytest.Mon
 
 
 def test_a_round_can_be_collected_in_parts(desk: Desk) -> None:
-    for place in range(4):
-        desk.answer(place, PREMASK)
-        assert desk.collect() == Collected(new=1, answered=place + 1, open=3 - place, quarantined=())
-        assert read_progress(desk.store).unanswered == 3 - place
+    for index in range(4):
+        desk.answer(index, PREMASK)
+        assert desk.collect() == Collected(new=1, answered=index + 1, open=3 - index, quarantined=())
+        assert read_progress(desk.store).unanswered == 3 - index
 
 
 def test_drafts_are_no_answers(desk: Desk) -> None:
@@ -233,7 +233,7 @@ def test_without_a_premask_the_answer_is_drawn_and_has_nothing_to_be_compared_wi
 
 
 def test_a_simulated_person_answers_all_and_the_store_holds_the_truth(desk: Desk) -> None:
-    truths = {image_id: square(SHAPE, 12 + place) for place, image_id in enumerate(desk.ids)}
+    truths = {image_id: square(SHAPE, 12 + index) for index, image_id in enumerate(desk.ids)}
     person = SimulatedAnnotator(truths.__getitem__, skip_rate=0, unusable_rate=0)
     counts = person.answer_round(desk.server, desk.project, 1)
     assert desk.collect() == Collected(new=4, answered=4, open=0, quarantined=())

@@ -43,9 +43,9 @@ def test_a_task_added_by_hand_is_learnt_from_as_drawn_if_its_image_is_ours_and_e
     addresses = server.upload_images(project, {"mine.png": png, "strange.png": stranger})
     server.import_tasks(project, [{"data": {"image": address}} for address in addresses.values()])
     server.import_tasks(project, [{"data": {"image": "http://elsewhere.invalid/a.png"}}, {"data": {"text": "hello"}}])
-    by_hand = [task for task in server.list_tasks(project) if "key" not in task["data"]]
-    assert collect_manual_tasks(store, server, by_hand).refused == (), "not answered: nothing to say yet"
-    for task in by_hand:
+    manual = [task for task in server.list_tasks(project) if "key" not in task["data"]]
+    assert collect_manual_tasks(store, server, manual).refused == (), "not answered: nothing to say yet"
+    for task in manual:
         server.create_annotation(task["id"], premask_regions(MASK, origin="manual"), lead_time=9.0)
 
     tasks = server.list_tasks(project)

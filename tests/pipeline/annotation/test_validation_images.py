@@ -254,9 +254,9 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     count = 0
     for image_id in drawn[::8]:
         for name, data in copies(store.catalogue.load(image_id)).items():
-            place = tmp_path / ("more-pool", "source")[count % 2]
-            place.mkdir(exist_ok=True)
-            (place / f"{image_id[:8]}-{name}").write_bytes(data)
+            folder = tmp_path / ("more-pool", "source")[count % 2]
+            folder.mkdir(exist_ok=True)
+            (folder / f"{image_id[:8]}-{name}").write_bytes(data)
             count += 1
     for seed in range(20):
         (tmp_path / "source" / f"clean-{seed}.jpg").write_bytes(draw_sample("clean", seed).jpeg)

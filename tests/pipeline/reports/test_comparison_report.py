@@ -156,8 +156,8 @@ def test_the_page_shows_everything_and_needs_nothing_from_outside(tmp_path: Path
     assert "lr 1e+9" in found.text
     assert "<script>burned</script>" in found.text, "words are text, never markup"
     assert "plankseg promote 000000000000" in found.text
-    for place, result_ in enumerate(RESULTS[:3], start=1):
-        assert f"{place}: {result_.run.key.removeprefix('Unet ')}" in found.text
+    for index, result_ in enumerate(RESULTS[:3], start=1):
+        assert f"{index}: {result_.run.key.removeprefix('Unet ')}" in found.text
 
 
 def test_without_a_pool_the_page_says_why_there_is_no_gallery(tmp_path: Path) -> None:

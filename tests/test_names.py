@@ -1,0 +1,146 @@
+"""Names are the field's words: old names are gone, docstrings are statements, folders are small, tests mirror the code.
+
+Only parts of the tree that are listed here may break a rule, each with its reason.
+"""
+
+import ast
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CODE = ("plankseg", "flows")
+LONGEST_FOLDER = 14
+
+# The left column of issue 12's table. Words of everyday English are banned as names of modules only.
+OLD_MODULES = {
+    *("agreement", "answering", "at_hand", "bars", "burying", "by_hand", "calibrating", "domains", "eyes", "faults"),
+    *("finding", "frameworks", "ground", "hooks", "inferring", "judging", "keeping", "learner", "likeness"),
+    *("local_bucket", "measures", "memory", "nudging", "pace", "packs", "place", "places", "preparing", "quick"),
+    *("replacing", "roster", "serving", "tabs", "together", "wire"),
+}
+OLD_IDENTIFIERS = {
+    *("Eyes", "Looker", "NowAndThen", "Nudger", "Outside", "PATIENCE_S", "Place", "at_hand", "bury", "by_hand"),
+    *("eyes_of", "is_settled", "keep_together", "meet", "one_at_a_time", "png_data_uri", "pull_round"),
+    *("put_to_work", "roster", "said", "sort_tasks", "surroundings", "task_url", "tell_prefect", "train_together"),
+    "why_flat",
+}
+OLD_ENDINGS = ("_at_hand",)
+OLD_LOOP_VARIABLE = "place"
+
+# Folders whose owners are still renaming; this list is to become empty.
+UNFINISHED = (
+    *("benchmarks/", "tests/", "flows/compare.py", "flows/finalize.py", "flows/pretrain.py", "flows/propose.py"),
+    *("flows/retrain.py", "flows/segment.py", "plankseg/acquisition/", "plankseg/doctor.py", "plankseg/inference/"),
+    *("plankseg/learning/", "plankseg/local_servers.py", "plankseg/progress_bars.py", "plankseg/sorted_ids.py"),
+    *("plankseg/pipeline/acquisition/", "plankseg/pipeline/archive/", "plankseg/pipeline/loop/"),
+    *("plankseg/pipeline/models/", "plankseg/pipeline/pool/", "plankseg/pipeline/training/", "plankseg/storage/"),
+)
+
+# Tests that belong to no single module: they check several of them together, or the project as a whole.
+NO_MODULE = {
+    "tests/archives/containers/test_containers.py": "the same tests on every kind of container",
+    "tests/browser/test_correcting.py": "a person's answers in the real interface",
+    "tests/browser/test_loop.py": "a whole round in the real interface",
+    "tests/flows/test_choosing_backends.py": "the choice of a backend by two flows",
+    "tests/flows/test_dask.py": "the flow segment on Dask workers that are killed",
+    "tests/flows/test_faults.py": "the flows while their servers fail",
+    "tests/flows/test_four_rounds.py": "four rounds of the loop in memory",
+    "tests/flows/test_four_rounds_live.py": "four rounds of the loop on real servers",
+    "tests/flows/test_killed_learning.py": "the flow advance, killed at every step",
+    "tests/flows/test_killed_proposing.py": "two flows at once, and one killed while it scores",
+    "tests/flows/test_promotion.py": "promotion by flow, person and rollback",
+    "tests/flows/test_up.py": "the servers of `plankseg up`",
+    "tests/labelling/api/test_contract.py": "the same tests on the client and on the fake",
+    "tests/labelling/sync/test_bucket_images.py": "images of a bucket in a real Label Studio",
+    "tests/pipeline/ingest/test_register_archives.py": "register_images on archives",
+    "tests/pipeline/ingest/test_register_buckets.py": "register_images on a bucket",
+    "tests/pipeline/models/test_activation.py": "promotion and rollback over several models",
+    "tests/storage/s3/test_radosgw.py": "the S3 modules on a real Ceph",
+    "tests/storage/test_store_by_others.py": "the store read by pandas and DuckDB",
+    "tests/storage/test_store_killed.py": "the store while its process is killed",
+    "tests/test_docs.py": "the documentation",
+    "tests/test_names.py": "this file",
+}
+
+
+def modules(*folders: str) -> Iterator[Path]:
+    """Python files of the given folders, relative to the project."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT)
+
+
+def renamed(*folders: str) -> list[Path]:
+    """The files of the given folders without those of UNFINISHED."""
+    return [path for path in modules(*folders) if not str(path).startswith(UNFINISHED)]
+
+
+def identifiers(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every name in a file; strings and comments are no names."""
+    with (ROOT / path).open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.NAME:
+                yield token.start[0], token.string
+
+
+def test_no_module_has_an_old_name() -> None:
+    old = [str(path) for path in renamed(*CODE) if path.stem in OLD_MODULES or path.stem.endswith(OLD_ENDINGS)]
+    assert old == []
+
+
+def test_no_identifier_has_an_old_name() -> None:
+    old = [
+        f"{path}:{line} {name}"
+        for path in renamed(*CODE, "tests", "benchmarks")
+        if path.name != Path(__file__).name
+        for line, name in identifiers(path)
+        if name in OLD_IDENTIFIERS or name.endswith(OLD_ENDINGS)
+    ]
+    assert old == []
+
+
+def loop_variables(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of every variable of a loop or comprehension."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.For | ast.comprehension):
+            for name in ast.walk(node.target):
+                if isinstance(name, ast.Name):
+                    yield name.lineno, name.id
+
+
+def test_no_loop_counts_places() -> None:
+    paths = renamed(*CODE, "tests", "benchmarks")
+    old = [f"{path}:{line}" for path in paths for line, name in loop_variables(path) if name == OLD_LOOP_VARIABLE]
+    assert old == []
+
+
+def test_every_module_docstring_begins_with_a_statement() -> None:
+    summaries = {str(path): summary(path) for path in renamed(*CODE)}
+    assert {path: text for path, text in summaries.items() if "?" in text or not text.endswith(".")} == {}
+
+
+def summary(path: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8"))) or "missing").splitlines()[0]
+
+
+def test_no_folder_of_the_package_is_large() -> None:
+    folders = {path.parent for path in modules("plankseg")}
+    sizes = {str(folder): len(list((ROOT / folder).glob("[!_]*.py"))) for folder in folders}
+    assert {folder: size for folder, size in sizes.items() if size > LONGEST_FOLDER} == {}
+
+
+def modules_of(path: Path) -> list[Path]:
+    """The files that a test file of this path may belong to."""
+    below = path.relative_to("tests")
+    package = below.parent if below.parts[0] == "flows" else Path("plankseg") / below.parent
+    name = re.sub(r"^test_", "", path.stem)
+    return [package / f"{name}.py", package / name / "__init__.py"]
+
+
+def test_a_test_file_has_the_path_of_its_module_or_a_reason() -> None:
+    files = [path for path in modules("tests") if path.name.startswith("test_")]
+    without_module = {str(path) for path in files if not any((ROOT / module).is_file() for module in modules_of(path))}
+    assert without_module == set(NO_MODULE)
