@@ -13,6 +13,7 @@ from flows.support.runners import on_dask, run_each
 from flows.support.store_lock import StoreLocation, hold_store, open_store
 from plankseg.config import Recipe, settings
 from plankseg.pipeline.annotation.connection import connect, project_for
+from plankseg.pipeline.annotation.push_proposals import PushOptions
 from plankseg.pipeline.annotation.push_proposals import push as push_images
 from plankseg.pipeline.loop.progress import check_proposable, read_progress
 
@@ -86,10 +87,8 @@ def push(round_number: int) -> int:
     with connect(settings()) as label_studio:
         store = open_store()
         project = project_for(store, label_studio, settings())
-        report = push_images(
-            store, label_studio, project,
-            round_number=round_number, title=settings().project, presign=settings().presign_images,
-        )  # fmt: skip
+        options = PushOptions.of(settings())
+        report = push_images(store, label_studio, project, round_number=round_number, options=options)
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
         round_number, project, len(report.tasks), len(report.imported),

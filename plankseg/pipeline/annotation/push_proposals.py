@@ -1,5 +1,8 @@
 """Push the proposed images of a round into Label Studio, with their pre-masks."""
 
+from dataclasses import dataclass
+
+from plankseg.config import Settings
 from plankseg.imaging.reading import encode_grey
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
@@ -13,18 +16,33 @@ from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.pushes import PushRow
 
 
+@dataclass(frozen=True)
+class PushOptions:
+    """Title of the project, and whether browsers get signed addresses of images in a bucket."""
+
+    title: str = "plankseg"
+    presign: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "PushOptions":
+        """The options of the settings."""
+        return cls(settings.project, settings.presign_images)
+
+
+DEFAULT_OPTIONS = PushOptions()
+
+
 def push(
     store: Store,
     label_studio: LabelStudio,
     project: int,
     *,
     round_number: int,
-    title: str = "plankseg",
-    presign: bool = False,
+    options: PushOptions = DEFAULT_OPTIONS,
 ) -> PushReport:
     """Bring every proposed image without an answer into Label Studio; what is there already stays as it is.
 
-    Images in a bucket are shown from there: through Label Studio, or with `presign` by signed addresses.
+    Images in a bucket are shown from there: through Label Studio, or with `options.presign` by signed addresses.
     A deleted task is pushed once more, because it may have been a slip; deleted again, its image counts as skipped.
     """
     _skip_deleted(store, label_studio, project, round_number)
@@ -33,7 +51,7 @@ def push(
     images = store.catalogue.rows_by_id(row.image_id for row in rows)
     urls = {image_id: image.uri for image_id, image in images.items() if is_shown_from_bucket(image.uri)}
     for bucket in sorted({Address.parse(uri).bucket for uri in urls.values()}):
-        label_studio.ensure_bucket(project, bucket_access(bucket, presign=presign))
+        label_studio.ensure_bucket(project, bucket_access(bucket, presign=options.presign))
     items = [
         PushItem(
             image_id=row.image_id,
@@ -48,7 +66,7 @@ def push(
     ]
     report = push_round(label_studio, project, items, round=round_number)
     store.pushes.add(
-        PushRow(round=round_number, image_id=image_id, title=title, project=project, task=task)
+        PushRow(round=round_number, image_id=image_id, title=options.title, project=project, task=task)
         for image_id, task in report.tasks.items()
     )
     label_studio.ensure_tab(project, f"Round {round_number}", round_number)

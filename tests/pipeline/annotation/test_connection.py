@@ -9,7 +9,7 @@ from plankseg.errors import LabelStudioAuthError, ProjectGoneError
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.pipeline.annotation.collect_answers import collect_all
 from plankseg.pipeline.annotation.connection import connect, project_for
-from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.pipeline.annotation.push_proposals import PushOptions, push
 from plankseg.storage.store import Store
 from tests.support.little_store import add_model, add_proposal, square, store_with
 
@@ -53,7 +53,7 @@ def test_a_deleted_project_stops_the_loop_and_a_new_title_goes_on_with_what_is_o
     with pytest.raises(ProjectGoneError):
         project_for(store, server, Settings())
     new = project_for(store, server, Settings(project="plankseg 2"))
-    push(store, server, new, round_number=1, title="plankseg 2")
+    push(store, server, new, round_number=1, options=PushOptions(title="plankseg 2"))
     assert sorted(task["data"]["image_id"] for task in server.list_tasks(new)) == sorted(others)
     assert project_for(store, server, Settings(project="plankseg 2")) == new
     assert len(store.labels.answered(1)) == 1

@@ -9,7 +9,7 @@ from plankseg.config import Settings
 from plankseg.errors import ObjectMissingError
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.pipeline.annotation.connection import project_of
-from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.pipeline.annotation.push_proposals import PushOptions, push
 from plankseg.pipeline.ingest.bucket_images import bring_to_bucket, bucket_access, is_shown_from_bucket, path_below
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.store import Store
@@ -43,7 +43,7 @@ def test_a_round_on_a_bucket_uploads_nothing(tmp_path: Path, s3_server: S3Server
     add_proposal(store, 1, sorted(before)[:3], premask=square(noisy_image(0).shape, 12))
     server = FakeLabelStudio()
     project = project_of(server, Settings())
-    push(store, server, project, round_number=1, presign=True)
+    push(store, server, project, round_number=1, options=PushOptions(presign=True))
     assert server.uploaded == 0
     shown = [task["data"]["image"] for task in server.list_tasks(project, 1)]
     assert sorted(shown) == sorted(store.catalogue.row(image_id).uri for image_id in sorted(before)[:3])
