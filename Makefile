@@ -94,7 +94,7 @@ bench: setup
 	    [ -z "$$missed" ] || { echo "Bounds missed, or not run to the end:$$missed"; exit 1; }
 
 lock: $(VENV)/.uv
-	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --constraint - \
+	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --extra s3-demo --constraint - \
 	    | $(WITHOUT_COMMON_MARKER) > .lock.part
 	@awk '/^[a-z]/ { torch = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==/ } \
 	    { print > (torch ? "requirements-torch.lock" : "requirements.lock") }' .lock.part

@@ -1,4 +1,4 @@
-"""Every knob: `Recipe`, the science (shown as the run form), and `Settings`, the environment."""
+"""All settings: `Recipe`, the scientific ones (shown as the run form), and `Settings`, those of the environment."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Is every part in order, and if not, what cures it?"""
+"""Checks of every part of an installation, each with its cure."""
 
 import importlib.metadata
 import os

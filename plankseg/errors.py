@@ -1,4 +1,4 @@
-"""What can go wrong, named. Every message says what was wrong, the value seen and the next step.
+"""Error types. Every message says what was wrong, the value seen and the next step.
 
 Each error is both ours and the Python builtin a caller would expect, so `except ValueError` keeps working.
 """

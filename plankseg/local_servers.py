@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from plankseg.errors import ServerError
+from plankseg.files import atomic_write
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,12 +100,7 @@ def make_private(directory: Path) -> None:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone can read, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    part.replace(path)
+    atomic_write(path, text.encode(), mode=0o600, sole_writer=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """An S3 server in memory on this machine, for the demo and the tests: nothing in it outlives it."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plankseg import local_servers
+from plankseg.errors import SettingsError
 
 BUCKET = "plankseg-demo"
 STORE = f"s3://{BUCKET}/store"
 
-ACCOUNT = "plankseg"  # the server in memory lets everybody in; boto3 wants some name all the same
+ACCOUNT = "plankseg"  # the server accepts any name; boto3 needs one
 
 
 def address(port: int) -> str:
@@ -20,7 +22,12 @@ def address(port: int) -> str:
 
 
 def start(log: Path, port: int) -> local_servers.Server:
-    """Start it on loopback. It takes any credentials, so it is no place for anything that matters."""
+    """Start it on loopback. It accepts any credentials: for demo data only.
+
+    Raises SettingsError where moto is not installed.
+    """
+    if importlib.util.find_spec("moto") is None:
+        raise SettingsError("The S3 server of the demo is not installed; run: pip install 'plankseg[s3-demo]'.")
     command = [sys.executable, "-m", "moto.server", "-H", local_servers.HOST, "-p", str(port)]
     return local_servers.Server("S3 server", command, health=f"{address(port)}/moto-api/", log=log, environment={})
 

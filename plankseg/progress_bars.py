@@ -1,4 +1,4 @@
-"""How does a person at a terminal see that long work goes on, and how fast?"""
+"""Progress bars for the terminal, and throttled progress messages for logs."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -17,6 +17,7 @@ from plankseg.cli.status import show, status_of
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import Settings
 from plankseg.errors import ServerError, SettingsError
+from plankseg.files import atomic_write
 
 
 def demo(
@@ -89,9 +90,7 @@ def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool =
             directory.rename(aside)
         console.print(f"{directory} held a run on other folders: moved to {aside}.", highlight=False, soft_wrap=True)
     local_servers.make_private(directory)
-    part = note.with_suffix(".part")
-    part.write_text(json.dumps(folders))
-    part.replace(note)
+    atomic_write(note, json.dumps(folders).encode(), sole_writer=True)
     return directory
 
 

@@ -3,9 +3,7 @@
 In memory are a few batches of squares and one image per thread, whatever the sizes of the images.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -15,6 +13,7 @@ from jaxtyping import UInt8
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
+from plankseg.parallel import ordered_map
 
 READERS = 4
 BATCHES_AHEAD = 3
@@ -43,18 +42,15 @@ class Square:
 
 def read_ahead(image_ids: Sequence[str], load: Load, *, side_px: int, step: int) -> Iterator[list[Square | Unreadable]]:
     """The images in the order given, `step` at a time, each read once. Raises what `load` raises of other errors."""
-    batches = (image_ids[start : start + step] for start in range(0, len(image_ids), step))
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
-    pending: deque[list[Future[Square | Unreadable]]] = deque()
-    try:
-        while True:
-            for batch in islice(batches, BATCHES_AHEAD - len(pending)):
-                pending.append([pool.submit(_read, image_id, load, side_px) for image_id in batch])
-            if not pending:
-                return
-            yield [future.result() for future in pending.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    images = ordered_map(
+        lambda image_id: _read(image_id, load, side_px),
+        image_ids,
+        threads=READERS,
+        ahead=BATCHES_AHEAD * step,
+        name="read-ahead",
+    )
+    while batch := list(islice(images, step)):
+        yield batch
 
 
 def _read(image_id: str, load: Load, side_px: int) -> Square | Unreadable:

@@ -4,11 +4,9 @@ The file is a SHA-256 over the rest, then safetensors (the facts, as JSON, are o
 code, and a torn or foreign file is recognised and not used.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ import safetensors.torch
 import torch
 
 from plankseg.errors import TrainingError
+from plankseg.files import atomic_file
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.architecture import tensor_bytes
 
@@ -84,17 +83,11 @@ def write_checkpoint(path: Path, state: State) -> None:
     }
     tensors[_FACTS] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     data = tensor_bytes(tensors)
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with atomic_file(path, sole_writer=True) as partial, partial.open("wb") as file:
             file.write(hashlib.sha256(data).digest())
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)  # half a checkpoint must not fill the disk further
         raise TrainingError(
             f"The checkpoint after epoch {state.epochs_done} ({len(data) / 1e6:.1f} MB) cannot be written to"
             f" {path.parent}: {error.strerror or error}. Free some space or check the rights, and start the training"

@@ -1,8 +1,7 @@
-"""How does a whole store move to another place, complete, verified, and again after a kill?
+"""Copy of a whole store, verified, that can be resumed after a kill and brought up to date later.
 
-Objects first, then the tables' data, then their logs by ascending version, the marker last: what names something is
-never there before it. A copy that was killed is taken up where it was; one whose original has gone on is brought up to
-date.
+Objects are copied first, then the tables' data, then their logs by ascending version, the marker last, so that nothing
+is there before what it refers to.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from plankseg.errors import ObjectCorruptError, StoreError
+from plankseg.files import atomic_write
 from plankseg.storage.maintenance import LOCK as MAINTENANCE
-from plankseg.storage.objects.blobs import sha256_of, write_whole
+from plankseg.storage.objects.blobs import sha256_of
 from plankseg.storage.s3.addresses import Address, check_key
 from plankseg.storage.store import MARKER, Store, root_of
 
@@ -168,7 +168,7 @@ class _Folder:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
+            atomic_write(path, data)
         except OSError as error:
             raise StoreError(f"Cannot write {path}: {error.strerror or error}; check space and rights.") from error
 

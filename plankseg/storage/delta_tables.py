@@ -1,4 +1,4 @@
-"""How are rows added so that twice is once, two writers give one winner, and the past stays readable?"""
+"""Append-only Delta tables: idempotent commits, optimistic concurrency, time travel."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Who is at work on a store in a folder? Locks of the file system, which end with their process."""
+"""Locks of a store in a folder: locks of the file system, which end with their process."""
 
 import fcntl
 import json

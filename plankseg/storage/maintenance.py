@@ -1,7 +1,7 @@
-"""How does a store stay small and quick over the years, without losing a row or a version that somebody may need?
+"""Maintenance of the tables: compaction of small files, removal of old ones that no needed version uses.
 
-Every commit makes a file, and thousands of small ones are slow to read. They are put together, which changes no row;
-the small ones stay readable as the past until the horizon, and then go. Versions that models name never go.
+Every commit makes a file, and thousands of small files are slow to read. Compaction changes no row; the small files
+stay until the horizon, so that past versions stay readable, and are then removed. Versions that models name are kept.
 """
 
 import re
@@ -24,7 +24,7 @@ LOCK = "maintain"
 LEAST_HORIZON = timedelta(days=1)  # somebody who reads or writes now must be done before what they use may go
 WHOLE_BYTES = 8 * 2**20  # a file of this size is left as it is; readers hold a few of them
 ROW_GROUP_ROWS = 65_536  # read at a time
-PARTIAL = re.compile(r"\..+\.\d+\.[0-9a-f]{32}\.partial")  # as `blobs.write_whole` names them
+PARTIAL = re.compile(r"\..+\.\d+\.[0-9a-f]{32}\.partial")  # as `plankseg.files` names them
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which columns does each table have, and do these rows fit them?"""
+"""Columns of every table, and conversion of rows to and from Arrow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Where is the label store, is it ours to use, and where does half-done work lie?"""
+"""The label store: its objects, tables, locks and work folder, in a folder or in a bucket."""
 
 import hashlib
 import json
@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from plankseg.errors import StoreError
+from plankseg.files import atomic_write
 from plankseg.storage.delta_tables import DeltaTables
 from plankseg.storage.locks import FolderLocks, Locks
-from plankseg.storage.objects.blobs import Blobs, FolderBlobs, write_whole
+from plankseg.storage.objects.blobs import Blobs, FolderBlobs
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.tables.backend_choices import BackendChoices
 from plankseg.storage.tables.catalogue import Catalogue
@@ -73,7 +74,7 @@ class Store:
             if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(13, "not readable and writable")
             if not (root / MARKER).exists():
-                write_whole(root / MARKER, _marker())
+                atomic_write(root / MARKER, _marker())
             marker = (root / MARKER).read_bytes()
         except (FileExistsError, NotADirectoryError) as error:
             raise StoreError(

@@ -8,6 +8,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
+from plankseg.files import atomic_write
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.synthetic.generator import draw_sample
 
@@ -64,13 +65,10 @@ def _write_one(domain: Domain, seed: int, images: Path, masks: Path | None) -> N
     sample = draw_sample(domain, seed, max_side_px=300, footer_share=0.3 if domain == "clean" else 0.0)
     name = Path(sample.taxon) / f"{domain}-{seed:07d}"
     if masks is not None:  # the mask first: an image that is there has its mask
-        _write_whole(masks / name.with_suffix(".png"), encode_mask(sample.mask))
-    _write_whole(images / name.with_suffix(".jpg"), sample.jpeg)
+        _write_file(masks / name.with_suffix(".png"), encode_mask(sample.mask))
+    _write_file(images / name.with_suffix(".jpg"), sample.jpeg)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+def _write_file(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
+    atomic_write(path, data, durable=False)  # made again where it is lost

@@ -7,12 +7,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from plankseg.errors import LabelStudioError
+from plankseg.files import atomic_write
 from plankseg.labelling.api.answers import AnswerVersion, read_answers, version_of
 from plankseg.labelling.api.labeling_config import IMAGE
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.api.tasks import Task, identity, task_key
 from plankseg.pipeline.annotation.label_rows import Premask, label_row
-from plankseg.storage.objects.blobs import write_whole
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 
@@ -59,7 +59,7 @@ def read_manual_tasks(
         ours = {**task, "data": data, "annotations": fresh}
         answers = read_answers(ours, shape_of=size.__getitem__, premask_of=lambda _: None)
         labels += [label_row(store, replace(answer, origin="drawn"), Premask()) for answer in answers]
-    write_whole(known_images, json.dumps(shas, sort_keys=True).encode())
+    atomic_write(known_images, json.dumps(shas, sort_keys=True).encode())
     return ManualTasks(tuple(labels), tuple(refused))
 
 

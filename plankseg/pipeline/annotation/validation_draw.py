@@ -3,7 +3,6 @@
 From the draw on they have the role validation: no round proposes them, and nothing trains on them.
 """
 
-import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.perceptual_hash import alike, as_numbers, perceptual_hash
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.pool.candidates import choosable
+from plankseg.stable_hash import stable_hash
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
@@ -104,4 +104,4 @@ def _refused(store: Store) -> frozenset[str]:
 
 
 def _lot(seed: int, image_id: str) -> bytes:
-    return hashlib.sha256(f"validation {seed} {image_id}".encode()).digest()
+    return stable_hash(f"validation {seed}", image_id)

@@ -4,6 +4,7 @@ Both are made from finished shards alone, the same bytes every time; a zip that 
 """
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from plankseg.config import ExportConfig
 from plankseg.errors import StoreError
+from plankseg.files import atomic_file, atomic_write
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.shape import without_background
 from plankseg.pipeline.archive import ecotaxa
@@ -119,11 +121,11 @@ def _write_table(
             for name in names:
                 values = [in_mm(value, pixel_size_mm, power=power) for value in measures[f"{name}_px"].to_pylist()]
                 measures = measures.append_column(f"{name}_{unit}", pa.array(values, pa.float64()))
-    partial = folder / ".measures.partial"
-    pq.write_table(measures, partial, compression="zstd")
-    with partial.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    return partial.replace(folder / f"measures_{content}.parquet")
+    out = io.BytesIO()
+    pq.write_table(measures, out, compression="zstd")
+    path = folder / f"measures_{hashlib.sha256(out.getbuffer()).hexdigest()[:12]}.parquet"
+    atomic_write(path, out.getvalue(), sole_writer=True)
+    return path
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,11 @@ class _Zips:
         if path.exists():
             return path
         load = self.store.catalogue.loader(row["image_id"] for row in rows)
-        partial = self.folder / f".{name}.partial"
-        with zipfile.ZipFile(partial, "w") as archive:
+        with atomic_file(path, sole_writer=True) as partial, zipfile.ZipFile(partial, "w") as archive:
             ecotaxa.write_entry(archive, f"{name}.tsv", table, compress=True)
             for row in rows:
                 grey = load(row["image_id"])
                 mask = decode_mask(self.store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
                 data = ecotaxa.image_bytes(without_background(grey, mask), self.config.image_format)
                 ecotaxa.write_entry(archive, self._image_name(row["image_id"]), data, compress=False)
-        return partial.replace(path)
+        return path

@@ -2,9 +2,6 @@
 
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 from plankseg.config import QueryConfig
@@ -17,6 +14,7 @@ from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Unreadable
 from plankseg.inference.tta import View, recipe_views, views_of
 from plankseg.learning.network.architecture import choose_device
+from plankseg.parallel import ordered_map
 from plankseg.pipeline.archive.shards import Shard
 from plankseg.pipeline.models.loading import cached_backend, cached_network, compute_lock
 from plankseg.pipeline.models.recipes import recipe_of
@@ -24,7 +22,6 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
 
 WRITERS = 4
-IN_WORK = 4 * WRITERS  # images whose masks are being measured and written
 Row = dict[str, object]
 
 
@@ -42,7 +39,15 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
         started = time.monotonic()
         looker, views, largest_part = _looker(store, shard, device)
         found = find_objects(looker, shard.image_ids, views)
-        rows = list(_in_threads(lambda one: _row(store, one, largest_part=largest_part), found))
+        rows = list(
+            ordered_map(
+                lambda one: _row(store, one, largest_part=largest_part),
+                found,
+                threads=WRITERS,
+                ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
+                name="measure",
+            )
+        )
     reasons = [row["reason"] for row in rows if row["reason"] is not None]
     if len(reasons) == len(rows):
         raise StoreError(f"None of {len(rows)} images can be read. The first: {reasons[0]}")
@@ -78,21 +83,6 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[TTAPredictor, tupl
         backend = plain_backend(cached_network(store, shard.model, where), where, recipe.training.precision)
     looker = TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px)
     return looker, views, settings["largest_part"]
-
-
-def _in_threads(finish: Callable[[Found | Unreadable], Row], found: Iterable[Found | Unreadable]) -> Iterator[Row]:
-    """The rows in the order of what was found, made while the network goes on; a few at a time bound the memory."""
-    pending: deque[Future[Row]] = deque()
-    pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="measure")
-    try:
-        for one in found:
-            pending.append(pool.submit(finish, one))
-            if len(pending) >= IN_WORK:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _row(store: Store, one: Found | Unreadable, *, largest_part: bool) -> Row:

@@ -1,5 +1,6 @@
 """Masks that come with the images: found by name, checked for size and values."""
 
+import glob
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def given_mask(masks: Path, name: Path, grey: Grey) -> Mask:
         ImageReadError: there is none, it cannot be read, or it has more than two values.
         MaskShapeError: it has another size than the image.
     """
-    named_alike = masks.joinpath(name).parent.glob(f"{_glob_escape(name.stem)}.*")
+    named_alike = masks.joinpath(name).parent.glob(f"{glob.escape(name.stem)}.*")
     found = sorted(path for path in named_alike if path.stem == name.stem and path.suffix.lower() in SUFFIXES)
     if not found:
         raise ImageReadError(f"No mask for {name} in {masks}; add one of the same name or take the image out.")
@@ -79,7 +80,3 @@ def _levels(data: bytes, *, max_pixels: int) -> Levels:
             "values. Save it as an 8-bit grey PNG."
         )
     return grey
-
-
-def _glob_escape(text: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in text)

@@ -5,9 +5,7 @@ third of a millisecond for a vignette, and what is listed can be trained on.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +21,7 @@ from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.perceptual_hash import perceptual_hash
 from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, read_grey
 from plankseg.imaging.threshold import automatic_mask
+from plankseg.parallel import ordered_map
 from plankseg.pipeline.ingest.given_masks import given_mask, mask_in
 from plankseg.pipeline.ingest.ingest_report import IngestReport as IngestReport
 from plankseg.pipeline.ingest.ingest_report import Problem as Problem
@@ -126,39 +125,25 @@ def ingest(
     fresh: list[_NewImage] = []
     duplicates: list[tuple[str, str]] = []
     committed = held = 0
-    with ThreadPoolExecutor(max_workers=4) as threads:
-        results = _ordered_map(threads, lambda record: _read(task, record), archive.records())
-        for done, (record, result) in enumerate(results, 1):
-            if (new := _count(task, record, result, duplicates)) is not None:
-                fresh.append(new)
-            held += new.entry.size if new is not None and new.entry.uri is None else 0
-            if len(fresh) >= min(max(CHUNK, committed // 10), MAX_ROWS) or held > MAX_HELD_BYTES:
-                held = 0
-                committed += len(fresh)
-                _commit(task, fresh)
-                fresh = []
-            if on_progress is not None:
-                on_progress(done, max(done, archive.images))
+    results = ordered_map(
+        lambda record: (record, _read(task, record)), archive.records(), threads=4, ahead=READ_AHEAD, name="ingest"
+    )
+    for done, (record, result) in enumerate(results, 1):
+        if (new := _count(task, record, result, duplicates)) is not None:
+            fresh.append(new)
+        held += new.entry.size if new is not None and new.entry.uri is None else 0
+        if len(fresh) >= min(max(CHUNK, committed // 10), MAX_ROWS) or held > MAX_HELD_BYTES:
+            held = 0
+            committed += len(fresh)
+            _commit(task, fresh)
+            fresh = []
+        if on_progress is not None:
+            on_progress(done, max(done, archive.images))
     _commit(task, fresh)
     report.rejected += _duplicate_problems(store, duplicates)
     report.rejected += [Problem(f"{archive.location}/{name}", reason) for name, reason in archive.problems]
     report.ignored, report.damage = archive.ignored, archive.damage
     return report
-
-
-def _ordered_map(
-    threads: ThreadPoolExecutor, work: "Callable[[Record], _NewImage | Problem | str]", records: Iterable[Record]
-) -> "Iterator[tuple[Record, _NewImage | Problem | str]]":
-    """The results in the records' order, a few of them worked on ahead."""
-    waiting: deque[tuple[Record, Future[_NewImage | Problem | str]]] = deque()
-    for record in records:
-        waiting.append((record, threads.submit(work, record)))
-        if len(waiting) >= READ_AHEAD:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    while waiting:
-        first, future = waiting.popleft()
-        yield first, future.result()
 
 
 def _count(

@@ -1,6 +1,5 @@
 """Which images of the pool show the training what the target domain looks like?"""
 
-import hashlib
 import heapq
 import logging
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.augmentation.compositions import needs_references
 from plankseg.learning.schedule import plan_round
 from plankseg.pipeline.pool.near_duplicates import near_duplicate_ids
+from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 
 REFERENCES = 64
@@ -55,5 +55,5 @@ def _lottery(store: Store, recipe: Recipe) -> Iterator[str]:
     yield from heapq.nsmallest(
         REFERENCES + _SPARE,
         tickets,
-        key=lambda image_id: hashlib.sha256(f"reference {recipe.training.seed} {image_id}".encode()).digest(),
+        key=lambda image_id: stable_hash(f"reference {recipe.training.seed}", image_id),
     )

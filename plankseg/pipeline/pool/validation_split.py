@@ -4,11 +4,11 @@ The best of many epochs, rates and runs is partly luck on the images that chose 
 selection half chooses (best epoch, plateau, promotion, comparisons), the test half is seen by no choice.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Half, ImageRow
 
@@ -79,4 +79,4 @@ def _balanced(rows: list[ImageRow]) -> dict[str, Half]:
 
 
 def _draw(row: ImageRow) -> bytes:
-    return hashlib.sha256(f"half {row.image_id}".encode()).digest()
+    return stable_hash("half", row.image_id)

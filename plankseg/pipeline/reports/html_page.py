@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from plankseg.files import atomic_write
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e1e1e; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ccc; }
@@ -19,9 +21,8 @@ def page_head(title: str, *, style: str = "") -> str:
 
 def write_page(path: Path, parts: Iterable[str]) -> None:
     """Write a page atomically: a reader sees the old one or the new one."""
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(parts), encoding="utf-8")
-    part.replace(path)
+    atomic_write(path, "
+".join(parts).encode(), sole_writer=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

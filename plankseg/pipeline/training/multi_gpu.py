@@ -25,6 +25,7 @@ from jaxtyping import UInt8
 from plankseg import errors
 from plankseg.config import FrozenModel, Recipe
 from plankseg.errors import PlanksegError, SettingsError, TrainingError
+from plankseg.files import atomic_write
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.network.architecture import choose_device
@@ -234,9 +235,8 @@ def _main(folder: Path, process: ProcessRank) -> None:
     except BaseException as error:  # noqa: BLE001 SystemExit too: whoever leaves early leaves the others waiting
         no_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
         kind = _NO_MEMORY if no_memory else type(error).__name__
-        partial = folder / f"failed-{process.rank}.partial"
-        partial.write_text(json.dumps({"type": kind, "message": str(error)}), encoding="utf-8")
-        partial.replace(partial.with_suffix(".json"))
+        failure = json.dumps({"type": kind, "message": str(error)})
+        atomic_write(folder / f"failed-{process.rank}.json", failure.encode())
         if kind != _NO_MEMORY and not hasattr(errors, kind):
             traceback.print_exc()
         sys.stderr.flush()

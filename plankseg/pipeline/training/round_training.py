@@ -27,6 +27,7 @@ from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplica
 from plankseg.pipeline.pool.style_references import reference_squares
 from plankseg.pipeline.pool.validation_split import fix_halves
 from plankseg.pipeline.training.multi_gpu import TrainingJob, train_ddp
+from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
@@ -123,7 +124,7 @@ def correction_weight(training: TrainingConfig, *, source: int, corrections: int
 def _holdout(source: Iterable[str], fraction: float) -> set[str]:
     """The same share of the source every time: an image belongs to it by its own hash, whatever else there is."""
     bound = int(fraction * 2**32)
-    held = {i for i in source if int(hashlib.sha256(f"holdout {i}".encode()).hexdigest()[:8], 16) < bound}
+    held = {i for i in source if int.from_bytes(stable_hash("holdout", i)[:4]) < bound}
     return held or set(sorted(source)[:1])
 
 

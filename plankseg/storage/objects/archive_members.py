@@ -1,7 +1,7 @@
-"""Where inside an archive are an image's bytes, and how are they had without unpacking it?
+"""Members of a tar or zip, read in place by offset and size.
 
 The address `archive+file:///data/ZooScanNet.tar?at=1536&size=11234#imgs/Calanoida/12.jpg` names the archive's file, the
-bytes' place in it and, for people, the member. With `packed=` it is a deflated member of a zip of so many bytes.
+bytes' offset in it and, for people, the member. With `packed=` it is a deflated member of a zip of so many bytes.
 """
 
 import os

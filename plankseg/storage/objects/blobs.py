@@ -1,13 +1,12 @@
-"""Where do masks, pre-masks and weights lie, and are the bytes still the ones that were put there?"""
+"""Content-addressed objects (masks, pre-masks, weights) in a folder, verified on reading."""
 
 import hashlib
-import os
 import re
-import uuid
 from pathlib import Path
 from typing import Protocol
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
+from plankseg.files import atomic_write
 
 SHA_PATTERN = re.compile(r"[0-9a-f]{64}")
 SUFFIX_PATTERN = re.compile(r"[a-z0-9]{1,16}")
@@ -64,7 +63,7 @@ class FolderBlobs:
             if _holds(path, sha):
                 return sha
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
+            atomic_write(path, data)
         except OSError as error:
             raise StoreError(
                 f"Cannot write {path}: {error.strerror or error}; nothing was registered. "
@@ -102,28 +101,6 @@ class FolderBlobs:
         if not path.resolve().is_relative_to(self.root):
             raise StoreError(f"{path} leads outside of the store {self.root}; remove the symbolic link.")
         return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there complete or not at all, and survives a power cut. Raises OSError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _holds(path: Path, sha: str) -> bool:

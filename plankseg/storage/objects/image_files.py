@@ -1,4 +1,4 @@
-"""How are an image's bytes had from where the catalogue says they are, and are they still the same?"""
+"""Image bytes from files, buckets and archives, verified against the image id."""
 
 import os
 import re

@@ -1,13 +1,11 @@
-"""Where do objects lie in a bucket, and are the bytes still the ones that were put there?"""
+"""Content-addressed objects in a bucket, verified on reading."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError
 from plankseg.storage.objects.blobs import object_key, sha256_of
 from plankseg.storage.s3 import objects
 from plankseg.storage.s3.addresses import Address
-from plankseg.storage.s3.client import in_threads
 
 
 class S3Blobs:
@@ -37,10 +35,6 @@ class S3Blobs:
                 f"Object {address} ({len(data)} bytes) has sha256 {found}, not its name; restore it from a backup."
             )
         return data
-
-    def get_many(self, shas: Iterable[str], suffix: str) -> Iterator[bytes]:
-        """The bytes of each, verified, in the order given; sixteen requests at a time. Raises as `get`."""
-        return in_threads(lambda sha: self.get(sha, suffix), shas)
 
     def has(self, sha: str, suffix: str) -> bool:
         """True when an object of this name is there."""

@@ -1,9 +1,8 @@
-"""How are thousands of small images kept in the store without thousands of small files?"""
+"""Thousands of small images as one object of the store: a plain tar."""
 
 import io
 import tarfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from plankseg.storage.objects.archive_members import Member
@@ -21,24 +20,25 @@ def store_bundle(blobs: Blobs, files: Sequence[tuple[str, bytes]]) -> list[str]:
         return []
     suffixes = [PurePosixPath(name).suffix.lower().removeprefix(".") for name, _ in files]
     if is_s3(blobs.location("0" * 64, "tar")):
-        with ThreadPoolExecutor(max_workers=16) as threads:
-            shas = list(threads.map(lambda file, suffix: blobs.put(file[1], suffix), files, suffixes))
+        from plankseg.storage.s3.client import in_threads  # loads boto3, which a store in a folder can do without
+
+        shas = list(in_threads(lambda one: blobs.put(*one), [(f[1], s) for f, s in zip(files, suffixes, strict=True)]))
         return [blobs.location(sha, suffix) for sha, suffix in zip(shas, suffixes, strict=True)]
-    packed, places = _tar(files)
+    packed, offsets = _tar(files)
     archive = Path(blobs.location(blobs.put(packed, "tar"), "tar"))
     return [
         Member(archive=archive, name=name, at=at, size=len(data)).uri
-        for (name, data), at in zip(files, places, strict=True)
+        for (name, data), at in zip(files, offsets, strict=True)
     ]
 
 
 def _tar(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, list[int]]:
     """A tar of the files, the same bytes for the same files, and where each one's bytes begin."""
-    out, places = io.BytesIO(), []
+    out, offsets = io.BytesIO(), []
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in files:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-            places.append(tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
-    return out.getvalue(), places
+            offsets.append(tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+    return out.getvalue(), offsets

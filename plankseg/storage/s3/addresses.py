@@ -1,4 +1,4 @@
-"""Which bucket and which key does an address name, and is the key one that we are willing to ask for?"""
+"""Addresses in a bucket (`s3://bucket/key`), restricted to plain keys."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How do we reach an S3 server? One boto3 client a process, its credentials and address found by boto3's own chain.
+"""One boto3 client per process, with retries; boto3's own chain finds credentials and server.
 
 AWS_ENDPOINT_URL (or `endpoint_url` of a profile) names a server other than Amazon's. A client does not survive a fork:
 a child makes its own.
@@ -8,9 +8,7 @@ import os
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,8 +16,9 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from plankseg.parallel import ordered_map
 from plankseg.storage.s3.errors import EXPIRED, UNDECIDED, code_of, translated
-from plankseg.storage.s3.fast_path import Quick
+from plankseg.storage.s3.fast_path import FastClient
 
 THREADS = 16
 ATTEMPTS = 5
@@ -44,7 +43,7 @@ class Connection:
 
     session: Any
     client: Any
-    quick: Quick
+    fast: FastClient
 
     @property
     def server(self) -> str:
@@ -66,7 +65,7 @@ def connection() -> Connection:
                 session = boto3.session.Session()
                 region = session.region_name or "us-east-1"
                 client = session.client("s3", region_name=region, config=CONFIG)
-                _connection = Connection(session, client, Quick(session, client))
+                _connection = Connection(session, client, FastClient(session, client))
             except (boto.BotoCoreError, ValueError) as error:
                 server = os.environ.get("AWS_ENDPOINT_URL", "Amazon S3")
                 raise translated(error, what="reach", where="the bucket", server=server) from error
@@ -112,18 +111,8 @@ def ask(what: str, where: object, call: Callable[[Any], Result]) -> Result:
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work(item)` for each, sixteen at a time and in order; at most 64 are in hand, so memory stays bounded."""
-    waiting: deque[Future[Result]] = deque()
-    threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="s3")
-    try:
-        for item in items:
-            waiting.append(threads.submit(work, item))
-            if len(waiting) >= 4 * THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        threads.shutdown(wait=True, cancel_futures=True)
+    """`work(item)` for each, in order, sixteen requests at a time and at most 64 begun."""
+    return ordered_map(work, items, threads=THREADS, ahead=4 * THREADS, name="s3")
 
 
 def _forget_in_child() -> None:

@@ -1,4 +1,4 @@
-"""How does the tables' own S3 client, which is not boto3, find the same server with the same credentials?"""
+"""Server and credentials of boto3 as options for deltalake, whose S3 client is its own."""
 
 from botocore import exceptions as boto
 

@@ -1,4 +1,4 @@
-"""What does an S3 server's refusal mean, and what cures it? Translated here, once, for boto3 and the tables' client."""
+"""Translation of S3 errors, of boto3's and of deltalake's client, into our own, with what was wrong and the cure."""
 
 import re
 from collections.abc import Mapping

@@ -1,34 +1,34 @@
-"""How is one object read or written in a tenth of the time that boto3 takes?
+"""Fast reads and writes of single objects with obstore, in a tenth of the time that boto3 takes.
 
-By obstore, whose client is Rust. Only what succeeds at once is taken from it. Whatever else happens (nothing there, or
-something there already, a refusal, half an answer, a server that is away) is asked again by boto3, and its word counts:
-retries, renewed credentials and errors are the same with it and without it (docs/decisions/0015).
+Only an immediate success of obstore counts. In every other case (no object, an object already there, a refusal, a
+broken answer, no server) boto3 is asked again and decides, so retries, renewed credentials and errors are the same with
+and without obstore (docs/decisions/0015).
 """
 
 import os
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plankseg.storage.s3.addresses import Address
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Credential
+    from obstore.store import ClientConfig
 
-PLAIN = re.compile(r"[A-Za-z0-9._/-]+")  # the two clients write other characters in different ways
-PAUSE_S = 30.0  # after a failure: then something is wrong, and asking twice would not help
-CREDENTIALS_LAST = timedelta(minutes=5)  # then boto3's chain is asked again, which renews those of a role
+PLAIN = re.compile(r"[A-Za-z0-9._/-]+")  # the two clients escape other characters differently
+PAUSE_S = 30.0  # without obstore after a failure: asking both clients every time would cost more
+CREDENTIALS_LAST = timedelta(minutes=5)  # after that boto3 is asked again; it renews those of a role
 TIMEOUTS: "ClientConfig" = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}
 
 Result = TypeVar("Result")
 
-_used_in: int | None = None  # the process whose threads of Rust there are: a fork has none of them
+_used_in: int | None = None  # the process that started obstore's threads: a forked child does not have them
 
 
-class Quick:
-    """The quick way to one server, with one connection's credentials."""
+class FastClient:
+    """obstore's client for one server, with the credentials of one boto3 session."""
 
     def __init__(self, session: Any, client: Any) -> None:
         self._session = session
@@ -38,11 +38,11 @@ class Quick:
         self._rests_until = 0.0
 
     def read(self, address: Address) -> bytes | None:
-        """An object's bytes; None where boto3 shall be asked."""
+        """An object's bytes; None where boto3 must be asked."""
         return self._tried(address, lambda store: bytes(store.get(address.key).bytes()))
 
     def write(self, address: Address, data: bytes, *, only_new: bool) -> bool:
-        """True when the object was put there; False where boto3 shall be asked."""
+        """True when the object was put there; False where boto3 must be asked."""
         mode = "create" if only_new else "overwrite"
         put = self._tried(address, lambda store: store.put(address.key, data, mode=mode, use_multipart=False))
         return put is not None
@@ -60,12 +60,13 @@ class Quick:
             return work(self._store(address.bucket))
         except (FileNotFoundError, FileExistsError, NotFoundError, AlreadyExistsError, PreconditionError):
             return None
-        except (BaseError, OSError, ValueError):  # it uses Python's own errors for some
+        except (BaseError, OSError, ValueError):  # obstore raises some of Python's own errors too
             self._rests_until = time.monotonic() + PAUSE_S
             return None
 
     def _store(self, bucket: str) -> Any:
         if bucket not in self._stores:
+            from obstore.auth.boto3 import Boto3CredentialProvider
             from obstore.store import S3Store
 
             self._stores[bucket] = S3Store(
@@ -76,17 +77,6 @@ class Quick:
                 conditional_put="etag",
                 client_options={**TIMEOUTS, "allow_http": self._server.startswith("http://")},
                 retry_config={"max_retries": 0},
-                credential_provider=self._credentials,
+                credential_provider=Boto3CredentialProvider(self._session, ttl=CREDENTIALS_LAST),
             )
         return self._stores[bucket]
-
-    def _credentials(self) -> "S3Credential":
-        """What boto3's chain has now; obstore asks again when they end."""
-        keys = self._session.get_credentials().get_frozen_credentials()
-        ends = datetime.now(UTC) + CREDENTIALS_LAST
-        return {
-            "access_key_id": keys.access_key,
-            "secret_access_key": keys.secret_key,
-            "token": keys.token,
-            "expires_at": ends,
-        }

@@ -1,9 +1,10 @@
-"""Who is at work on a store in a bucket? Leases, for a bucket has no locks that end with their process.
+"""Leases: the locks of a store in a bucket, which has no locks that end with their process.
 
-A lease is an object `locks/<name>/<generation>`. Who wants it lists these few, and where the highest is given back or
-no longer renewed, creates the next generation with If-None-Match: of two, one wins. Each holder renews only its own
-object, so that one who slept too long can never take the lease from its successor. Ages are differences of two times of
-the server's clock; ours plays no part. The lease saves double work; that a round is proposed once is the tables' doing.
+A lease is an object `locks/<name>/<generation>`. To take it, a process lists these objects; where the newest is given
+back or no longer renewed, it creates the next generation with If-None-Match, which only one of two can do. A holder
+renews only its own object, so one that was suspended too long can never take the lease back from its successor. Ages
+are differences of two times of the server's clock, never of ours. A lease saves double work; the tables' transactions
+alone guarantee that a round is proposed once.
 """
 
 import json

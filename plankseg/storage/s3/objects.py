@@ -1,8 +1,8 @@
-"""How are objects read, written and listed below an address in a bucket?"""
+"""Reading, writing and listing of objects below an address in a bucket."""
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from botocore import exceptions as boto
 
 from plankseg.errors import StoreError
 from plankseg.storage.s3.addresses import Address
-from plankseg.storage.s3.client import ask, connection, in_threads
+from plankseg.storage.s3.client import ask, connection
 from plankseg.storage.s3.errors import NO_KEY, code_of
 
 THERE_ALREADY = "PreconditionFailed"
@@ -34,13 +34,8 @@ def read(address: Address) -> bytes:
         body: bytes = client.get_object(Bucket=address.bucket, Key=address.key)["Body"].read()
         return body
 
-    data = connection().quick.read(address)
+    data = connection().fast.read(address)
     return ask("read", address, get) if data is None else data
-
-
-def read_many(addresses: Iterable[Address]) -> Iterator[tuple[Address, bytes]]:
-    """Objects in the order given, sixteen requests at a time. Raises as `read`, at the first that fails."""
-    return in_threads(lambda address: (address, read(address)), addresses)
 
 
 def look_at(address: Address) -> Listed | None:
@@ -74,7 +69,7 @@ def _require_bucket(client: Any, address: Address) -> None:
 
 def write(address: Address, data: bytes) -> None:
     """Put an object there, whatever was there before; it is there complete or not at all."""
-    if not connection().quick.write(address, data, only_new=False):
+    if not connection().fast.write(address, data, only_new=False):
         ask("write", address, lambda client: client.put_object(**_body(address, data)))
 
 
@@ -93,7 +88,7 @@ def write_new(address: Address, data: bytes) -> bool:
             raise
         return True
 
-    return connection().quick.write(address, data, only_new=True) or ask("write", address, put)
+    return connection().fast.write(address, data, only_new=True) or ask("write", address, put)
 
 
 def make_bucket(bucket: str) -> None:

@@ -1,4 +1,4 @@
-"""Which backend was found the best for a model on a kind of machine? Decided once, so that a second run agrees."""
+"""The `calibrations` table: the backend chosen for a model on a kind of machine, once, so that later runs agree."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which images are there, what is each of them for, and where are its bytes?"""
+"""The `images` table: every image, its role, and the address of its bytes."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ from plankseg.errors import StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
+from plankseg.storage.newest_rows import first_of_each, ranks
 from plankseg.storage.objects import image_files
 from plankseg.storage.objects.blobs import SHA_PATTERN
 from plankseg.storage.objects.image_files import ImageLoader, read_image_bytes
@@ -33,7 +34,7 @@ CHUNK_ROWS = 50_000
 class ImageRow:
     """One image in one role; `image_id` is the sha256 of the file's bytes, sizes are in pixels.
 
-    `phash` tells near-duplicates (`imaging/likeness.py`), None while nobody computed it; `half` is the half of the
+    `phash` finds near-duplicates (`imaging/perceptual_hash.py`), None until it is computed; `half` is the half of the
     validation set that the image belongs to for ever, None until the set was first used.
     """
 
@@ -69,8 +70,8 @@ class Catalogue:
     def __init__(self, tables: DeltaTables, *, max_pixels: int = 64_000_000) -> None:
         self._tables = tables
         self._max_pixels = max_pixels
-        self._places: UriIndex | None = None
-        self._roster: tuple[int, RoleIndex] | None = None
+        self._uris: UriIndex | None = None
+        self._role_index: tuple[int, RoleIndex] | None = None
 
     def add(self, rows: Iterable[ImageRow]) -> int:
         """Record images and return how many rows were new; the same image in the same role is recorded once.
@@ -79,18 +80,18 @@ class Catalogue:
         """
         pending, added = iter(rows), 0
         while chunk := list(itertools.islice(pending, CHUNK_ROWS)):
-            unique = {(row.image_id, row.role): row for row in reversed(chunk)}  # so that the first of twins stays
+            unique = {(row.image_id, row.role): row for row in reversed(chunk)}  # so that of equal ones the first stays
             added += self._tables.commit("images", partial(_what_is_new, unique))
         return added
 
-    def move(self, places: Mapping[str, str]) -> int:
+    def move(self, uris: Mapping[str, str]) -> int:
         """Record where known images lie now, image_id to uri, and return how many lay elsewhere before.
 
         A row is added for each, in the role that counts. Raises ObjectMissingError for an unknown image.
         """
-        self.rows_by_id(places)  # raises for an unknown one
-        added = self._tables.commit("images", partial(_what_changed, "uri", places, False))
-        self._places = None
+        self.rows_by_id(uris)  # raises for an unknown one
+        added = self._tables.commit("images", partial(_what_changed, "uri", uris, False))
+        self._uris = None
         return added
 
     def record_hashes(self, hashes: Mapping[str, str]) -> int:
@@ -109,10 +110,10 @@ class Catalogue:
     def role_index(self) -> RoleIndex:
         """Every image with the role that counts and its hash; kept until the table has another version."""
         snapshot = self._tables.snapshot("images")
-        if self._roster is None or self._roster[0] != snapshot.version:
-            self._roster = None  # so that the old one and the new one are never there together
-            self._roster = (snapshot.version, RoleIndex.of(snapshot))
-        return self._roster[1]
+        if self._role_index is None or self._role_index[0] != snapshot.version:
+            self._role_index = None  # so that the old and the new one are never in memory together
+            self._role_index = (snapshot.version, RoleIndex.of(snapshot))
+        return self._role_index[1]
 
     def hashes(self, role: Role) -> dict[str, str | None]:
         """The recorded perceptual hash of each image of a role, by ascending image_id; None where there is none."""
@@ -194,9 +195,9 @@ class Catalogue:
         return image_files.decode(self.read_bytes(image_id), self._max_pixels)
 
     def loader(self, image_ids: Iterable[str]) -> ImageLoader:
-        """A `load` for these images that holds their places itself, so it works in worker processes, forked or not."""
+        """A `load` for these images that holds their addresses itself, so it works in worker processes too."""
         wanted = list(image_ids)
-        if self._places is None and wanted:  # of a part of the images no more than that is kept
+        if self._uris is None and wanted:  # of a part of the images only that part is kept
             found = UriIndex(self._tables.snapshot("images"), only=wanted)
             uris = {name: uri for name in wanted if (uri := found.uri(name)) is not None}
         else:
@@ -206,11 +207,11 @@ class Catalogue:
         return ImageLoader(uris=uris, max_pixels=self._max_pixels)
 
     def _uri(self, image_id: str) -> str:
-        uri = self._places.uri(image_id) if self._places else None
+        uri = self._uris.uri(image_id) if self._uris else None
         if uri is None:  # never read, or added since
-            self._places = None
-            self._places = UriIndex(self._tables.snapshot("images"))
-            uri = self._places.uri(image_id)
+            self._uris = None
+            self._uris = UriIndex(self._tables.snapshot("images"))
+            uri = self._uris.uri(image_id)
         if uri is None:
             raise image_files.unknown(image_id)
         return uri
@@ -238,5 +239,5 @@ def _what_changed(field: str, values: Mapping[str, Any], only_missing: bool, sna
 
 def _counting(rows: pa.Table) -> list[ImageRow]:
     """Of each image's rows the one that counts: the newest of the role that wins; by ascending image_id."""
-    found = sorted(from_table(ImageRow, rows), key=lambda row: (-PRECEDENCE.index(row.role), row.added_at))
-    return [row for _, row in sorted({row.image_id: row for row in found}.items())]
+    ranked = rows.append_column("rank", ranks(rows["role"], PRECEDENCE))
+    return from_table(ImageRow, first_of_each(ranked, ("image_id",), {"rank": "ascending", "added_at": "descending"}))

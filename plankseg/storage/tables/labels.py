@@ -1,7 +1,7 @@
-"""Which mask counts for each image now, and which answers were given before?
+"""The `labels` table: every version of every answer, and the one that counts for each image.
 
-Of each annotation only the newest version speaks, so a person can take an answer back. Of an image's annotations the
-best counts: what can be learnt from before what is malformed before what was skipped.
+Only the newest version of each annotation counts, so a person can take an answer back. Among an image's annotations a
+usable one counts before a malformed one, and that before a skipped one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from plankseg.errors import StoreError
 from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
+from plankseg.storage.newest_rows import first_of_each
 from plankseg.storage.schemas import as_mappings, check_choice, from_table
 
 Origin = Literal["threshold", "accepted", "corrected", "empty", "drawn", "given"]
 Status = Literal["usable", "skipped", "unusable", "quarantined"]
 MACHINE_ORIGINS = ("threshold", "given")
-# From weakest to strongest: a hand's answer counts more than a mask that came with the image, that more than ours.
+# From weakest to strongest: a person's answer, then a mask that came with the image, then an automatic one.
 STRENGTH = {"threshold": 0, "given": 1, "accepted": 2, "corrected": 2, "empty": 2, "drawn": 2}
 # From weakest to strongest: a second person's malformed or skipped answer must not hide the first one's good answer.
-SAYS = {"skipped": 0, "quarantined": 1, "unusable": 2, "usable": 2}
+STATUS_RANK = {"skipped": 0, "quarantined": 1, "unusable": 2, "usable": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Labels:
         """The label that counts for each image, by ascending image_id, now or at a past version of the table.
 
         Of each annotation its newest version only: usable and then skipped is skipped. Among an image's annotations
-        usable or unusable beat quarantined, which beats skipped; then a hand beats a machine, then the newest counts,
+        usable or unusable beat quarantined, which beats skipped; then a person beats a machine, then the newest counts,
         then the highest annotation.
         """
         return from_table(LabelRow, _counting(self._tables.read("labels", version=version)))
@@ -118,11 +118,9 @@ class Labels:
     def newest_versions(self) -> dict[int, datetime]:
         """When (UTC) the newest recorded version of each annotation was answered."""
         by_person = ~pc.field("origin").isin(MACHINE_ORIGINS)
-        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at"], where=by_person).to_pylist()
-        found: dict[int, datetime] = {}
-        for row in sorted(rows, key=lambda row: row["answered_at"]):
-            found[row["ls_annotation"]] = _utc(row["answered_at"])
-        return found
+        rows = self._tables.read("labels", columns=["ls_annotation", "answered_at"], where=by_person)
+        newest = first_of_each(rows, ("ls_annotation",), {"answered_at": "descending"})
+        return {row["ls_annotation"]: _utc(row["answered_at"]) for row in newest.to_pylist()}
 
     def hand_labelled_ids(self) -> set[str]:
         """Every image that a person ever answered, in whatever way."""
@@ -175,29 +173,17 @@ def _recorded(snapshot: Snapshot, rows: Sequence[LabelRow]) -> set[tuple[object,
 def _counting(rows: pa.Table) -> pa.Table:
     """Of each image's rows the one that counts, by ascending image_id."""
     by_person = pc.invert(pc.is_in(rows["origin"], pa.array(MACHINE_ORIGINS)))
-    # One voice is one annotation, or for a mask from ingest its origin.
-    ranked = rows.append_column("voice", pc.if_else(by_person, "hand", rows["origin"]))
+    # One source is one annotation, or for a mask from ingest its origin.
+    ranked = rows.append_column("source", pc.if_else(by_person, "person", rows["origin"]))
     ranked = ranked.append_column("annotation", pc.fill_null(rows["ls_annotation"], -1))
-    ranked = ranked.append_column("says", _ranks(rows["status"], SAYS))
+    ranked = ranked.append_column("status_rank", _ranks(rows["status"], STATUS_RANK))
     ranked = ranked.append_column("strength", _ranks(rows["origin"], STRENGTH))
-    newest = {"answered_at": "descending", "mask_sha": "ascending"}  # the sha only so that files' order never matters
-    spoken = _first_of_each(ranked, ("image_id", "voice", "annotation"), newest)
-    best = {"says": "descending", "strength": "descending", "answered_at": "descending", "annotation": "descending"}
-    return _first_of_each(spoken, ("image_id",), best | newest).select(rows.schema.names)
+    # The sha makes the result independent of the order of the files.
+    newest = {"answered_at": "descending", "mask_sha": "ascending"}
+    newest_versions = first_of_each(ranked, ("image_id", "source", "annotation"), newest)
+    best = dict.fromkeys(("status_rank", "strength", "answered_at", "annotation"), "descending")
+    return first_of_each(newest_versions, ("image_id",), best | newest).select(rows.schema.names)
 
 
 def _ranks(column: pa.ChunkedArray, order: Mapping[str, int]) -> pa.ChunkedArray:
     return pa.array(list(order.values()), pa.int8()).take(pc.index_in(column, pa.array(list(order))))
-
-
-def _first_of_each(rows: pa.Table, keys: Sequence[str], order: Mapping[str, str]) -> pa.Table:
-    """Of the rows that share all keys (none of them null) the first in the order; ascending keys."""
-    if rows.num_rows == 0:
-        return rows
-    ordered = rows.sort_by([*((key, "ascending") for key in keys), *order.items()])
-    begins = np.zeros(ordered.num_rows, dtype=bool)
-    begins[0] = True
-    for key in keys:
-        column = ordered[key].combine_chunks()
-        begins[1:] |= pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
-    return ordered.filter(pa.array(begins))

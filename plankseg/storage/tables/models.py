@@ -1,4 +1,4 @@
-"""Which model is at work, from what was it trained, and why was it promoted or not?"""
+"""The `models` table: the model of each round and every candidate, with recipe, metrics and weights."""
 
 import json
 from collections.abc import Sequence
@@ -58,8 +58,8 @@ class ModelRow:
 class Models:
     """The `models` table, one commit per round or candidate, and the weights beside it.
 
-    Only `candidates` and `candidate` see candidates, and `all` and `active` those that were put to work: to all else
-    there are the models of the rounds.
+    Only `candidates` and `candidate` return candidates; `all` and `active` return those of them that were promoted.
+    Everything else concerns the models of the rounds.
     """
 
     def __init__(self, tables: DeltaTables, blobs: Blobs, promotions: Promotions) -> None:
@@ -80,7 +80,7 @@ class Models:
         return self._tables.append("models", as_mappings([row]), [name])
 
     def active(self) -> ModelRow | None:
-        """The model at work: the newest one that was promoted and not taken back, None before the first."""
+        """The active model: the newest one that was promoted and not rolled back, None before the first."""
         line = line_of(self.all(), self._promotions.all())
         return line[-1] if line else None
 
@@ -90,11 +90,11 @@ class Models:
         return rows[0] if rows else None
 
     def all(self) -> list[ModelRow]:
-        """The model of every round, promoted or not, by round; after model 0 the candidates that were put to work."""
+        """The model of every round, promoted or not, by round; after model 0 the candidates that were promoted."""
         rows = self._read(_OF_ROUNDS)
-        put_to_work = {decision.model_id for decision in self._promotions.all()} - {row.model_id for row in rows}
-        if put_to_work:
-            rows += self._read(~_OF_ROUNDS & pc.field("model_id").isin(sorted(put_to_work)))
+        promoted_later = {decision.model_id for decision in self._promotions.all()} - {row.model_id for row in rows}
+        if promoted_later:
+            rows += self._read(~_OF_ROUNDS & pc.field("model_id").isin(sorted(promoted_later)))
         return sorted(rows, key=lambda row: (row.round, row.candidate is not None))
 
     def candidate(self, fingerprint: str) -> ModelRow | None:
@@ -120,16 +120,16 @@ class Models:
 
 
 def line_of(models: Sequence[ModelRow], decisions: Sequence[PromotionRow]) -> list[ModelRow]:
-    """The models that were put to work and not taken back since, the one at work last.
+    """The models that were promoted and not rolled back since, the active one last.
 
     A model that was promoted when it was trained, and one that is promoted later, come to the end; a rollback takes
     the end away.
     """
     by_id = {row.model_id: row for row in models}
-    born = [((row.round, 0), "promote", row.model_id) for row in models if row.promoted]
+    at_training = [((row.round, 0), "promote", row.model_id) for row in models if row.promoted]
     later = [((row.after_round, row.number), str(row.kind), row.model_id) for row in decisions]
     line: list[ModelRow] = []
-    for _, kind, model_id in sorted(born + later):
+    for _, kind, model_id in sorted(at_training + later):
         if kind == "promote":
             line.append(by_id[model_id])
         else:

@@ -1,7 +1,7 @@
-"""Which model did somebody put to work after it was trained, and why?
+"""The `promotions` table: models that were promoted or rolled back after their training, and why.
 
-What the flow decided when it trained a model is in the model's own row, in the same commit. This table holds what was
-decided later: by a person, or by a flow that compared candidates.
+What the flow decided when it trained a model stands in the model's own row. This table holds later decisions: by a
+person, or by a flow that compared candidates.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ By = Literal["flow", "person"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionRow:
-    """One decision: `model_id` is at work from then on, a rollback takes `previous` away.
+    """One decision: `model_id` is active from then on, a rollback takes `previous` away.
 
-    Its place among all decisions is (`after_round`, `number`), never the time, since clocks jump: it was made when the
+    Its position among all decisions is (`after_round`, `number`), never the time, since clocks jump: made when the
     newest model was that of `after_round`, and it is the table's `number`-th. `difference`, `low` and `high` are the
     mean and the interval of the paired bootstrap, where one was made.
     """

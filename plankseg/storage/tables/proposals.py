@@ -1,4 +1,4 @@
-"""Which images were asked for in each round, and from what choice?"""
+"""The `proposals` table: the images of each round, and every candidate batch they were chosen from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which task did each image get in Label Studio, so that a deleted task or project is seen as deleted?"""
+"""The `pushes` table: the Label Studio task of each image, by which a deleted task or project is noticed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

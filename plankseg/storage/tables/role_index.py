@@ -1,6 +1,6 @@
-"""Which image counts in which role, and which have the same look? Of a million images in a second.
+"""Index of every image's role and perceptual hash: a million images in a second, 41 bytes each.
 
-Read from the three columns that say it, a piece at a time, into arrays: 41 bytes an image.
+Read in pieces, from the three columns that are needed, into arrays.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from plankseg.sorted_ids import DIGITS, WORDS, SortedIds, grouped, numbers_of
 from plankseg.storage.delta_tables import Snapshot
 
 Role = Literal["source", "pool", "validation"]
-# In this order one role wins over the next: what is measured on must never be learnt from.
+# Of an image's roles the first in this order counts: validation images must never be trained on.
 PRECEDENCE: tuple[Role, ...] = ("validation", "source", "pool")
 COLUMNS = ("image_id", "role", "phash")
 HASH_DIGITS = 16
@@ -24,7 +24,7 @@ HASH_DIGITS = 16
 
 @dataclass(frozen=True)
 class RoleIndex:
-    """Every image once, by ascending id: the place of its role in `PRECEDENCE`, and its perceptual hash.
+    """Every image once, by ascending id: the position of its role in `PRECEDENCE`, and its perceptual hash.
 
     `hashes` are numbers, 0 where `is_hashed` says that there is none.
     """
@@ -68,11 +68,11 @@ def put_together(
     end = 0
     for piece in pieces:
         start, end = end, end + len(piece[0])
-        for place, column in enumerate(piece):
-            if end > len(whole[place]):
+        for index, column in enumerate(piece):
+            if end > len(whole[index]):
                 more = np.empty((end, *column.shape[1:]), column.dtype)
-                whole[place] = np.concatenate([whole[place][:start], more])
-            whole[place][start:end] = column
+                whole[index] = np.concatenate([whole[index][:start], more])
+            whole[index][start:end] = column
     return tuple(column[:end] for column in whole)
 
 
@@ -88,8 +88,8 @@ def counting_rows(rows: pa.Table) -> tuple[SortedIds, pa.Table]:
 
 
 def id_words(ids: pa.Array) -> np.ndarray:
-    """Ids as four words each, without a Python string for any. Raises StoreError where one has not 64 digits."""
-    return numbers_of(_digits(ids, DIGITS, "image_id")).reshape(-1, WORDS)
+    """Ids as four words each, without a Python string for any. Raises StoreError for one that is no sha256."""
+    return _numbers(ids, DIGITS, "image_id").reshape(-1, WORDS)
 
 
 def _ranks(roles: pa.Array) -> np.ndarray:
@@ -102,15 +102,16 @@ def _ranks(roles: pa.Array) -> np.ndarray:
 
 def _hashes(hashes: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     is_hashed = hashes.is_valid().to_numpy(zero_copy_only=False)
-    return numbers_of(_digits(pc.fill_null(hashes, "0" * HASH_DIGITS), HASH_DIGITS, "phash")), is_hashed
+    return _numbers(pc.fill_null(hashes, "0" * HASH_DIGITS), HASH_DIGITS, "phash"), is_hashed
 
 
-def _digits(texts: pa.Array, length: int, column: str) -> np.ndarray:
-    """Texts of one length as one block of bytes."""
+def _numbers(texts: pa.Array, length: int, column: str) -> np.ndarray:
+    """Texts of `length` hexadecimal digits each as numbers of 16 digits."""
     try:
         packed = texts.cast(pa.binary()).cast(pa.binary(length))
-    except pa.ArrowInvalid as error:
+        digits = np.frombuffer(packed.buffers()[1], np.uint8, len(packed) * length, packed.offset * length)
+        return numbers_of(digits)
+    except ValueError as error:  # Arrow's and binascii's own errors are ValueErrors
         raise StoreError(
             f"Table 'images' has a {column} that is not {length} digits long ({error}); restore it from a backup."
         ) from error
-    return np.frombuffer(packed.buffers()[1], np.uint8, count=len(packed) * length, offset=packed.offset * length)

@@ -1,4 +1,4 @@
-"""Which images has a model scored already, in the very same way? Asking again costs a read."""
+"""The `scores` table: scores that a model has given already, in the same way, so that none is computed twice."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

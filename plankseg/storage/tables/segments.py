@@ -1,7 +1,7 @@
-"""Which parts of the archive has which model segmented, and what was measured there?
+"""The `segments` table: the shards of the archive that a model has segmented, and their measures.
 
 A shard is a fixed list of images. Its measures are one Parquet object, named by its hash; the shard is done when its
-row is in the `segments` table. Whatever was written before that row is found again, or made again with the same bytes.
+row is in the `segments` table. Objects written before that row are used again, or made again with the same bytes.
 """
 
 import io
@@ -21,18 +21,14 @@ from plankseg.storage.schemas import FLAG, INTEGER, REAL, TEXT, as_mappings, fro
 
 MEASURES_SUFFIX = "parquet"
 # One row per image. An image that could not be read has a `reason` and nothing else; an empty mask has no lengths.
+_LENGTHS = ("perimeter_px", "major_axis_px", "minor_axis_px", "feret_px", "esd_px")
 MEASURES = pa.schema(
     [pa.field("image_id", TEXT, nullable=False)]
     + [pa.field(name, TEXT) for name in ("mask_sha", "reason")]
     + [pa.field(name, INTEGER) for name in ("width", "height", "area_px", "filled_area_px", "parts")]
     + [pa.field(name, FLAG) for name in ("empty", "touches_border")]
-    + [
-        pa.field(name, REAL)
-        for name in (
-            "perimeter_px", "major_axis_px", "minor_axis_px", "feret_px", "esd_px", "confidence", "agreement",
-        )
-    ]
-)  # fmt: skip
+    + [pa.field(name, REAL) for name in (*_LENGTHS, "confidence", "agreement")]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

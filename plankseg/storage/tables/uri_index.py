@@ -1,4 +1,4 @@
-"""Where does each of a million images lie by its newest row?"""
+"""Index of the address of every image, by its newest row."""
 
 from collections.abc import Collection, Iterator
 
@@ -39,5 +39,5 @@ class UriIndex:
 
     def uri(self, image_id: str) -> str | None:
         """An image's address, None for an unknown one."""
-        place = self._ids.position(image_id)
-        return None if place is None else str(self._uris[int(self._rows[place])].as_py())
+        position = self._ids.position(image_id)
+        return None if position is None else str(self._uris[int(self._rows[position])].as_py())

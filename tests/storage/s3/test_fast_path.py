@@ -1,4 +1,4 @@
-"""The quick client and boto3 see the same objects, and whatever goes wrong with the quick one boto3 decides."""
+"""The fast client and boto3 see the same objects, and whatever goes wrong with the fast one boto3 decides."""
 
 import hashlib
 import time
@@ -56,7 +56,7 @@ def test_each_client_reads_what_the_other_one_wrote(
         assert objects.read(address) == data
 
 
-def test_what_is_missing_is_said_by_boto3_and_the_quick_client_goes_on(below: Address, asked: list[str]) -> None:
+def test_what_is_missing_is_said_by_boto3_and_the_fast_client_goes_on(below: Address, asked: list[str]) -> None:
     with pytest.raises(ObjectMissingError, match="deep/prefix/no"):
         objects.read(below / "no")
     objects.write(below / "yes", b"1")
@@ -87,15 +87,17 @@ def test_a_put_is_signed_with_the_hash_of_its_bytes(below: Address, faults: Faul
 
 
 def test_credentials_are_those_of_boto3s_chain_and_are_asked_for_again(below: Address) -> None:
-    given = connection().quick._credentials()
+    objects.write(below / "a", b"1")
+    provider = connection().fast._store(below.bucket).credential_provider
+    given = provider()
     found = connection().session.get_credentials().get_frozen_credentials()
     assert (given["access_key_id"], given["secret_access_key"]) == (found.access_key, found.secret_key)
     assert given["expires_at"] is not None
 
 
-def test_a_forked_worker_asks_boto3_for_the_quick_clients_threads_are_its_parents(below: Address) -> None:
+def test_a_forked_worker_asks_boto3_for_the_fast_clients_threads_are_its_parents(below: Address) -> None:
     objects.write(below / "a", b"1")
-    assert connection().quick.read(below / "a") == b"1"
+    assert connection().fast.read(below / "a") == b"1"
     assert in_forked_child(lambda: objects.read(below / "a")) == b"1"
-    assert in_forked_child(lambda: str(connection().quick.read(below / "a")).encode()) == b"None"
-    assert connection().quick.read(below / "a") == b"1"
+    assert in_forked_child(lambda: str(connection().fast.read(below / "a")).encode()) == b"None"
+    assert connection().fast.read(below / "a") == b"1"

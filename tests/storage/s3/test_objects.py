@@ -48,9 +48,10 @@ def test_of_six_processes_that_write_the_same_new_object_one_wins(below: Address
 def test_many_objects_come_in_the_order_that_was_asked_for(below: Address) -> None:
     addresses = [below / f"{i:03}" for i in range(100)]
     assert all(in_threads(lambda address: objects.write_new(address, address.key.encode()), addresses))
-    assert [data.decode() for _, data in objects.read_many(reversed(addresses))] == [a.key for a in addresses[::-1]]
+    found = in_threads(objects.read, reversed(addresses))
+    assert [data.decode() for data in found] == [a.key for a in addresses[::-1]]
     with pytest.raises(ObjectMissingError, match="prefix/no"):
-        list(objects.read_many([*addresses, below / "no"]))
+        list(in_threads(objects.read, [*addresses, below / "no"]))
 
 
 def test_no_more_is_in_hand_than_was_promised(below: Address) -> None:

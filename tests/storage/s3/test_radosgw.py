@@ -11,7 +11,7 @@ from plankseg.errors import StoreError, StoreRefusedError
 from plankseg.storage.s3 import objects
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.s3.client import forget_connection
-from plankseg.storage.s3.fast_path import Quick
+from plankseg.storage.s3.fast_path import FastClient
 from plankseg.storage.store import Store
 from tests.support.racing_processes import race
 from tests.support.s3_servers import S3Server
@@ -71,7 +71,7 @@ def test_a_clock_that_is_an_hour_off_is_named(strict_server: S3Server, monkeypat
     objects.write(address, b"1")
     late = datetime.now(UTC) - timedelta(hours=1)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_, **__: late.replace(tzinfo=None))
-    monkeypatch.setattr(Quick, "read", lambda *_: None)  # whose clock cannot be turned back for a test
+    monkeypatch.setattr(FastClient, "read", lambda *_: None)  # whose clock cannot be turned back for a test
     with pytest.raises(StoreRefusedError, match=r"clock|access is denied"):
         objects.read(address)
 
