@@ -21,8 +21,7 @@ def page_head(title: str, *, style: str = "") -> str:
 
 def write_page(path: Path, parts: Iterable[str]) -> None:
     """Write a page atomically: a reader sees the old one or the new one."""
-    atomic_write(path, "
-".join(parts).encode(), sole_writer=True)
+    atomic_write(path, "\n".join(parts).encode(), sole_writer=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
