@@ -20,7 +20,7 @@ NOTE = "copying.json"  # lies in an unfinished copy and names where it comes fro
 LOG = "_delta_log"
 
 
-class Place(Protocol):
+class StoreFiles(Protocol):
     """Files below a folder or objects below an address, by their names from there."""
 
     def sizes(self) -> Mapping[str, int]:
@@ -68,11 +68,11 @@ def copy_store(
         raise StoreError(f"{source} and {target} are the same place; name another target.")
     store = Store.open(source)
     with store.lock("advance"), store.lock(MAINTENANCE):
-        here, there = _place(root_of(source)), _place(root_of(target))
+        here, there = _files_below(root_of(source)), _files_below(root_of(target))
         return _copy(here, there, note=str(root_of(source)), on_progress=on_progress)
 
 
-def _copy(here: Place, there: Place, *, note: str, on_progress: Callable[[int, int], None] | None) -> Copied:
+def _copy(here: StoreFiles, there: StoreFiles, *, note: str, on_progress: Callable[[int, int], None] | None) -> Copied:
     from plankseg.storage.s3.client import in_threads
 
     have, wanted = there.sizes(), dict(here.sizes())
@@ -101,7 +101,9 @@ def _copy(here: Place, there: Place, *, note: str, on_progress: Callable[[int, i
     return Copied(files=len(missing), bytes=written, there=len(wanted) - len(missing))
 
 
-def _require_ours(here: Place, there: Place, have: Mapping[str, int], wanted: Mapping[str, int], note: str) -> None:
+def _require_ours(
+    here: StoreFiles, there: StoreFiles, have: Mapping[str, int], wanted: Mapping[str, int], note: str
+) -> None:
     """Raise unless the target is empty, an unfinished copy of this source, or an earlier finished one."""
     foreign = sorted(have.keys() - wanted.keys() - {NOTE})
     if foreign:
@@ -141,12 +143,12 @@ def _is_stored(name: str) -> bool:
     return name.startswith(("objects/", "tables/")) or name in {MARKER, NOTE}
 
 
-def _place(root: Path | Address) -> Place:
-    return _Bucket(root) if isinstance(root, Address) else _Folder(root)
+def _files_below(root: Path | Address) -> StoreFiles:
+    return _BucketFiles(root) if isinstance(root, Address) else _FolderFiles(root)
 
 
 @dataclass(frozen=True)
-class _Folder:
+class _FolderFiles:
     root: Path
 
     def sizes(self) -> Mapping[str, int]:
@@ -181,7 +183,7 @@ class _Folder:
 
 
 @dataclass(frozen=True)
-class _Bucket:
+class _BucketFiles:
     root: Address
 
     def sizes(self) -> Mapping[str, int]:

@@ -66,8 +66,10 @@ class Maintained:
         """One line for people."""
         before, after = sum(one.files_before for one in self.tables), sum(one.files_after for one in self.tables)
         kilobytes = round(sum(one.removed_bytes for one in self.tables) / 1000)
-        said = f"{len(self.gone())} old files, {kilobytes} kB"
-        return f"Dry run: {said} would go" if dry_run else f"{before} files of the tables are {after} now; {said} gone"
+        removed = f"{len(self.gone())} old files, {kilobytes} kB"
+        if dry_run:
+            return f"Dry run: {removed} would go"
+        return f"{before} files of the tables are {after} now; {removed} gone"
 
 
 def maintain(store: Store, *, horizon: timedelta = timedelta(days=7), dry_run: bool = False) -> Maintained:
