@@ -1,9 +1,10 @@
-# make setup | demo | up | deploy | test | check | bench      (each sets up what it needs)
+# make setup | demo | up | deploy | test | check | bench | pictures      (each sets up what it needs)
 #
 #   make demo [ROUNDS=2] [DIR=demo] [STORE=s3]         two synthetic domains, simulated person; s3: all in a bucket
 #   make demo SOURCE=dir POOL=dir [POOL_MASKS=dir]     real folders; without masks it stops where a person must click
 #   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
 #   make deploy                                        the flows, onto the Prefect server of PREFECT_API_URL
+#   make pictures [DIR=demo]                           the pictures of README, from a finished demo
 
 SHELL := bash
 PYTHON ?= python3
@@ -14,24 +15,29 @@ QUICK := "(not live and not browser and not slow and not real_data)"
 LS_VENV := .venv-label-studio
 TEMPLATE := .cache/label-studio.sqlite3
 UV := $(VENV)/bin/uv
-# TORCH=cpu (or cu126, ...) takes that build of torch; unset, a wheel found by PIP_FIND_LINKS or the registry's own.
-UV_FLAGS := --quiet $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") $(if $(TORCH),--torch-backend $(TORCH))
+# Which torch: a local wheel in a folder of pip's find-links comes first; else uv takes the build that fits the machine, CPU
+# or CUDA, from PyTorch's index. TORCH=cpu (or cu126, ...) names a build; TORCH=registry takes the package registry's own.
+FIND_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(VENV)/bin/python -m pip config get global.find-links 2>/dev/null))
+TAG = $(shell $(VENV)/bin/python -c 'import sys; print("cp{}{}".format(*sys.version_info))')
+BUILD = $(if $(TORCH),+$(TORCH))
+LOCAL_TORCH = $(wildcard $(addsuffix /torch-*$(BUILD)-$(TAG)-*.whl,$(patsubst file://%,%,$(FIND_LINKS))))
+BACKEND = $(if $(LOCAL_TORCH),,$(or $(filter-out registry,$(TORCH)),$(if $(TORCH),,auto)))
 # The lock files hold the hashes of what the package registry serves. A torch from elsewhere has others: there its version is
 # held, and whoever serves it is trusted.
-TORCH_ELSEWHERE = $(TORCH)$(PIP_FIND_LINKS)
-TORCH_PACKAGES = $(if $(TORCH_ELSEWHERE),\
-    --constraint requirements.lock $(shell sed -nE 's/^(torch(vision)?==[^ ]+) .*/\1/p' requirements-torch.lock),\
+TORCH_FROM = $(if $(LOCAL_TORCH),$(addprefix --find-links ,$(FIND_LINKS)),$(addprefix --torch-backend ,$(BACKEND)))
+TORCH_PACKAGES = $(if $(TORCH_FROM),\
+    $(TORCH_FROM) --constraint requirements.lock $(shell sed -nE 's/^(torch(vision)?==[^ ]+) .*/\1/p' requirements-torch.lock),\
     --require-hashes --no-deps --requirement requirements-torch.lock)
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
     --no-emit-index-url --no-emit-find-links
 # What holds for every package (pyproject.toml, tool.uv) need not stand behind each.
 WITHOUT_COMMON_MARKER = sed "s/ ; python_full_version < '3.14' and sys_platform == 'linux'//"
 
-.PHONY: help setup demo up deploy test check types quick-tests bench lock clean
+.PHONY: help setup demo up deploy test check types quick-tests bench pictures lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 setup:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.ready $(TEMPLATE)
@@ -46,8 +52,9 @@ $(VENV)/.uv:
 $(VENV)/.ready: $(VENV)/.uv requirements.lock requirements-torch.lock pyproject.toml
 	@echo "Installing plankseg's environment ..."
 	@$(UV) pip install --python $(VENV)/bin/python --quiet --require-hashes --no-deps --requirement requirements.lock
-	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) $(TORCH_PACKAGES)
-	@$(UV) pip install --python $(VENV)/bin/python $(UV_FLAGS) --no-deps --editable .
+	@$(UV) pip install --python $(VENV)/bin/python --quiet $(TORCH_PACKAGES) || { \
+	    echo "Where no server but the package registry is reached: make setup TORCH=registry" >&2; exit 1; }
+	@$(UV) pip install --python $(VENV)/bin/python --quiet --no-deps --editable .
 	@touch $@
 
 $(LS_VENV)/.ready: $(VENV)/.uv label_studio/requirements.txt
@@ -92,6 +99,10 @@ bench: setup
 	@missed=""; for script in benchmarks/[a-z]*.py; do echo "== $$script"; \
 	    $(VENV)/bin/python $$script || missed="$$missed $$script"; done; \
 	    [ -z "$$missed" ] || { echo "Bounds missed, or not run to the end:$$missed"; exit 1; }
+
+pictures: setup
+	@bash tests/install-chromium.sh
+	@$(VENV)/bin/python -m docs.pictures.make_pictures --directory "$(DIR)"
 
 lock: $(VENV)/.uv
 	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --extra s3-demo --constraint - \
