@@ -29,6 +29,10 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 # Made by a command or by the reader, so not in the tree.
 MADE_LATER = re.compile(r"^(demo|plankseg-store|\.venv|\.venv-label-studio|\.cache|\.env|\.\.|~)($|[-/])")
 
+HISTORY = {"0001-rounds-is-a-package.md", "0019-pipeline-in-the-fields-words.md"}  # they name what is gone
+DECISIONS = [path for path in sorted(ROOT.glob("docs/decisions/*.md")) if path.name not in HISTORY]
+LOG, CHANGES = ROOT / "docs" / "log.md", ROOT / "CHANGELOG.md"
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -47,6 +51,12 @@ def targets() -> set[str]:
 def commands() -> set[str]:
     names = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
     return {name.replace("_", "-") for name in names}
+
+
+def links_of(page: Path) -> set[Path]:
+    """Files of the repository that a page links to or shows."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    return {(page.parent / target).resolve() for target in targets if "://" not in target}
 
 
 def missing_paths(page: Path) -> list[str]:
@@ -74,9 +84,46 @@ def test_every_plankseg_command_that_is_named_exists(page: Path) -> None:
     assert named <= commands()
 
 
-@each_page
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_and_link_exists(page: Path) -> None:
     assert missing_paths(page) == []
+
+
+def test_readme_is_a_front_door_of_less_than_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_every_page_of_docs_is_reached_from_readme() -> None:
+    reached, new = set[Path](), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = {path for page in new if page.suffix == ".md" for path in links_of(page) if path.is_file()} - reached
+    assert {str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")} <= {
+        str(path.relative_to(ROOT)) for path in reached
+    }
+
+
+def test_pictures_are_shown_are_small_and_are_made_by_their_script() -> None:
+    pictures = {path for path in (ROOT / "docs" / "pictures").iterdir() if path.suffix in {".png", ".jpg"}}
+    assert pictures <= {path for page in PAGES for path in links_of(page)}
+    assert all(path.read_bytes().startswith((b"\x89PNG", b"\xff\xd8\xff")) for path in pictures)
+    assert all(path.stat().st_size <= 150_000 for path in pictures)
+    script = (ROOT / "docs" / "pictures" / "make_pictures.py").read_text(encoding="utf-8")
+    assert {path.name for path in pictures} == set(re.findall(r'"([\w-]+\.(?:png|jpg))"', script)) != set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS, LOG, CHANGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_figures_have_a_leading_zero(page: Path) -> None:
+    assert re.findall(r"(?<![\w.)])\.\d+", page.read_text(encoding="utf-8")) == []
+
+
+def test_every_finding_of_the_log_stands_under_a_subject() -> None:
+    text = LOG.read_text(encoding="utf-8")
+    sections = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert "\n- " not in sections[0]
+    subjects, bodies = sections[1::2], sections[2::2]
+    assert len(set(subjects)) == len(subjects) >= 10
+    assert all(body.startswith("\n\n- ") for body in bodies)
 
 
 @each_page
