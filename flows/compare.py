@@ -65,7 +65,7 @@ def told_apart(runs: Sequence[Run], trained: Sequence[State[str]]) -> tuple[dict
 def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failures: dict[str, str]) -> str:
     """Table, learning curves and the best three side by side: as artifacts, and on one page; return a summary."""
     from plankseg.pipeline.reports import comparison_report as report
-    from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
+    from plankseg.pipeline.reports.comparison_tables import rivals_table, seeds_table, table_of
     from plankseg.pipeline.reports.side_by_side import compare_on_pool, side_by_side_sheet
     from plankseg.pipeline.training.comparison import comparison_of
 
@@ -76,6 +76,9 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     report.write_comparison(page, comparison, seen)
     said = report.summary(comparison)
     create_table_artifact(key=f"compare-{experiment}", table=table_of(comparison), description=f"{said} Page: {page}")
+    if rivals := rivals_table(comparison):
+        text = "The best run and conventional masks, on the same images"
+        create_table_artifact(key=f"compare-{experiment}-rivals", table=rivals, description=text)
     if seeds := seeds_table(comparison):
         create_table_artifact(key=f"compare-{experiment}-seeds", table=seeds, description="Over the seeds")
     show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))

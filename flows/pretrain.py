@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.retrain import fit_model
+from flows.support.artifacts import show_rounds
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Recipe
 
@@ -18,4 +19,6 @@ def pretrain(recipe: Recipe = PUBLISHED) -> str:
     """
     store = open_store()
     with hold_store(store):
-        return fit_model(recipe, 0)
+        result = fit_model(recipe, 0)
+        show_rounds(store)
+        return result

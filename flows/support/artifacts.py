@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
-from plankseg.pipeline.reports.status import last_decision, read_status
+from plankseg.pipeline.reports.status import STANDING_COLUMNS, last_decision, read_status, rival_sentence, standing_rows
 from plankseg.storage.store import Store
 
 
@@ -21,6 +21,12 @@ def show_rounds(store: Store) -> None:
             key="rounds",
             table=[row.model_dump() for row in status.rounds],
             description=f"{last_decision(status)}\n\nNext: {status.next}",
+        )
+    if rows := standing_rows(status):
+        create_table_artifact(
+            key="model-and-rivals",
+            table=[dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in rows],
+            description=rival_sentence(status),
         )
 
 

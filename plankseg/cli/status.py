@@ -13,7 +13,14 @@ from plankseg.config import Settings, settings
 from plankseg.errors import SettingsError
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.effort_plot import COLUMNS, describe_anchoring, effort_rows
-from plankseg.pipeline.reports.status import Status, last_decision, read_status
+from plankseg.pipeline.reports.status import (
+    STANDING_COLUMNS,
+    Status,
+    last_decision,
+    read_status,
+    rival_sentence,
+    standing_rows,
+)
 
 RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that are shown only where there is one
 
@@ -44,11 +51,13 @@ def show(status: Status) -> None:
             f"Validation set: {split.selection} masks choose, {split.test} only test; "
             f"{split.near_duplicates} near-duplicates kept out of pool and training"
         )
-    for table in (_models_table(status), _rounds_table(status), _effort_table(status)):
+    for table in (_models_table(status), _standings_table(status), _rounds_table(status), _effort_table(status)):
         if table.row_count:
             console.print(table)
     if decision := last_decision(status):
         console.print(decision, markup=False, highlight=False)
+    if sentence := rival_sentence(status):
+        console.print(sentence, markup=False, highlight=False)
     if status.anchoring:
         console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)
     console.print(f"Next: {status.next}")
@@ -95,6 +104,16 @@ def _effort_table(status: Status) -> Table:
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
+
+
+def _standings_table(status: Status) -> Table:
+    """The active model beside the conventional methods."""
+    table = _table("Active model and conventional masks, on the validation images")
+    for heading in STANDING_COLUMNS:
+        table.add_column(heading, justify="left" if heading in {"images of", "masks by"} else "right")
+    for cells in standing_rows(status):
+        table.add_row(*cells)
+    return table
 
 
 def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:

@@ -63,6 +63,24 @@ def largest_component(mask: Mask) -> Mask:
     return np.asarray(labels == flat[np.isin(flat, tied).argmax()])
 
 
+def fill_holes(mask: Mask) -> Mask:
+    """The mask with every hole filled: ground that is not 4-connected to the image's border becomes object."""
+    ground = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
+    _, labels = cv2.connectedComponents(ground, connectivity=4)
+    return np.asarray(labels != labels[0, 0])[1:-1, 1:-1]
+
+
+def drop_small_parts(mask: Mask, share: float) -> Mask:
+    """The mask without the 8-connected parts below `share` (0 to 1) of the largest part's area."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return mask.copy()
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0  # the ground
+    kept = (areas > 0) & (areas >= share * areas.max())
+    return np.asarray(kept[labels])
+
+
 def dice(a: Mask, b: Bool[np.ndarray, "rows columns"]) -> float:
     """2 |A and B| / (|A| + |B|), 0 to 1; two empty masks agree: 1. Raises MaskShapeError on different sizes."""
     require_same_shape(a, b)

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.background import background_kind, border_pixels, find_footer
+from plankseg.imaging.masks import fill_holes, largest_component
 
 ERASED_BELOW = 251
 MIN_DROP = 8.0
@@ -26,6 +27,7 @@ MIN_AREA_PX = 60
 MAX_BORDER_CONTACT = 0.25
 MAX_SECOND_SHARE = 0.30
 MAX_AREA_ERROR = 0.10
+FIXED_LEVEL = 243
 _DISK_2 = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
 
 
@@ -65,6 +67,17 @@ def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> Au
     mask = np.zeros(grey.shape, dtype=bool)
     mask[: body.shape[0]] = found.mask
     return AutomaticMask(mask=mask, reason=None, kind=kind, footer_rows=footer_rows)
+
+
+def fixed_threshold_mask(grey: Grey, *, level: int = FIXED_LEVEL) -> Mask:
+    """The largest part below a fixed grey level, filled; empty where all is lighter."""
+    return fill_holes(largest_component(grey < level))
+
+
+def otsu_mask(grey: Grey) -> Mask:
+    """The largest part of Otsu's dark class (Otsu 1979), filled."""
+    level, _ = cv2.threshold(np.ascontiguousarray(grey), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return fill_holes(largest_component(grey <= level))
 
 
 def _find_object(body: Grey, kind: Literal["erased", "kept"]) -> _Object | str:

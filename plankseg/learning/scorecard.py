@@ -1,4 +1,4 @@
-"""What is said about a model when it is done? Five measures per image, their means with bounds, and per taxon."""
+"""The record of a model on images with masks: five measures per image, their means with bounds, and per taxon."""
 
 from collections import defaultdict
 from collections.abc import Mapping

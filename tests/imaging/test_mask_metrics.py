@@ -11,7 +11,14 @@ from skimage.morphology import skeletonize
 from skimage.segmentation import find_boundaries
 
 from plankseg.errors import MaskShapeError
-from plankseg.imaging.mask_metrics import area_error, boundary_f, outline_pixels, thin_part_recall, thin_skeleton
+from plankseg.imaging.mask_metrics import (
+    area_error,
+    boundary_f,
+    dice_off_outline,
+    outline_pixels,
+    thin_part_recall,
+    thin_skeleton,
+)
 
 PAIRS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24).flatmap(
     lambda shape: st.tuples(hnp.arrays(bool, shape), hnp.arrays(bool, shape))
@@ -151,3 +158,28 @@ def test_masks_of_two_sizes_are_not_compared() -> None:
     for compare in (boundary_f, thin_part_recall, area_error):
         with pytest.raises(MaskShapeError, match="4 x 4 and 4 x 3"):
             compare(EMPTY, EMPTY[:, :3])
+
+
+@given(PAIRS)
+def test_dice_off_the_outline_counts_only_pixels_more_than_two_from_the_other_side(pair) -> None:
+    predicted, truth = pair
+    rows = np.argwhere(np.ones_like(truth))
+    inside, outside = np.argwhere(truth), np.argwhere(~truth)
+    counted = np.ones(truth.shape, bool)
+    for row in rows:
+        others = outside if truth[tuple(row)] else inside
+        counted[tuple(row)] = not len(others) or cdist([row], others).min() > 2
+    ours, theirs = predicted & counted, truth & counted
+    expected = 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) if ours.any() or theirs.any() else 1.0
+    assert dice_off_outline(predicted, truth) == pytest.approx(expected)
+
+
+def test_an_outline_two_pixels_off_costs_nothing_and_a_hole_in_the_middle_does() -> None:
+    truth = block(4, size=12)
+    assert dice_off_outline(ndimage.binary_dilation(truth, iterations=2), truth) == 1.0
+    assert dice_off_outline(ndimage.binary_erosion(truth, iterations=2), truth) == 1.0
+    hollow = truth.copy()
+    hollow[9:11, 9:11] = False
+    assert dice_off_outline(hollow, truth) < 1.0
+    with pytest.raises(MaskShapeError):
+        dice_off_outline(EMPTY, truth)

@@ -12,7 +12,17 @@ from PIL import Image
 from scipy import ndimage
 
 from plankseg.errors import ImageReadError, ImageTooLargeError, MaskShapeError
-from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, iou, largest_component, pixel_sha
+from plankseg.imaging.masks import (
+    changed_pixels,
+    decode_mask,
+    dice,
+    drop_small_parts,
+    encode_mask,
+    fill_holes,
+    iou,
+    largest_component,
+    pixel_sha,
+)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=70)
 MASKS = hnp.arrays(bool, SHAPES)
@@ -134,3 +144,17 @@ def test_the_edges_of_dice_and_iou() -> None:
 def test_masks_of_different_sizes_are_not_compared(compare) -> None:
     with pytest.raises(MaskShapeError, match="2 x 1 and 1 x 2"):
         compare(np.ones((2, 1), dtype=bool), np.ones((1, 2), dtype=bool))
+
+
+@given(MASKS)
+def test_holes_are_filled_as_scipy_fills_them(mask) -> None:
+    assert np.array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+@given(MASKS, st.floats(0, 1))
+def test_small_parts_go_and_the_largest_stays(mask, share) -> None:
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = [int((labels == part).sum()) for part in range(1, count + 1)]
+    kept = [part for part, area in enumerate(areas, start=1) if area >= share * max(areas)]
+    assert np.array_equal(drop_small_parts(mask, share), np.isin(labels, kept) & mask)
+    assert drop_small_parts(mask, share)[largest_component(mask)].all()

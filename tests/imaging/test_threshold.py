@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from plankseg.imaging.masks import decode_mask, dice, largest_component
 from plankseg.imaging.reading import read_grey
-from plankseg.imaging.threshold import automatic_mask
+from plankseg.imaging.threshold import automatic_mask, fixed_threshold_mask, otsu_mask
 
 
 def disk(height: int, width: int, radius: float, *, at: tuple[float, float] | None = None) -> np.ndarray:
@@ -197,3 +197,23 @@ def test_conventional_masks_are_met_on_real_zooplankton(real_data: Path) -> None
     mean, accepted = dices([(folder / "images" / name, folder / "masks_conventional" / name) for name in names])
     assert mean > 0.89
     assert accepted > 0.9
+
+
+def test_a_fixed_threshold_takes_the_largest_part_filled_and_nothing_where_all_is_light() -> None:
+    ring = disk(80, 90, 30) & ~disk(80, 90, 12)
+    speck = disk(80, 90, 4, at=(8, 8))
+    grey = painted(ring | speck, grey=242)
+    assert np.array_equal(fixed_threshold_mask(grey), disk(80, 90, 30))
+    assert not fixed_threshold_mask(np.full((5, 7), 243, np.uint8)).any()
+
+
+def test_otsu_parts_dark_from_light_and_fills() -> None:
+    ring = disk(80, 90, 30) & ~disk(80, 90, 12)
+    assert np.array_equal(otsu_mask(painted(ring, ground=200, grey=120)), disk(80, 90, 30))
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20)))
+def test_every_image_has_an_answer_of_its_size(grey) -> None:
+    for method in (fixed_threshold_mask, otsu_mask):
+        found = method(grey)
+        assert (found.shape, found.dtype) == (grey.shape, bool)

@@ -1,10 +1,11 @@
-"""How good is a model of the store on images whose masks are known, and what does it see in others?"""
+"""Masks and measures of a stored model on images of the store."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
+from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.learning.network.forward import predict
 from plankseg.learning.scorecard import measure, scorecard
@@ -36,7 +37,15 @@ def full_scorecard(
     recipe: Recipe,
     side_px: int,
 ) -> dict[str, Any]:
-    """All measures of a model on images with masks, see `plankseg.learning.scorecard`."""
+    """All measures of a model on images with masks, see `scorecard_of`."""
     masks = predicted_masks(store, image_ids, settings, weights=weights, recipe=recipe, side_px=side_px)
-    measured = {i: measure(mask, load_mask(i)) for i, mask in zip(image_ids, masks, strict=True)}
-    return scorecard(measured, {row.image_id: row.taxon for row in store.catalogue.rows(image_ids)})
+    return scorecard_of(store, dict(zip(image_ids, masks, strict=True)), load_mask)
+
+
+def scorecard_of(store: Store, masks: Mapping[str, Mask], load_mask: Callable[[str], Mask]) -> dict[str, Any]:
+    """All measures of masks by whatever method, and Dice off the outline of each image."""
+    truths = {image_id: load_mask(image_id) for image_id in masks}
+    measured = {image_id: measure(mask, truths[image_id]) for image_id, mask in masks.items()}
+    card = scorecard(measured, {row.image_id: row.taxon for row in store.catalogue.rows(list(masks))})
+    off_outline = {i: round(dice_off_outline(mask, truths[i]), 5) for i, mask in masks.items()}
+    return card | {"dice_off_outline": off_outline}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from plankseg.imaging.learning_curves import learning_curves
 from plankseg.imaging.overlay import data_uri, fit_under
-from plankseg.pipeline.reports.comparison_tables import seeds_table, table_of
+from plankseg.pipeline.models.standings import recorded_verdict
+from plankseg.pipeline.reports.comparison_tables import rivals_table, seeds_table, table_of
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.side_by_side import COLOURS, ComparedImage
 from plankseg.pipeline.training.comparison import Comparison
@@ -60,6 +61,11 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
     )
     if comparison.failures:
         yield "<h2>Failed</h2>" + table(("run", "why"), sorted(comparison.failures.items()))
+    if rivals := rivals_table(comparison):
+        verdict = recorded_verdict(best.metrics)
+        assert verdict is not None, "a table of rivals has a verdict"
+        yield f"<h2>The best run and conventional masks</h2>{_html(rivals)}"
+        yield f"<p>The best run is {escape(verdict.words())}.</p>"
     if seeds := seeds_table(comparison):
         yield f"<h2>Over the seeds</h2>{_html(seeds)}"
     yield "<h2>Learning curves</h2>"

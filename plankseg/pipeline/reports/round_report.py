@@ -12,7 +12,14 @@ from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under
 from plankseg.pipeline.acquisition.propose import Proposal, premask
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
-from plankseg.pipeline.reports.status import RoundStatus, Status, read_status
+from plankseg.pipeline.reports.status import (
+    STANDING_COLUMNS,
+    RoundStatus,
+    Status,
+    read_status,
+    rival_sentence,
+    standing_rows,
+)
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
@@ -97,6 +104,9 @@ def _page(store: Store, status: Status) -> Iterator[str]:
             for m in status.models
         ],
     )
+    if rows := standing_rows(status):
+        yield "<h2>Active model and conventional masks</h2>" + table(STANDING_COLUMNS, rows)
+    yield f"<p>{escape(rival_sentence(status))}</p>"
     yield "<h2>Rounds</h2>" + table(
         ROUND_COLUMNS, [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds]
     )

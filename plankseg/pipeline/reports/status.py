@@ -2,21 +2,25 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from statistics import median
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from plankseg.config import RoundsConfig
 from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort, anchoring_of, effort_of, plateau_reason
 from plankseg.pipeline.loop.progress import describe, read_progress
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.models.registry import Decision, decisions_of
+from plankseg.pipeline.models.standings import Half, recorded_verdict, standings_of
 from plankseg.pipeline.pool.near_duplicates import near_duplicate_ids
 from plankseg.pipeline.pool.validation_split import halves
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
+
+STANDING_COLUMNS = ("images of", "masks by", "images", "Dice", "off the outline", "10th percentile", "below 0.8")
 
 
 class ImageCounts(BaseModel):
@@ -40,6 +44,25 @@ class ModelStatus(BaseModel):
     promoted: bool
     reason: str
     active: bool
+
+
+class StandingStatus(BaseModel):
+    """One line of the table of model and conventional methods, on one half of the validation set."""
+
+    half: str
+    name: str
+    images: int
+    dice: float
+    dice_off_outline: float | None
+    tenth_percentile: float
+    below_08: float
+
+
+class RivalStatus(BaseModel):
+    """The active model beside the conventional methods, and in words whether it is better."""
+
+    standings: list[StandingStatus]
+    verdict: str
 
 
 class ValidationStatus(BaseModel):
@@ -84,7 +107,10 @@ class RoundStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """Images, models, decisions on them, rounds, the person's effort, and what is due next."""
+    """Images, models, decisions on them, rounds, the person's effort, and what is due next.
+
+    `rivals` is there only where conventional methods were judged beside the active model.
+    """
 
     store: str
     images: ImageCounts
@@ -95,6 +121,14 @@ class Status(BaseModel):
     effort: list[RoundEffort]
     anchoring: Anchoring | None
     next: str
+    rivals: RivalStatus | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_rivals(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        found: dict[str, object] = handler(self)
+        if self.rivals is None:
+            del found["rivals"]
+        return found
 
 
 def read_status(store: Store, rules: RoundsConfig) -> Status:
@@ -117,6 +151,7 @@ def read_status(store: Store, rules: RoundsConfig) -> Status:
         next=describe(
             read_progress(store), budget=rules.budget, flat=plateau_reason(store, rules), replace=rules.replace_skipped
         ),
+        rivals=_rivals(active) if active else None,
     )
 
 
@@ -139,6 +174,49 @@ def _test_dice(row: ModelRow) -> float | None:
     """The Dice on the half that chose nothing; None for models without one, those of an older plankseg too."""
     test = json.loads(row.metrics).get("test")
     return None if test is None else round(test["dice"], 4)
+
+
+def _rivals(active: ModelRow) -> RivalStatus | None:
+    """The active model and the conventional methods, on the half that chose and on the one that only tests."""
+    metrics = json.loads(active.metrics)
+    verdict = recorded_verdict(metrics)
+    if verdict is None:
+        return None
+    both: tuple[Half, ...] = ("selection", "test")
+    lines = [
+        StandingStatus.model_validate({"half": half} | asdict(line))
+        for half in both
+        for line in standings_of(metrics, half, model=f"model {active.round}")
+    ]
+    return RivalStatus(standings=lines, verdict=f"Model {active.round} is {verdict.words()}.")
+
+
+def rival_sentence(found: Status) -> str:
+    """Whether the active model is better than a method that costs nobody's time; empty where there is no model."""
+    if found.rivals is not None:
+        return found.rivals.verdict
+    if not any(model.active for model in found.models):
+        return ""
+    return (
+        "The active model was not compared with a conventional method: that needs validation images whose masks a "
+        "person made. Run the flow 'annotate_validation', then train."
+    )
+
+
+def standing_rows(found: Status) -> list[tuple[str, ...]]:
+    """The cells under `STANDING_COLUMNS`; none where no conventional method was judged."""
+    return [
+        (
+            f"{line.half} half",
+            line.name,
+            str(line.images),
+            f"{line.dice:.3f}",
+            "" if line.dice_off_outline is None else f"{line.dice_off_outline:.3f}",
+            f"{line.tenth_percentile:.3f}",
+            f"{line.below_08:.0%}",
+        )
+        for line in (found.rivals.standings if found.rivals else [])
+    ]
 
 
 def _validation(store: Store) -> ValidationStatus:

@@ -25,6 +25,7 @@ from plankseg.pipeline.training.round_training import (
     row_of,
     train_on,
     training_set,
+    with_rival,
 )
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -96,7 +97,7 @@ def fit_final(
             model, data, recipe, metrics,
             round=rounds, parent=parent.model_id if parent else None,
             promoted=False,  # the rounds go on with their own models
-            reason=verdict.reason, experiment=FINAL,
+            reason=with_rival(verdict.reason, metrics), experiment=FINAL,
             candidate=f"{FINAL}, {data.corrections} answers of rounds 1 to {rounds}", fingerprint=name,
         )  # fmt: skip
         store.models.put_weights(model.weights)

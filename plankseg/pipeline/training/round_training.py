@@ -23,6 +23,8 @@ from plankseg.learning.trainer import EpochReport, Example, TrainedModel
 from plankseg.pipeline.models.evaluation import full_scorecard, predicted_masks
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.pipeline.models.registry import PairedComparison
+from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
+from plankseg.pipeline.models.standings import recorded_verdict
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids
 from plankseg.pipeline.pool.style_references import reference_squares
 from plankseg.pipeline.pool.validation_split import fix_halves
@@ -179,7 +181,7 @@ def fit(
     row = row_of(
         model, data, recipe, {**metrics, **compared},
         round=round_number, parent=active.model_id if active else None,
-        promoted=verdict.promoted, reason=verdict.reason,
+        promoted=verdict.promoted, reason=with_rival(verdict.reason, metrics),
     )  # fmt: skip
     store.models.put_weights(model.weights)
     store.models.commit(row)
@@ -284,6 +286,12 @@ def judge(store: Store, active: ModelRow | None, model: TrainedModel, data: Trai
     return Verdict(not worse, reason, PairedComparison(difference.mean, difference.low, difference.high))
 
 
+def with_rival(reason: str, metrics: Mapping[str, Any]) -> str:
+    """A promotion's reason, and how the model stands to the conventional method where that was judged too."""
+    against = recorded_verdict(metrics)
+    return f"{reason}; {against.words()}" if against else reason
+
+
 def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
     """Dice and IoU of a stored model per validation image, at native size."""
     ids = [example.image_id for example in data.validation]
@@ -316,7 +324,15 @@ def recorded_metrics(
         for name, examples in (("selection", data.validation), ("test", data.test))
         if examples
     }
-    return {
+    load_mask = mask_loader(store, data.labels)
+    rivals = {
+        name: rival_scores(store, {e.image_id: data.labels[e.image_id] for e in examples}, load_mask)
+        for name, examples in (("selection", data.validation), ("test", data.test))
+    }
+    judged = {"measures": measures, "rivals": {half: scores for half, scores in rivals.items() if scores}}
+    against = rival_verdict(judged)
+    return judged | {
+        "against_rivals": asdict(against) if against else None,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),
         "dice": float(dice.mean()),
@@ -329,7 +345,6 @@ def recorded_metrics(
         "validation_dice": [epoch.validation_dice for epoch in model.history],
         "share_of_corrections": [epoch.share_of_corrections for epoch in model.history],
         "seconds": sum(epoch.seconds for epoch in model.history),
-        "measures": measures,
     }
 
 

@@ -10,7 +10,7 @@ from plankseg.config import Grid, Settings
 from plankseg.errors import StoreBusyError, TrainingError
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.pipeline.loop.progress import read_progress
-from plankseg.pipeline.reports.comparison_tables import table_of
+from plankseg.pipeline.reports.comparison_tables import rivals_table, table_of
 from plankseg.pipeline.training import candidates
 from plankseg.pipeline.training.candidates import devices_for, fingerprint, fit_candidate, free_device
 from plankseg.pipeline.training.comparison import comparison_of
@@ -93,6 +93,9 @@ def test_the_best_comes_first_and_failures_last_with_their_reason(
     assert found.best.model == best
     table = table_of(found)
     assert [row["run"] for row in table] == [result.run.key for result in found.results] + [lost.key]
+    rivals = rivals_table(found)
+    assert [row["masks by"] for row in rivals] == [found.best.run.key, "fixed threshold"]
+    assert all(row["images"] == 2 and row["off the outline"] and row["10th percentile"] for row in rivals)
     assert [row["place"] for row in table] == [1, 2, ""]
     assert str(table[0]["validation Dice"]).startswith(f"{best.validation_dice:.3f} [")
     assert table[-1]["model"] == "failed: The training diverged."
