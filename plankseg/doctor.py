@@ -97,7 +97,16 @@ def _store(settings: Settings) -> Finding:
         return Finding("store", "absent", f"none at {path}", "it is made by the first ingest; or set PLANKSEG_STORE")
     counts = Store.open(path).catalogue.counts()
     seen = ", ".join(f"{count} {role}" for role, count in counts.items()) if any(counts.values()) else "no images yet"
+    if isinstance(path, Path) and _is_open_to_others(path):
+        open_too = f"{path}: {seen}; other users of this machine can read it"
+        return Finding("store", "fine", open_too, f"chmod 700 {path}, unless that is wanted")
     return Finding("store", "fine", f"{path}: {seen}")
+
+
+def _is_open_to_others(folder: Path) -> bool:
+    """True if every user of this machine gets there and can look in."""
+    reachable = all(above.stat().st_mode & 0o001 for above in folder.parents)
+    return reachable and folder.stat().st_mode & 0o005 == 0o005
 
 
 def _disk(settings: Settings) -> Finding:

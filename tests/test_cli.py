@@ -1,5 +1,6 @@
 """The command line: one clear line for what is wrong, JSON for scripts, and nothing heavy for a glance."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from plankseg import cli, local_servers
+from plankseg.cli import servers
 from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
@@ -215,3 +217,31 @@ def test_up_serves_the_bucket_that_plankseg_store_names_and_no_other_folder(
         assert started == []
     finally:
         settings.cache_clear()
+
+
+def test_the_log_ins_are_shown_to_a_person_at_a_terminal_and_to_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = local_servers.ServerSettings(tmp_path / "a [folder]", 4200, 8080)
+    drawn = local_servers.ensure_credentials(at.directory)
+    secret = (drawn.prefect_login, drawn.password)
+    shown = {}
+    for terminal in (True, False):
+        screen = Console(file=io.StringIO(), force_terminal=terminal)
+        monkeypatch.setattr(servers, "console", screen)
+        servers._print_addresses(at, drawn)
+        shown[terminal] = screen.file.getvalue()  # type: ignore[attr-defined]
+        assert at.prefect_url in shown[terminal]
+        assert str(at.directory / "credentials.env") in shown[terminal]
+    assert all(word in shown[True] for word in secret)
+    assert not [word for word in secret if word in shown[False]]
+
+
+def test_up_and_demo_let_nobody_else_read_what_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[int] = []
+    monkeypatch.setattr(os, "umask", masks.append)
+    monkeypatch.setattr(local_servers, "holding", lambda directory: 1 / 0)  # far enough
+    monkeypatch.setattr(local_servers, "require_free", lambda *_, **__: None)
+    for command in ("up", "demo"):
+        CliRunner().invoke(cli.app, [command, "--directory", str(tmp_path / command)])
+    assert masks == [0o077, 0o077]

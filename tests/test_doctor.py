@@ -1,10 +1,12 @@
 """Each part is looked at on its own; what is wrong is named with its cure."""
 
 import http.server
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from plankseg import doctor
@@ -65,6 +67,35 @@ def test_a_store_is_absent_empty_filled_or_in_the_way(tmp_path: Path) -> None:
     assert doctor._store(wanted) == Finding("store", "fine", f"{wanted.store_location}: no images yet")
     (tmp_path / "file").touch()
     assert doctor._store(Settings(store=str(tmp_path / "file"))).state == "broken"
+
+
+def test_a_store_that_every_user_can_read_is_named_with_the_cure(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        wanted = Settings(store=f"{place}/store")
+        Store.open(wanted.store_location)
+        assert doctor._store(wanted).cure == "", "a store that we make is its owner's alone"
+        (Path(place) / "store").chmod(0o755)
+        found = doctor._store(wanted)
+    assert "other users of this machine can read it" in found.seen
+    assert "chmod 700" in found.cure
+
+
+def test_a_prefect_that_wants_a_log_in_is_named_with_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(url: str, *, headers: dict[str, str], timeout: float) -> httpx.Response:
+        right = headers.get("Authorization") == "Basic cGxhbmtzZWc6cmlnaHQ="
+        return httpx.Response(200 if right else 401, json="3.8.8", request=httpx.Request("GET", url))
+
+    monkeypatch.setattr(httpx, "get", ask)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    refused = doctor._prefect(settings(tmp_path))
+    assert refused.state == "broken"
+    assert "PREFECT_API_AUTH_STRING" in refused.cure
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "plankseg:right")
+    assert doctor._prefect(settings(tmp_path)) == Finding("Prefect", "fine", "3.8.8 at http://127.0.0.1:9/api")
 
 
 def test_a_full_disk_is_broken_and_a_store_that_is_not_there_yet_is_measured_above(

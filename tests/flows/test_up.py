@@ -1,46 +1,59 @@
-"""`make up` serves everything on loopback, and a flow started as from the Prefect UI does its work."""
+"""`make up` serves everything on loopback, flows started as from the Prefect UI do their work, strangers start none."""
 
+import json
 import stat
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from plankseg import local_servers
 from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.api.webhook_payload import RELAY_HEADER
+from plankseg.labelling.webhook.short_connections import CONNECTION_S
+from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.storage.store import Store
-from tests.support.prefect_api import post, run, serve_up, until
+from tests.support.prefect_api import get, log_in, post, run, serve_up, until
+from tests.support.run_form import log_in_to_prefect
+from tests.support.strangers import another_user, drive_by_page, has_ended, idle_callers
+from tests.support.ui_walk import Person, find_chromium, open_window
 
+Up = tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def up(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[local_servers.ServerSettings, subprocess.Popen[bytes]]]:
+def up() -> Iterator[Up]:
     """`plankseg up` in a working directory of its own, ended by Ctrl-C."""
-    with serve_up(tmp_path_factory.mktemp("up")) as served:
-        yield served
+    with tempfile.TemporaryDirectory() as place:  # where others may look in: what they must not read is closed itself
+        Path(place).chmod(0o755)
+        folder = Path(place) / "up"
+        folder.mkdir(mode=0o755)
+        with serve_up(folder) as served:
+            yield served
 
 
-def test_everything_listens_on_loopback_only(up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]]) -> None:
+def test_everything_listens_on_loopback_only(up: Up) -> None:
     at, process = up
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    listening = {
-        (connection.laddr.ip, connection.laddr.port)
-        for member in family
-        for connection in member.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # a run that ended just now
+            seen = [one for one in member.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN]
+            listening |= {(one.laddr.ip, one.laddr.port) for one in seen}
     assert {("127.0.0.1", port) for port in (at.prefect_port, at.label_studio_port, at.relay_port)} <= listening
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
 
-def test_the_addresses_are_printed_and_the_log_ins_stand_in_no_log(
-    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
-) -> None:
+def test_the_addresses_are_printed_and_the_log_ins_stand_in_no_log(up: Up) -> None:
     at, _ = up
     printed = (at.directory.parent / "log").read_text()
     credentials = local_servers.ensure_credentials(at.directory)
@@ -59,7 +72,7 @@ def test_the_addresses_are_printed_and_the_log_ins_stand_in_no_log(
 
 
 def test_the_clock_has_its_next_ticks_in_the_schedule(
-    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
+    up: Up,
 ) -> None:
     at, _ = up
 
@@ -77,7 +90,7 @@ def test_the_clock_has_its_next_ticks_in_the_schedule(
 
 
 def test_flows_started_from_the_ui_do_their_work_and_say_what_is_due(
-    up: tuple[local_servers.ServerSettings, subprocess.Popen[bytes]],
+    up: Up,
 ) -> None:
     at, _ = up
     folders = write_domains(at.directory / "images", source=3, pool=3, validation=3)
@@ -88,3 +101,130 @@ def test_flows_started_from_the_ui_do_their_work_and_say_what_is_due(
     advanced = run(at, "advance", {})
     assert advanced["state_type"] == "COMPLETED", advanced
     assert "pretrain" in str(advanced["state"])
+
+
+# --- doors -----------------------------------------------------------------------------------------------------------
+
+
+def run_with_a_command(at: local_servers.ServerSettings, touched: Path) -> tuple[str, str]:
+    """Where a run of `collect` is started, and what to send so that it runs a command instead."""
+    deployment = get(at, "deployments/name/collect/plankseg")["id"]
+    variables = {"command": f"{sys.executable} -c \"open('{touched}', 'w')\""}
+    url = f"{at.prefect_url}/api/deployments/{deployment}/create_flow_run"
+    return url, json.dumps({"state": {"type": "SCHEDULED"}, "job_variables": variables})
+
+
+def two_tasks(at: local_servers.ServerSettings) -> int:
+    """A project with two tasks that a person would lose."""
+    with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
+        project = client.ensure_project("plankseg doors", LABELING_CONFIG.read_text(encoding="utf-8"))
+        client.import_tasks(project, [{"data": {"image": f"/{number}.png"}} for number in range(2)])
+        return project
+
+
+def tasks_left(at: local_servers.ServerSettings, project: int) -> int:
+    with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
+        return len(client.list_tasks(project))
+
+
+@pytest.mark.browser
+def test_a_page_of_another_origin_reaches_nothing_in_the_browser_of_who_is_signed_in(up: Up, tmp_path: Path) -> None:
+    at, _ = up
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: run tests/install-chromium.sh as root")
+    credentials = local_servers.ensure_credentials(at.directory)
+    create_run, body = run_with_a_command(at, tmp_path / "touched")
+    project, before = two_tasks(at), len(post(at, "flow_runs/filter", {}).json())
+    delete = f"{at.label_studio_url}/api/dm/actions?project={project}&id=delete_tasks"
+    relay = f"http://127.0.0.1:{at.relay_port}"
+    aims = {"prefect": at.prefect_url, "create_run": create_run, "body": body, "label_studio": at.label_studio_url}
+    aims |= {"delete_tasks": delete, "selected": json.dumps({"selectedItems": {"all": True, "excluded": []}})}
+    aims |= {
+        "relay": relay,
+        "hint": json.dumps({"action": "ANNOTATION_CREATED", "task": {"id": 1, "data": {"round": 1}}}),
+    }
+    with open_window(chromium) as page, drive_by_page(aims) as url:
+        log_in_to_prefect(page, at.prefect_url, credentials.prefect_login)
+        Person(page, pictures=[]).log_in(at.label_studio_url, credentials.email, credentials.password)
+        page.goto(url)
+        found = page.wait_for_function("() => window.found", timeout=60_000).json_value()
+    asked = {name: answer for name, answer in found.items() if name != "prefect_socket"}
+    assert {name: answer for name, answer in asked.items() if not name.endswith("blind")} == dict.fromkeys(
+        ("prefect_cors", "prefect_read", "tasks_cors", "tasks_read", "relay_cors"), "refused"
+    )
+    assert found["prefect_socket"]["got"] == []
+    assert found["prefect_socket"]["code"] == 1008
+    time.sleep(3)
+    assert len(post(at, "flow_runs/filter", {}).json()) == before
+    assert tasks_left(at, project) == 2
+    # The same words do it for who has the log-ins: what the page tried was the right thing.
+    token = {"Authorization": f"Token {credentials.token}"}
+    selected = {"selectedItems": json.dumps({"all": True, "excluded": []})}
+    httpx.post(delete, data=selected, headers=token, timeout=30, trust_env=False).raise_for_status()
+    assert tasks_left(at, project) == 0
+    httpx.post(create_run, content=body, auth=log_in(at), timeout=30, trust_env=False).raise_for_status()
+    until((tmp_path / "touched").exists, what=lambda: "the command of the run was never run", timeout_s=60)
+
+
+def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, tmp_path: Path) -> None:
+    at, _ = up
+    store = Store.open(at.store)
+    with store.lock("advance"):
+        pass
+    lock = at.store / "locks" / "advance.lock"
+    open_one = at.directory.parent / "log"
+    open_one.chmod(0o644)
+    credentials = local_servers.ensure_credentials(at.directory)
+    create_run, body = run_with_a_command(at, tmp_path / "touched")
+    json_body, hint = {"content-type": "application/json"}, json.dumps({"action": "ANNOTATION_CREATED"})
+    wrong, made_up = {"authorization": "Basic cGxhbmtzZWc6Z3Vlc3M="}, {"authorization": "Token " + "0" * 40}
+    relay = f"http://127.0.0.1:{at.relay_port}/label-studio"
+    ours = list(at.directory.rglob("*"))[:500]
+    found = another_user({
+        "read": [str(path) for path in (at.directory, *ours, open_one)],
+        "lock": [str(lock), str(at.directory / ".lock"), str(open_one)],
+        "ask": {
+            "run": (create_run, body, json_body),
+            "run with a wrong log-in": (create_run, body, json_body | wrong),
+            "settings": (f"{at.prefect_url}/api/admin/settings", None, {}),
+            "tasks": (f"{at.label_studio_url}/api/tasks", None, {}),
+            "tasks with a wrong token": (f"{at.label_studio_url}/api/tasks", None, made_up),
+            "hint": (relay, hint, json_body),
+            "hint with a wrong secret": (relay, hint, json_body | {"x-plankseg-relay": "a guess"}),
+            "by another name": (f"{at.prefect_url}/api/health", None, {"host": "evil.example"}),
+            "by another name too": (f"{at.label_studio_url}/health", None, {"host": "evil.example"}),
+        },
+        "secrets": [credentials.password, credentials.token, credentials.webhook_secret, credentials.prefect_login],
+    })  # fmt: skip
+    assert found["uid"] != 0
+    assert len(ours) > 20
+    assert found["read"] == [str(open_one)], "it can read what is open: that alone"
+    assert found["locked"] == [str(open_one)]
+    assert found["secrets seen"] == []
+    assert found["answers"] == {
+        "run": 401,
+        "run with a wrong log-in": 401,
+        "settings": 401,
+        "tasks": 401,
+        "tasks with a wrong token": 401,
+        "hint": 403,
+        "hint with a wrong secret": 403,
+        "by another name": 400,
+        "by another name too": 400,
+    }
+    assert not (tmp_path / "touched").exists()
+    with store.lock("advance"):
+        pass
+
+
+def test_callers_that_never_end_their_request_do_not_make_the_relay_deaf(up: Up) -> None:
+    at, _ = up
+    relay = f"http://127.0.0.1:{at.relay_port}"
+    with idle_callers(at.relay_port, 260) as callers:
+        for _ in range(3):
+            assert httpx.get(f"{relay}/health", timeout=2, trust_env=False).json() == {"status": "UP"}
+        heard = httpx.post(f"{relay}/label-studio", headers={RELAY_HEADER: "a guess"}, timeout=2, trust_env=False)
+        assert heard.status_code == 403
+        until(lambda: all(map(has_ended, callers)), what=lambda: "some are still open", timeout_s=CONNECTION_S + 20)
+    assert httpx.get(f"{relay}/health", timeout=2, trust_env=False).json() == {"status": "UP"}

@@ -37,6 +37,21 @@ def test_a_store_is_made_once_and_opened_again(root: str) -> None:
     assert json.loads(bytes_at(f"{root}/deep/store/plankseg.json")) == {"layout": 1}
 
 
+def test_a_store_in_a_folder_is_its_owners_alone_and_one_that_was_opened_to_others_stays_so(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Store.open(tmp_path / "store").lock("advance"):
+            pass
+        (tmp_path / "shared").mkdir(mode=0o755)
+        Store.open(tmp_path / "shared")
+    finally:
+        os.umask(before)
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "store").rglob("*.lock")}
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+    assert rights == {"advance.lock": 0o600}, "who may open a lock file may hold it"
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
+
+
 def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
     for place in ("store", "store/below"):
