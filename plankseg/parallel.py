@@ -3,28 +3,49 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Ahead(Generic[Item]):
+    """How many items are begun and not yet given out, and how much they may weigh together, such as in bytes."""
+
+    items: int
+    weight: Callable[[Item], int] = lambda _: 0
+    max_weight: int = 0
+
+
 def ordered_map(
-    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str = "ordered-map"
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int | Ahead[Item],
+    name: str = "ordered-map",
 ) -> Iterator[Result]:
     """`work(item)` for each item, in the items' order, computed by `threads` threads.
 
-    At most `ahead` items are begun and not yet given out, so the memory stays bounded. Raises what `work` raises when
-    its turn comes; items not begun by then are never begun. `name` is what the threads are called.
+    At most `ahead` items are begun and not yet given out, so the memory stays bounded; one item may exceed the weight
+    alone. Raises what `work` raises when its turn comes; items not begun by then are never begun. `name` is what the
+    threads are called.
     """
-    waiting: deque[Future[Result]] = deque()
+    limit: Ahead[Item] = Ahead(ahead) if isinstance(ahead, int) else ahead
+    waiting: deque[tuple[int, Future[Result]]] = deque()
+    held = 0
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
+            waiting.append((limit.weight(item), pool.submit(work, item)))
+            held += waiting[-1][0]
+            while waiting and (len(waiting) >= limit.items or held > limit.max_weight):
+                weight, future = waiting.popleft()
+                held -= weight
+                yield future.result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[1].result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

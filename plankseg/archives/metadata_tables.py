@@ -1,14 +1,17 @@
 """Metadata tables of images: file, object id, taxon, area and rank of each row.
 
-Comma, semicolon or tab; utf-8 with or without BOM, else latin-1 line by line; decimal comma. Only the few columns that
-are asked for are kept: an EcoTaxa export has 150, with people's addresses among them.
+Comma, semicolon, tab or bar; utf-8 with or without BOM, UTF-16, else latin-1 line by line; decimal comma. Blank lines,
+comments and Excel's `sep=` before the header are left out. Only the few columns that are asked for are kept: an EcoTaxa
+export has 150, with people's addresses among them.
 """
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import re
+import zipfile
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -19,7 +22,7 @@ import numpy as np
 
 from plankseg.errors import ArchiveError
 
-Meaning = Literal["file", "identity", "taxon", "area", "rank"]
+Meaning = Literal["file", "identity", "taxon", "area", "rank", "sample"]
 # Names that a column of each meaning goes by, the first that is there counts; compared without case.
 NAMES: dict[Meaning, tuple[str, ...]] = {
     "file": ("img_file_name", "img_path", "file", "file_name", "filename", "image", "image_fn", "image_path", "path"),
@@ -35,10 +38,17 @@ NAMES: dict[Meaning, tuple[str, ...]] = {
     ),
     "area": ("object_area", "area", "raw_area", "area_px", "area_published_px", "instrument_area_px"),
     "rank": ("img_rank",),
+    "sample": ("sample_id",),
 }
 MAX_LINE = 4 * 2**20
+MAX_ROWS = 5_000_000  # of all tables of an archive: 150 bytes each while it is ingested
+MAX_PREAMBLE = 100  # lines before the header
+MAX_RANK = 1e6
+ROWS_OF_A_NAME = 100
 UNREADABLE_SHOWN = 100
 _TYPES = re.compile(r"\[[tf]\]")
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_COMMENTS = ("#", "%", "//")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +75,16 @@ class Table:
         self.unreadable: list[str] = []
         self._texts = bytearray()
         self._ends = array("Q", [0])
-        self._areas, self._ranks, keys, objects = array("d"), array("l"), array("Q"), array("Q")
+        self._areas, self._ranks, keys, objects = array("d"), array("d"), array("Q"), array("Q")
         for number, cells in enumerate(rows):
             row = dict(zip(columns, cells, strict=True))
             self._texts += "\0".join((row.get("file", ""), row.get("identity", ""), row.get("taxon", ""))).encode()
             self._ends.append(len(self._texts))
             self._areas.append(as_area(row.get("area", "")))
-            self._ranks.append(_as_rank(row.get("rank", "")))
-            keys.append(_hashed(_file_key(row["file"]) if "file" in row else row.get("identity", "")))
-            objects.append(_hashed(row["identity"]) if row.get("identity") else 2**63 + number)
+            self._ranks.append(float(row.get("rank", "").replace(",", ".") or 0))
+            keys.append(hash_of(_file_key(row.get("file", "")) or row.get("identity", "")))
+            same_object = f"{row.get('sample', '')}\0{row.get('identity', '')}"
+            objects.append(hash_of(same_object) if row.get("identity") else 2**63 + number)
         self._keys = np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64)
         self._order = np.argsort(self._keys, kind="stable")
         self._lowest = _lowest_of_each(np.frombuffer(objects, np.uint64), self._ranks) if keys else np.zeros(0, bool)
@@ -92,12 +103,16 @@ class Table:
         """True for the columns of an EcoTaxa export."""
         return self.columns.get("file") == "img_file_name"
 
+    def names(self, hashes: np.ndarray) -> np.ndarray:
+        """True for each hash of a file's own name, or of an identity, that some row has."""
+        return np.isin(hashes, self._keys)
+
     def rows(self, key: str) -> list[Row]:
-        """The rows of a file's own name, or of an identity."""
-        wanted = np.uint64(_hashed(key))
+        """The rows of a file's own name, or of an identity: the first hundred of them."""
+        wanted = np.uint64(hash_of(key))
         first = int(np.searchsorted(self._keys, wanted, sorter=self._order))
-        found = []
-        while first < len(self) and self._keys[self._order[first]] == wanted:
+        found: list[Row] = []
+        while first < len(self) and self._keys[self._order[first]] == wanted and len(found) < ROWS_OF_A_NAME:
             row = self.row(int(self._order[first]))
             if key in (_file_key(row.file), row.identity):
                 found.append(row)
@@ -111,26 +126,27 @@ class Table:
         return Row(number, file, identity, taxon or None, None if area != area else area, bool(self._lowest[number]))
 
 
-def read_table(name: str, file: BinaryIO, *, wanted: dict[Meaning, str] | None = None) -> Table | None:
+def read_table(
+    name: str, file: BinaryIO, *, wanted: dict[Meaning, str] | None = None, max_rows: int = MAX_ROWS
+) -> Table | None:
     """The table in a file; None when it has no column that could name images.
 
-    `wanted` names columns instead of the usual ones, '' for none. Raises ArchiveError when it cannot be read, or when a
-    column that is wanted is not there.
+    `wanted` names columns instead of the usual ones, '' for none. Raises ArchiveError when it cannot be read, has more
+    rows than `max_rows`, or when a column that is wanted is not there.
     """
     stream = gzip.GzipFile(fileobj=file) if name.lower().endswith(".gz") else file
     try:
         lines = _lines(name, stream)
-        header = next(lines, "")
-        delimiter = max("\t;,", key=header.count)
-        names = [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+        header = _header(lines)
+        names = [cell.strip() for cell in next(csv.reader([header.text], delimiter=header.delimiter), [])]
         columns = _columns(name, names, wanted or {})
         if "file" not in columns and "identity" not in columns:
             return None
-        unreadable: list[str] = []
-        rows = _rows(csv.reader(lines, delimiter=delimiter), names, list(columns.values()), unreadable)
-        table = Table(name, columns, rows)
-        table.unreadable = unreadable
-    except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reader = _Rows(names, columns, header.number)
+        rows = reader.read(csv.reader(lines, delimiter=header.delimiter))
+        table = Table(name, columns, _at_most(name, rows, max_rows))
+        table.unreadable = reader.faults()
+    except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise ArchiveError(f"Table {name} cannot be read: {error}. Export it again as a plain CSV or TSV.") from error
     return table
 
@@ -144,16 +160,13 @@ def as_area(text: str) -> float:
     return value if 0 < value < float("inf") else float("nan")
 
 
-def _as_rank(text: str) -> int:
-    try:
-        return int(float(text.replace(",", "."))) if text.strip() else 0
-    except (ValueError, OverflowError):
-        return 0
-
-
 def _lines(name: str, stream: io.BufferedIOBase | BinaryIO) -> Iterator[str]:
-    """The lines as text: utf-8, and each line that is none as latin-1."""
-    while line := stream.readline(MAX_LINE):
+    """The lines as text: UTF-16 where the file begins like that, else utf-8, and each line that is none as latin-1."""
+    line = stream.readline(MAX_LINE)
+    if (encoding := _utf16(line)) is not None:
+        yield from _decoded_lines(name, line, stream, encoding)
+        return
+    while line:
         if len(line) == MAX_LINE:
             raise ArchiveError(f"Table {name} has a line of over {MAX_LINE} bytes; is it a table?")
         line = line.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"")
@@ -161,6 +174,53 @@ def _lines(name: str, stream: io.BufferedIOBase | BinaryIO) -> Iterator[str]:
             yield line.decode("utf-8")
         except UnicodeDecodeError:
             yield line.decode("latin-1")
+        line = stream.readline(MAX_LINE)
+
+
+def _utf16(start: bytes) -> str | None:
+    """The UTF-16 that a file is in, by its first bytes, or None."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16-le" if start.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+    if len(start) >= 8 and start[1:8:2] == bytes(4):
+        return "utf-16-le"
+    return "utf-16-be" if len(start) >= 8 and start[0:8:2] == bytes(4) else None
+
+
+def _decoded_lines(name: str, start: bytes, stream: io.BufferedIOBase | BinaryIO, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    rest = decoder.decode(start).removeprefix("\ufeff")
+    while True:
+        *whole, rest = rest.split("\n")
+        yield from (f"{line}\n" for line in whole)
+        if len(rest) > MAX_LINE:
+            raise ArchiveError(f"Table {name} has a line of over {MAX_LINE} characters; is it a table?")
+        data = stream.read(2**16)
+        if not data:
+            break
+        rest += decoder.decode(data)
+    if rest:
+        yield rest
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The line that names the columns, its number in the file from 1, and what separates its cells."""
+
+    text: str
+    number: int
+    delimiter: str
+
+
+def _header(lines: Iterator[str]) -> _Header:
+    """The first line that is not blank, a comment or Excel's `sep=;`."""
+    delimiter = None
+    for number, line in zip(range(1, MAX_PREAMBLE + 1), lines, strict=False):
+        bare = line.strip(" \r\n")
+        if separator := _SEPARATOR_LINE.fullmatch(bare):
+            delimiter = separator[1]
+        elif bare.strip('\t;,|" ') and not bare.startswith(_COMMENTS):
+            return _Header(line, number, delimiter or max("\t;,|", key=line.count))
+    return _Header("", 0, ",")
 
 
 def _columns(name: str, names: list[str], wanted: dict[Meaning, str]) -> dict[Meaning, str]:
@@ -178,34 +238,77 @@ def _columns(name: str, names: list[str], wanted: dict[Meaning, str]) -> dict[Me
     return found
 
 
-def _rows(
-    reader: Iterator[list[str]], names: list[str], columns: list[str], unreadable: list[str]
-) -> Iterator[Sequence[str]]:
-    """The wanted cells of each row; EcoTaxa's row of types and empty lines are left out, too short ones recorded."""
-    indices = [names.index(column) for column in columns]
-    for number, cells in enumerate(reader, start=2):
-        if not cells or (number == 2 and all(_TYPES.fullmatch(cell.strip()) for cell in cells)):
-            continue
-        if len(cells) <= max(indices):
-            if len(unreadable) < UNREADABLE_SHOWN:
-                unreadable.append(f"row {number} has {len(cells)} cells, the header {len(names)}")
-            continue
-        yield [cells[index].strip() for index in indices]
+class _Rows:
+    """The wanted cells of each row; what is wrong with a row costs that row, and is recorded."""
+
+    def __init__(self, names: list[str], columns: dict[Meaning, str], header_number: int) -> None:
+        self._width = len(names)
+        self._indices = {meaning: names.index(column) for meaning, column in columns.items()}
+        self._header_number = header_number
+        self._faults: list[str] = []
+        self._faulty = 0
+
+    def read(self, reader: Iterator[list[str]]) -> Iterator[Sequence[str]]:
+        """The cells, in the order of the columns; without empty lines and EcoTaxa's row of types."""
+        first = self._header_number + 1
+        least = max(self._indices.values()) + 1
+        for number, cells in enumerate(reader, start=first):
+            if not cells or (number == first and all(_TYPES.fullmatch(cell.strip()) for cell in cells)):
+                continue
+            if len(cells) < least:
+                self._record(f"row {number} has {len(cells)} cells, the header {self._width}")
+                continue
+            wanted = {meaning: cells[index].strip() for meaning, index in self._indices.items()}
+            if fault := _fault_of_row(wanted):
+                self._record(f"row {number} {fault}")
+                continue
+            yield list(wanted.values())
+
+    def _record(self, fault: str) -> None:
+        self._faulty += 1
+        if len(self._faults) < UNREADABLE_SHOWN:
+            self._faults.append(fault)
+
+    def faults(self) -> list[str]:
+        """What was wrong with which row, the first hundred one by one."""
+        more = self._faulty - len(self._faults)
+        return [*self._faults, f"{more} more rows cannot be used"] if more else self._faults
+
+
+def _fault_of_row(row: dict[Meaning, str]) -> str | None:
+    if not row.get("file") and not row.get("identity"):
+        return "names neither a file nor an object"
+    rank = row.get("rank", "").replace(",", ".")
+    try:
+        is_rank = abs(float(rank or 0)) <= MAX_RANK
+    except ValueError:
+        is_rank = False
+    return None if is_rank else f"has the rank {rank[:40]!r}, which is no number up to {MAX_RANK:.0f}"
+
+
+def _at_most(name: str, rows: Iterator[Sequence[str]], count: int) -> Iterator[Sequence[str]]:
+    for number, row in enumerate(rows):
+        if number >= count:
+            raise ArchiveError(f"Table {name} has more than the {count} rows that are read; is it the right one?")
+        yield row
 
 
 def _file_key(file: str) -> str:
     return file.replace("\\", "/").rpartition("/")[2]
 
 
-def _hashed(key: str) -> int:
+def hash_of(key: str) -> int:
+    """Eight bytes that stand for a name."""
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
 
 
-def _lowest_of_each(objects: np.ndarray, ranks: "array[int]") -> np.ndarray:
-    """True for the first row of the lowest rank of each object."""
-    order = np.lexsort((np.frombuffer(ranks, np.dtype("l")), objects))
+def _lowest_of_each(objects: np.ndarray, ranks: "array[float]") -> np.ndarray:
+    """True for the rows of the lowest rank of each object: several where objects share an identity."""
+    by_rank = np.frombuffer(ranks, np.float64)
+    order = np.lexsort((by_rank, objects))
     begins = np.ones(len(objects), dtype=bool)
     begins[1:] = objects[order][1:] != objects[order][:-1]
-    lowest = np.zeros(len(objects), dtype=bool)
-    lowest[order[begins]] = True
-    return lowest
+    lowest = by_rank[order[begins]][np.cumsum(begins) - 1]
+    is_lowest = np.zeros(len(objects), dtype=bool)
+    is_lowest[order] = by_rank[order] == lowest
+    return is_lowest

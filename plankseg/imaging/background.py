@@ -15,6 +15,24 @@ def border_pixels(grey: Grey) -> UInt8[np.ndarray, " n"]:
     return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
 
 
+DARK_BORDER = 48
+DARK_SPREAD = 8.0  # grey levels
+
+
+def is_dark_field(grey: Grey) -> bool:
+    """True for bright objects on black, as UVP and other dark-field instruments take them. Without footer rows.
+
+    The border is black and even, most of the image is as black as the border, and what differs is brighter. A dark
+    object that is cut off at the border differs from that by the light background beside it.
+    """
+    border = border_pixels(grey)
+    median = float(np.median(border))
+    if median > DARK_BORDER or 1.4826 * _mad(border) > DARK_SPREAD:
+        return False
+    as_dark = float((grey <= median + DARK_SPREAD).mean())
+    return as_dark > 0.5 and float(grey.max()) - median > 2 * DARK_SPREAD
+
+
 def background_kind(grey: Grey) -> Literal["erased", "kept"]:
     """`erased` where the instrument set the background to 255 around the object, else `kept`. Without footer rows."""
     border = border_pixels(grey)

@@ -7,6 +7,7 @@ the browser and the mask agree.
 
 import io
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,10 @@ _PILLOW_ERRORS = (
 )
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+_MAX_SCANS = 200  # of a progressive JPEG; encoders write about ten
+_MAX_SCANNED_PIXELS = 20 * DEFAULT_MAX_PIXELS  # over all scans: about six seconds
+_SMALLEST_12_BIT_TOP, _LARGEST_12_BIT = 512, 4095
+_STRIP_PIXELS = 2**20
 _NEXT_STEP = "Save it again as an 8- or 16-bit PNG, JPEG or TIFF, or take it out of the folder."
 
 
@@ -84,19 +89,43 @@ def read_grey(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Grey:
     transparency is laid over white. Raises ImageTooLargeError before decoding when the header announces more than
     `max_pixels`, and ImageReadError for anything broken, empty, several pages long, in floating point or no image.
     """
+    return read_grey_and_depth(data, max_pixels=max_pixels)[0]
+
+
+def read_grey_and_depth(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Grey, int]:
+    """The grey image as `read_grey`, and how many bits its values were taken to have.
+
+    A 16-bit file whose largest value lies between 512 and 4095 is taken for a camera's 12 bits, stored as they came.
+    """
     image = open_capped(data, max_pixels=max_pixels)
-    turned = image.getexif().get(_ORIENTATION, 1) if isinstance(image, TiffImageFile) else 1
+    return _decoded(image, data, lambda: _to_grey(image, data))
+
+
+def read_opacity(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> UInt8[np.ndarray, "h w"] | None:
+    """The opacity of a drawing on a transparent background, 0 to 255; None for a file without an alpha channel.
+
+    Raises as `read_grey`, and ImageReadError where what is not transparent has several grey levels.
+    """
+    image = open_capped(data, max_pixels=max_pixels)
+    if not _has_transparency(image) or image.mode in _SIXTEEN_BIT_MODES:
+        return None
+    return _decoded(image, data, lambda: (_opacity(image), 8))[0]
+
+
+def looks_alike_in_browsers(data: bytes) -> bool:
+    """True when a browser shows a file's pixels where `read_grey` has them, and as it has them.
+
+    Not for a TIFF, a turned image, an animation, transparency, 16 bits or CMYK. Raises as `read_header`.
+    """
+    image = _open(data)
+    if isinstance(image, TiffImageFile) or _header(image, data).bits > 8 or _has_transparency(image):
+        return False
+    if getattr(image, "is_animated", False) or image.mode not in ("1", "L", "P", "RGB"):
+        return False
     try:
-        image.load()
-        grey = _to_grey(image, data)
-    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours was set higher
-        raise ImageTooLargeError(f"{error} Lower the image's resolution.") from error
-    except ImageReadError:
-        raise
-    except _PILLOW_ERRORS as error:
-        message = f"{_describe_image(image)} of {len(data)} bytes is broken or cut off: {error}. Copy it again."
-        raise ImageReadError(message) from error
-    return _turn_back(grey, turned)
+        return bool(image.getexif().get(_ORIENTATION, 1) == 1)
+    except _PILLOW_ERRORS:  # what we cannot read a browser may
+        return False
 
 
 def open_capped(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
@@ -108,6 +137,8 @@ def open_capped(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFi
             f"{header.format} announces {header.width} x {header.height} pixels, more than the {max_pixels} that are"
             " decoded. Cut it into vignettes, or raise PLANKSEG_MAX_IMAGE_PIXELS."
         )
+    if header.format == "JPEG":
+        _require_few_scans(data, header)
     return image
 
 
@@ -159,7 +190,7 @@ def _header(image: ImageFile, data: bytes) -> ImageHeader:
     return header
 
 
-def _to_grey(image: ImageFile, data: bytes) -> Grey:
+def _to_grey(image: ImageFile, data: bytes) -> tuple[Grey, int]:
     if isinstance(image, TiffImageFile) and getattr(image, "is_animated", False):
         raise ImageReadError(
             f"{_describe_image(image)} has {image.n_frames} pages and we cannot know which one. Split it."
@@ -170,25 +201,89 @@ def _to_grey(image: ImageFile, data: bytes) -> Grey:
         raise ImageReadError(
             f"{_describe_image(image)} has pixels of Pillow mode {image.mode!r}, without a grey range. {_NEXT_STEP}"
         )
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if image.mode == "L" and not _has_transparency(image):
+        return np.array(image), 8
+    grey = np.empty((image.height, image.width), np.uint8)
+    for top, bottom in _strips(image):  # a colour image of 64 million pixels needs no second and third copy
+        grey[top:bottom] = np.asarray(_luminance(image.crop((0, top, image.width, bottom))))
+    return grey, 8
+
+
+def _strips(image: ImageFile) -> Iterator[tuple[int, int]]:
+    height = max(1, _STRIP_PIXELS // image.width)
+    return ((top, min(top + height, image.height)) for top in range(0, image.height, height))
+
+
+def _luminance(image: Image.Image) -> Image.Image:
+    if _has_transparency(image):
         # White, because an object is darker than its background: laid over black, every clear pixel would be object.
         clear = image.convert("RGBA")
-        opaque: Image.Image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-    else:
-        opaque = image.convert("RGB") if image.mode in ("P", "CMYK", "YCbCr", "RGBX") else image
-    return np.array(opaque.convert("L"))
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB").convert("L")
+    return (image.convert("RGB") if image.mode in ("P", "CMYK", "YCbCr", "RGBX") else image).convert("L")
 
 
-def _sixteen_to_eight(image: ImageFile, bits: int) -> Grey:
-    full = 2**bits - 1  # 65535 = 255 * 257; Pillow hands 12-bit TIFFs on in the same mode
-    wide = np.asarray(image).astype(np.uint32)
+def _has_transparency(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _opacity(image: ImageFile) -> Grey:
+    """The alpha channel. Raises ImageReadError where what is not transparent has several grey levels."""
+    clear = image.convert("RGBA")
+    alpha = np.array(clear.getchannel("A"))
+    colours = np.unique(np.array(clear.convert("RGB").convert("L"))[alpha > 0])
+    if len(colours) > 1 and alpha.min() < 255:
+        raise ImageReadError(
+            f"{_describe_image(image)} has transparent pixels and {len(colours)} grey levels beside them, so it does "
+            "not say what the object is. Save it without transparency."
+        )
+    return alpha
+
+
+def _sixteen_to_eight(image: ImageFile, bits: int) -> tuple[Grey, int]:
+    wide = np.asarray(image)
+    depth = bits  # Pillow hands 12-bit TIFFs on in the same mode
+    if bits == 16 and _SMALLEST_12_BIT_TOP <= int(wide.max()) <= _LARGEST_12_BIT:
+        depth = 12
+    full = 2**depth - 1  # 65535 = 255 * 257
+    levels = np.minimum(np.arange(2**16), full)
     if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        wide = full - wide  # "white is zero", which Pillow turns round for 8 bits but not for 16
+        levels = full - levels  # "white is zero", which Pillow turns round for 8 bits but not for 16
     clear = image.info.get("transparency")
     if isinstance(clear, int):
-        wide[wide == clear] = full
-    grey: Grey = ((wide * 255 + full // 2) // full).astype(np.uint8)
-    return grey
+        levels[clear] = full
+    eight = ((levels * 255 + full // 2) // full).astype(np.uint8)
+    grey = np.empty(wide.shape, np.uint8)
+    for top, bottom in _strips(image):
+        grey[top:bottom] = eight[wide[top:bottom]]
+    return grey, depth
+
+
+def _require_few_scans(data: bytes, header: ImageHeader) -> None:
+    """Raise ImageReadError for a progressive JPEG that would keep the decoder busy for long."""
+    scans = data.count(b"\xff\xda")
+    if scans > _MAX_SCANS or (scans > 1 and scans * header.width * header.height > _MAX_SCANNED_PIXELS):
+        raise ImageReadError(
+            f"JPEG {header.width} x {header.height} has {scans} scans, more than a camera or a program writes. "
+            f"{_NEXT_STEP}"
+        )
+
+
+def _decoded(
+    image: ImageFile, data: bytes, convert: Callable[[], tuple[Grey, int]]
+) -> tuple[UInt8[np.ndarray, "rows columns"], int]:
+    """The pixels that `convert` makes of the loaded image, turned back as the file has them."""
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) if isinstance(image, TiffImageFile) else 1
+        image.load()
+        grey, depth = convert()
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours was set higher
+        raise ImageTooLargeError(f"{error} Lower the image's resolution.") from error
+    except ImageReadError:
+        raise
+    except _PILLOW_ERRORS as error:
+        message = f"{_describe_image(image)} of {len(data)} bytes is broken or cut off: {error}. Copy it again."
+        raise ImageReadError(message) from error
+    return _turn_back(grey, turned), depth
 
 
 def _turn_back(grey: Grey, orientation: int) -> UInt8[np.ndarray, "rows columns"]:

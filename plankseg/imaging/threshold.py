@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from plankseg.imaging.arrays import Grey, Mask
-from plankseg.imaging.background import background_kind, border_pixels, find_footer
+from plankseg.imaging.background import background_kind, border_pixels, find_footer, is_dark_field
 from plankseg.imaging.masks import fill_holes, largest_component
 
 ERASED_BELOW = 251
@@ -33,12 +33,16 @@ _DISK_2 = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1,
 
 @dataclass(frozen=True)
 class AutomaticMask:
-    """A mask of the whole image (footer rows included, empty there), or else the reason why there is none."""
+    """A mask of the whole image (footer rows included, empty there), or else the reason why there is none.
+
+    `dark_field` says that the object was looked for as bright on black.
+    """
 
     mask: Mask | None
     reason: str | None
     kind: Literal["erased", "kept"]
     footer_rows: int
+    dark_field: bool = False
 
     def __post_init__(self) -> None:
         assert (self.mask is None) != (self.reason is None), "a mask or a reason, never both"
@@ -59,14 +63,17 @@ def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> Au
     """
     footer_rows = find_footer(grey)
     body = grey[: grey.shape[0] - footer_rows]
+    dark_field = is_dark_field(body)
+    if dark_field:
+        body = np.asarray(255 - body)
     kind = background_kind(body)
     found = _find_object(body, kind)
     reason = found if isinstance(found, str) else _rejection_reason(found, instrument_area_px)
     if isinstance(found, str) or reason is not None:
-        return AutomaticMask(mask=None, reason=reason, kind=kind, footer_rows=footer_rows)
+        return AutomaticMask(mask=None, reason=reason, kind=kind, footer_rows=footer_rows, dark_field=dark_field)
     mask = np.zeros(grey.shape, dtype=bool)
     mask[: body.shape[0]] = found.mask
-    return AutomaticMask(mask=mask, reason=None, kind=kind, footer_rows=footer_rows)
+    return AutomaticMask(mask=mask, reason=None, kind=kind, footer_rows=footer_rows, dark_field=dark_field)
 
 
 def fixed_threshold_mask(grey: Grey, *, level: int = FIXED_LEVEL) -> Mask:

@@ -10,7 +10,14 @@ from plankseg.errors import ArchiveError
 from plankseg.storage.s3.addresses import Address
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+OTHER_IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".webp", ".jp2", ".j2k", ".heic", ".heif", ".avif", ".jpe", ".jfif", ".tga", ".svg", ".psd"),
+    *(".pgm", ".pnm", ".ppm", ".pbm", ".dng", ".cr2", ".nef", ".raw", ".czi", ".nd2", ".lif"),
+)
 ARCHIVE_SUFFIXES = (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".txz", ".tbz2", ".tar", ".zip")
+OTHER_ARCHIVE_SUFFIXES = (".7z", ".rar", ".tar.zst", ".tar.lz4")
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
+MAX_NAME = 4096  # characters of a path, as on any disk
 MAX_BYTES = 128 * 2**20  # of one image, by its header: what announces more is not read
 
 
@@ -97,8 +104,15 @@ def fault_of_name(name: str) -> str | None:
     """Why a name of an archive's member cannot be taken, or None."""
     if any("\ud800" <= character <= "\udfff" for character in name):  # what Python makes of other encodings
         return "its name, or a folder's above it, is not valid UTF-8; rename it"
+    if len(name) > MAX_NAME:
+        return f"its name has {len(name)} characters, more than the {MAX_NAME} of a path; rename it"
     if name.startswith(("/", "\\")) or (len(name) > 1 and name[1] == ":"):
         return "its name begins at the root of a disk; an archive's names are relative"
     if ".." in name.replace("\\", "/").split("/"):
         return "its name leads out of the archive ('..')"
     return None
+
+
+def with_slashes(name: str) -> str:
+    """A member's name with '/' between its folders: programs on Windows write '\\', against the formats' rules."""
+    return name.replace("\\", "/")

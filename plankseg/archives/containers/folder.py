@@ -1,5 +1,6 @@
 """Entries of a folder and everything below it."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,23 +18,36 @@ class Folder:
         self.name = location.name
 
     def entries(self) -> Iterator[Entry]:
-        """Every file; links to folders are not followed."""
+        """Every file. Links to folders are not followed, and a store of plankseg is not read; both have a fault."""
         unreadable: list[OSError] = []
         for at, folders, files in os.walk(self.location, onerror=unreadable.append):
-            folders.sort()
+            yield from self._left_out(at, folders)
             for name in sorted(files):
-                if (entry := self._entry(os.path.join(at, name))) is not None:  # noqa: PTH118  half the time of Path
-                    yield entry
+                yield self._entry(os.path.join(at, name))  # noqa: PTH118  half the time of Path
         for error in unreadable:
             yield self._without_bytes(str(error.filename), f"cannot be listed: {error.strerror}; check its rights")
 
-    def _entry(self, path: str) -> Entry | None:
+    def _left_out(self, at: str, folders: list[str]) -> Iterator[Entry]:
+        """Sort the folders to walk, and take out those that are not read."""
+        kept = []
+        for name in sorted(folders):
+            path = os.path.join(at, name)  # noqa: PTH118
+            if os.path.islink(path):  # noqa: PTH114
+                target = os.readlink(path)  # noqa: PTH115
+                yield self._without_bytes(path, f"a link to the folder {target}; ingest that folder itself, or copy it")
+            elif _is_store(path):
+                yield self._without_bytes(path, "a store of plankseg, whose files are no images of yours; left out")
+            else:
+                kept.append(name)
+        folders[:] = kept
+
+    def _entry(self, path: str) -> Entry:
         relative = path[len(str(self.location)) :].lstrip(os.sep)
         if fault := fault_of_name(relative):
             return self._without_bytes(path, fault)
         try:
             if not os.path.isfile(path):  # noqa: PTH113
-                return None
+                return self._without_bytes(path, _why_no_file(path))
             size = os.path.getsize(path)  # noqa: PTH202
         except OSError as error:
             return self._without_bytes(path, f"cannot be read: {error.strerror}; check its rights")
@@ -41,5 +55,15 @@ class Folder:
         return Entry(name=relative, size=size, open=lambda: file.open("rb"), uri=file.as_uri())
 
     def _without_bytes(self, path: str, fault: str) -> Entry:
-        file = Path(path)
-        return Entry(name=os.path.relpath(path, self.location), size=0, open=lambda: file.open("rb"), fault=fault)
+        return Entry(name=os.path.relpath(path, self.location), size=0, open=io.BytesIO, fault=fault)
+
+
+def _is_store(path: str) -> bool:
+    """True for a folder store: its tables and objects must not become images."""
+    return all(os.path.isdir(os.path.join(path, part)) for part in ("tables/images/_delta_log", "objects"))  # noqa: PTH112, PTH118
+
+
+def _why_no_file(path: str) -> str:
+    if os.path.islink(path):  # noqa: PTH114
+        return f"a link to {os.readlink(path)}, which is not there or no file; copy the file here"  # noqa: PTH115
+    return "a pipe, a socket or a device; only files are read"

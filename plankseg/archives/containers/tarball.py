@@ -1,31 +1,27 @@
 """Entries of a tar, plain or compressed, read as a stream and never unpacked.
 
 A plain tar's members are read in place; their addresses are positions in the tar. A compressed one can be read in its
-own order only. Headers are read one by one (`TarInfo.fromtarfile`): `TarFile.next` keeps every header in memory
-and takes a tar that was cut off between two members for a whole one.
+own order only. Headers are read one by one: `TarFile.next` keeps every header in memory and takes a tar that was cut
+off between two members for a whole one.
 """
 
-import bz2
-import gzip
 import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
-from plankseg.archives.containers.entries import Entry, fault_of_name, name_without_suffix
+from plankseg.archives.containers.decompression import decompressor_for, open_compressed
+from plankseg.archives.containers.entries import Entry, fault_of_name, name_without_suffix, with_slashes
+from plankseg.archives.containers.tar_headers import Header, read_headers
 from plankseg.errors import ArchiveError
 from plankseg.storage.objects.archive_members import Member
 
-_OPENERS: dict[bytes, Callable[[Path, Literal["rb"]], object]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"BZh": bz2.open,
-}
-_CUT = (EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, OSError)
+# ValueError: a number of tarfile's that is none; RecursionError: hundreds of headers without a member.
+_CUT = (EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, OSError, ValueError, RecursionError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -39,15 +35,15 @@ class Tar:
             start = file.read(6)
         if start.startswith(_ZSTD):
             raise ArchiveError(f"{location} is compressed by zstd, which is not read; decompress it first (unzstd).")
-        self._opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-        self.in_order_only = self._opener is not None
+        self._decompressor = decompressor_for(start)
+        self.in_order_only = self._decompressor is not None
 
     def entries(self) -> Iterator[Entry]:
         """Every file. Raises ArchiveError where the tar is cut off or damaged, after its last whole member."""
         last = "its beginning"
         with self._stream() as stream:
             try:
-                for member in _members(stream):
+                for member in read_headers(stream):
                     entry = self._entry(member, stream)
                     # A cut-off member would be noticed only by who reads it: look at its last byte first.
                     if entry is not None and not self.in_order_only:
@@ -64,40 +60,30 @@ class Tar:
 
     @contextmanager
     def _stream(self) -> Iterator[BinaryIO]:
-        if self._opener is None:
+        if self._decompressor is None:
             with self.location.open("rb") as plain:
                 yield plain
         else:
-            with cast(BinaryIO, self._opener(self.location, "rb")) as unpacked:
+            with open_compressed(self.location, self._decompressor) as unpacked:
                 yield unpacked
 
-    def _entry(self, member: tarfile.TarInfo, stream: BinaryIO) -> Entry | None:
+    def _entry(self, member: Header, stream: BinaryIO) -> Entry | None:
         if member.isdir():
             return None
         name, at, size = member.name.removeprefix("./"), member.offset_data, member.size
-        fault = fault_of_name(name)
+        fault = member.fault or fault_of_name(name)
         if not member.isreg() or member.issparse():
             fault = "a link, a device or a sparse file; only plain files are taken from a tar"
-        if fault is not None or self.in_order_only:
-            return Entry(name=name, size=size, open=lambda: _window(stream, at, size), fault=fault)
+        if fault is not None:
+            return Entry(name=name, size=size, open=io.BytesIO, fault=fault)
+        name = with_slashes(name)
+        if self.in_order_only:
+            return Entry(name=name, size=size, open=lambda: _window(stream, at, size))
         address = Member(archive=self.location, name=name, at=at, size=size)
         return Entry(name=name, size=size, open=lambda: _part(self.location, at, size), uri=address.uri)
 
 
-def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The headers, one by one. Raises tarfile.HeaderError where there is none and the end is not marked either."""
-    with tarfile.TarFile(fileobj=stream, mode="r") as tar:
-        member = tar.next()
-        while member is not None:
-            yield member
-            stream.seek(tar.offset)
-            try:
-                member = tarfile.TarInfo.fromtarfile(tar)
-            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros: the marked end
-                member = None
-
-
-def _require_end(stream: BinaryIO, member: tarfile.TarInfo) -> None:
+def _require_end(stream: BinaryIO, member: Header) -> None:
     stream.seek(member.offset_data + max(member.size, 1) - 1)
     if member.size and not stream.read(1):
         raise EOFError(f"{member.name} is not whole")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from plankseg.archives.containers.entries import MAX_BYTES, Entry, fault_of_name, name_without_suffix
+from plankseg.archives.containers.entries import MAX_BYTES, Entry, fault_of_name, name_without_suffix, with_slashes
 from plankseg.errors import ArchiveError
 from plankseg.storage.objects.archive_members import Member
 
@@ -37,13 +37,14 @@ class Zip:
 
     def entries(self) -> Iterator[Entry]:
         """Every file, in the order of the table of contents."""
+        overlapping = _overlapping(self._members)
         with self.location.open("rb") as file:
             for member in self._members:
-                if not member.is_dir():
-                    yield self._entry(member, file)
+                if not member.filename.endswith(("/", "\\")):
+                    fault = "it lies within another member; the zip is damaged" if id(member) in overlapping else None
+                    yield self._entry(member, file, fault or _fault(member))
 
-    def _entry(self, member: zipfile.ZipInfo, file: BinaryIO) -> Entry:
-        fault = _fault(member)
+    def _entry(self, member: zipfile.ZipInfo, file: BinaryIO, fault: str | None) -> Entry:
         size, packed = member.file_size, member.compress_size
         if fault is None:
             head = os.pread(file.fileno(), _LOCAL_HEADER.size, member.header_offset)
@@ -53,14 +54,15 @@ class Zip:
             return Entry(name=member.filename, size=size, open=io.BytesIO, fault=fault)
         _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(head)
         is_deflated = member.compress_type == zipfile.ZIP_DEFLATED
+        name = with_slashes(member.filename)
         address = Member(
             archive=self.location,
-            name=member.filename,
+            name=name,
             at=member.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes,
             size=size,
             packed=packed if is_deflated else None,
         )
-        return Entry(name=member.filename, size=size, open=self._opener(member, address), uri=address.uri)
+        return Entry(name=name, size=size, open=self._opener(member, address), uri=address.uri)
 
     def _opener(self, member: zipfile.ZipInfo, address: Member) -> Callable[[], BinaryIO]:
         def read() -> BinaryIO:
@@ -85,6 +87,17 @@ class _Streamed(io.BufferedReader):
         """Close member and zip."""
         super().close()
         self._archive.close()
+
+
+def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
+    """The `id` of each member that begins within another one: a few bytes could pose as millions of images."""
+    overlapping: set[int] = set()
+    end = 0
+    for member in sorted(members, key=lambda one: one.header_offset):
+        if member.header_offset < end:
+            overlapping.add(id(member))
+        end = max(end, member.header_offset + _LOCAL_HEADER.size + member.compress_size)
+    return overlapping
 
 
 def _fault(member: zipfile.ZipInfo) -> str | None:

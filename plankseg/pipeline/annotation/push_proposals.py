@@ -8,7 +8,7 @@ from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 from plankseg.labelling.sync.push import PushItem, PushReport, push_round
 from plankseg.pipeline.annotation.label_rows import stored_mask
-from plankseg.pipeline.ingest.bucket_images import bucket_access, is_shown_from_bucket
+from plankseg.pipeline.ingest.bucket_images import bucket_access, shown_from_bucket
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
@@ -49,7 +49,7 @@ def push(
     answered = {row.image_id for row in store.labels.answered(round_number)}
     rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
     images = store.catalogue.rows_by_id(row.image_id for row in rows)
-    urls = {image_id: image.uri for image_id, image in images.items() if is_shown_from_bucket(image.uri)}
+    urls = shown_from_bucket(store, images)
     for bucket in sorted({Address.parse(uri).bucket for uri in urls.values()}):
         label_studio.ensure_bucket(project, bucket_access(bucket, presign=options.presign))
     items = [

@@ -1,21 +1,48 @@
 """Images in a bucket: copying them there, and access for Label Studio."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from plankseg.errors import ObjectCorruptError, ObjectMissingError
+from plankseg.imaging.reading import looks_alike_in_browsers
 from plankseg.labelling.api.tasks import BucketAccess
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.store import Store
-from plankseg.storage.tables.catalogue import Role
+from plankseg.storage.tables.catalogue import ImageRow, Role
 
-SHOWN_BY_BROWSERS = frozenset({".png", ".jpg", ".jpeg"})
+SUFFIXES_OF_BROWSERS = {b"\x89PNG": (".png",), b"\xff\xd8\xff": (".jpg", ".jpeg")}
 
 
-def is_shown_from_bucket(uri: str) -> bool:
-    """True for an image in a bucket that a browser can show; a TIFF is uploaded as a PNG instead."""
-    return is_s3(uri) and Path(uri).suffix.lower() in SHOWN_BY_BROWSERS
+def is_shown_from_bucket(uri: str, data: bytes) -> bool:
+    """True for an image in a bucket whose pixels a browser shows as we decode them; any other is uploaded as a PNG.
+
+    A mask that was painted over a turned image, or over another page, would lie elsewhere on ours. A file under a wrong
+    suffix is uploaded too, because the bucket says to the browser what the suffix says.
+    """
+    if not is_s3(uri):
+        return False
+    suffixes = next((found for start, found in SUFFIXES_OF_BROWSERS.items() if data.startswith(start)), ())
+    return Path(uri).suffix.lower() in suffixes and looks_alike_in_browsers(data)
+
+
+def shown_from_bucket(store: Store, images: Mapping[str, ImageRow]) -> dict[str, str]:
+    """The addresses of those images that Label Studio shows from their bucket, by image_id.
+
+    One that cannot be read is none of them. Raises StoreDownError and StoreRefusedError.
+    """
+    shown = {}
+    for image_id, image in images.items():
+        if not is_s3(image.uri):
+            continue
+        try:
+            data = store.catalogue.read_bytes(image_id)
+        except (ObjectMissingError, ObjectCorruptError):
+            continue  # who uploads it says so
+        if is_shown_from_bucket(image.uri, data):
+            shown[image_id] = image.uri
+    return shown
 
 
 def bucket_access(bucket: str, *, presign: bool) -> BucketAccess:

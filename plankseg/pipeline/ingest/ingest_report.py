@@ -9,6 +9,8 @@ from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
 
+MAX_LISTED = 200_000  # rejected files that are listed one by one; any more are counted
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -24,7 +26,8 @@ class IngestReport:
     """What an ingest did. `added` counts new images, `known` those that were there already.
 
     `moved` are known images whose recorded file was gone and that were found at a new location. `damage` says where an
-    archive ends too early: what was whole is kept.
+    archive ends too early: what was whole is kept. `unlisted` counts rejected files beyond those that are listed;
+    `notes` say what was decided by a guess, and should be looked at.
     """
 
     role: Role
@@ -37,6 +40,8 @@ class IngestReport:
     damage: str | None = None
     rejected: list[Problem] = field(default_factory=list)
     maskless: list[Problem] = field(default_factory=list)
+    unlisted: int = 0
+    notes: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
 
@@ -45,16 +50,23 @@ class IngestReport:
         """Rejected files, then images without a mask."""
         return [*self.rejected, *self.maskless]
 
+    def reject(self, problem: Problem) -> None:
+        """Record a file that is left out."""
+        if len(self.rejected) < MAX_LISTED:
+            self.rejected.append(problem)
+        else:
+            self.unlisted += 1
+
     def summary(self) -> str:
         """One line for a log."""
         moved = f" ({self.moved} at a new place)" if self.moved else ""
         return (
             f"{self.role}: {self.added} new images, {self.known} known{moved}, {self.masks} masks, "
-            f"{len(self.maskless)} without, {len(self.rejected)} files rejected, {self.ignored} ignored"
+            f"{len(self.maskless)} without, {len(self.rejected) + self.unlisted} files rejected, {self.ignored} ignored"
         )
 
     def warnings(self) -> list[str]:
-        """What a person should look at: classes of one image, and classes of which nothing could be taken."""
+        """What a person should look at: guesses, classes of one image, and classes of which nothing could be taken."""
         lost = sorted(taxon for taxon in self.seen if not self.taken[taxon])
         single = sorted(taxon for taxon, count in self.taken.items() if count == 1)
         warnings = [
@@ -70,7 +82,7 @@ class IngestReport:
                 f"Not one image could be taken, {len(self.rejected)} files were rejected, the first because: "
                 f"{self.rejected[0].reason}"
             )
-        return warnings
+        return [*warnings, *self.notes]
 
     def write(self, store: Store) -> Path | None:
         """The whole list of left-out files as a CSV in the store's work folder; None when nothing was left out."""
@@ -80,6 +92,8 @@ class IngestReport:
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("what", "file", "reason", "image_id"))
+            if self.unlisted:
+                table.writerow(("rejected", "", f"{self.unlisted} more files, which are not listed", ""))
             for what, problems in (("rejected", self.rejected), ("no mask", self.maskless)):
                 table.writerows((what, one.path, one.reason, one.image_id or "") for one in problems)
         return path

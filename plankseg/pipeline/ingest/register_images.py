@@ -5,24 +5,37 @@ third of a millisecond for a vignette, and what is listed can be trained on.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import cv2
+
 from plankseg.archives.containers.entries import Entry
+from plankseg.archives.containers.folder import Folder
 from plankseg.archives.layouts import Record
 from plankseg.archives.metadata_tables import Meaning
 from plankseg.archives.open_archive import Archive, Choice, open_archive
-from plankseg.errors import ArchiveError, ImageReadError, MaskShapeError, SettingsError, StoreError
+from plankseg.errors import (
+    ArchiveError,
+    ImageReadError,
+    MaskShapeError,
+    ObjectCorruptError,
+    ObjectMissingError,
+    SettingsError,
+    StoreError,
+)
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.perceptual_hash import perceptual_hash
-from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, read_grey
+from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, read_grey_and_depth, read_header
 from plankseg.imaging.threshold import automatic_mask
-from plankseg.parallel import ordered_map
-from plankseg.pipeline.ingest.given_masks import given_mask, mask_in
+from plankseg.parallel import Ahead, ordered_map
+from plankseg.pipeline.ingest.byte_budget import ByteBudget
+from plankseg.pipeline.ingest.given_masks import SAMPLED, Polarity, given_mask, only_mask, polarity_of
 from plankseg.pipeline.ingest.ingest_report import IngestReport as IngestReport
 from plankseg.pipeline.ingest.ingest_report import Problem as Problem
 from plankseg.pipeline.ingest.known_images import KnownImages
@@ -36,6 +49,12 @@ CHUNK = 500  # rows per commit at the beginning: a kill loses at most the work o
 MAX_ROWS = 5_000  # per commit later: each one looks at all rows before it
 MAX_HELD_BYTES = 64 * 2**20  # bytes of images of a compressed tar, until they are stored
 READ_AHEAD = 32  # files that are read before their turn
+MAX_AHEAD_BYTES = 128 * 2**20  # of these files, where they are read in the archive's order
+READING_BUDGET = 192 * 2**20  # bytes of files that all threads hold together
+DECODING_BUDGET = 512 * 2**20  # and what decoding them takes
+BYTES_OF_A_PIXEL = 32  # in no image file does a pixel take as much
+SPARE_BYTES = 2**20  # for what else is in the file: profiles, previews, notes
+LEAST_GREY = 3  # the largest grey of a 16-bit image that is too dark to be one: its values are below 771 of 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +72,24 @@ class IngestOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
 
+Guess = Literal["12 bits", "dark field"]
+_NOTES: dict[Guess, str] = {
+    "12 bits": "{} images of 16 bits have values up to 4095 only and were read as 12 bits.",
+    "dark field": "{} images were read as dark field: a bright object on black. Look at a few of their masks.",
+}
+
+
 @dataclass(frozen=True)
 class _NewImage:
     """One readable file: its catalogue row and, where its role asks for one, its label; its mask is in the store.
 
-    The entry's bytes are still to be stored where they can be read only once.
+    The entry's bytes are still to be stored where they can be read only once. `guesses` were made while reading it.
     """
 
     image: ImageRow
     label: LabelRow | None
     entry: Entry
+    guesses: frozenset[Guess] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,10 @@ class _Task:
     options: IngestOptions
     known: KnownImages
     report: IngestReport
+    polarity: Polarity
+    reading: ByteBudget = field(default_factory=lambda: ByteBudget(READING_BUDGET))
+    decoding: ByteBudget = field(default_factory=lambda: ByteBudget(DECODING_BUDGET))
+    guesses: Counter[Guess] = field(default_factory=Counter)
 
 
 def ingest_folder(
@@ -121,12 +152,14 @@ def ingest(
     """
     report = IngestReport(role, layout=archive.layout)
     known = KnownImages(store, role, wants_masks=options.masks is not None or archive.layout == "pairs")
-    task = _Task(store, archive, role, options, known, report)
+    polarity = polarity_of(_sampled_masks(archive, options.masks), max_pixels=options.max_pixels)
+    task = _Task(store, archive, role, options, known, report, polarity)
     fresh: list[_NewImage] = []
     duplicates: list[tuple[str, str]] = []
     committed = held = 0
+    ahead = Ahead(READ_AHEAD, weight=_bytes_in_memory, max_weight=MAX_AHEAD_BYTES)
     results = ordered_map(
-        lambda record: (record, _read(task, record)), archive.records(), threads=4, ahead=READ_AHEAD, name="ingest"
+        lambda record: (record, _read(task, record)), archive.records(), threads=4, ahead=ahead, name="ingest"
     )
     for done, (record, result) in enumerate(results, 1):
         if (new := _count(task, record, result, duplicates)) is not None:
@@ -140,10 +173,41 @@ def ingest(
         if on_progress is not None:
             on_progress(done, max(done, archive.images))
     _commit(task, fresh)
-    report.rejected += _duplicate_problems(store, duplicates)
-    report.rejected += [Problem(f"{archive.location}/{name}", reason) for name, reason in archive.problems]
-    report.ignored, report.damage = archive.ignored, archive.damage
+    _finish(task, duplicates)
     return report
+
+
+def _finish(task: _Task, duplicates: list[tuple[str, str]]) -> None:
+    """Report what is known only at the archive's end."""
+    report, archive = task.report, task.archive
+    for problem in _duplicate_problems(task.store, duplicates):
+        report.reject(problem)
+    for name, reason in archive.problems:
+        report.reject(Problem(_display_path(task, name), reason))
+    report.unlisted += archive.unlisted
+    report.ignored, report.damage = archive.ignored, archive.damage
+    report.notes += archive.notes
+    report.notes += [task.polarity.note] if task.polarity.note else []
+    report.notes += [_NOTES[guess].format(count) for guess, count in sorted(task.guesses.items())]
+
+
+def _sampled_masks(archive: Archive, folder: Path | None) -> Iterator[bytes]:
+    """The bytes of a few masks from all over the folder or the archive; one that cannot be read is left out."""
+    if folder is None:
+        every: list[Entry] = archive.masks
+    else:
+        every = [entry for entry in Folder(folder).entries() if entry.is_image and entry.fault is None]
+    for entry in every[:: max(1, len(every) // SAMPLED)][:SAMPLED]:
+        try:
+            yield entry.read()
+        except (ArchiveError, OSError):
+            continue  # reported where the mask is taken
+
+
+def _bytes_in_memory(record: Record) -> int:
+    """What a record's entry holds that was read in its archive's order."""
+    entry = record.entry
+    return entry.size if entry.uri is None and entry.fault is None else 0
 
 
 def _count(
@@ -151,11 +215,13 @@ def _count(
 ) -> "_NewImage | None":
     """Count a file in the report, and return it where something of it is to be written."""
     report, taxon = task.report, record.taxon
+    if isinstance(result, _NewImage):
+        task.guesses.update(result.guesses)
     report.seen.update([taxon] if taxon else [])
     image_id = result.image.image_id if isinstance(result, _NewImage) else result
     if isinstance(image_id, Problem):
         if image_id.image_id is None:
-            report.rejected.append(image_id)
+            report.reject(image_id)
             return None
         report.maskless.append(image_id)
         image_id = image_id.image_id
@@ -163,11 +229,11 @@ def _count(
     if image_id in task.known.ids:
         report.known += 1
     elif isinstance(earlier, str):
-        report.rejected.append(
-            Problem(_display_path(task, record.entry), f"same bytes as an image of the {earlier}; left out")
+        report.reject(
+            Problem(_display_path(task, record.entry.name), f"same bytes as an image of the {earlier}; left out")
         )
     elif earlier:
-        duplicates.append((_display_path(task, record.entry), image_id))
+        duplicates.append((_display_path(task, record.entry.name), image_id))
     if not isinstance(earlier, str):
         report.taken.update([taxon] if taxon else [])
     return result if isinstance(result, _NewImage) and not earlier else None
@@ -181,23 +247,53 @@ def _duplicate_problems(store: Store, duplicates: list[tuple[str, str]]) -> list
 
 def _read(task: _Task, record: Record) -> _NewImage | Problem | str:
     """Read one file: a new image, the problem it has, or the id of an image for which nothing is left to do."""
-    entry, image_id = record.entry, None
+    entry = record.entry
     if record.fault is not None:
-        return Problem(_display_path(task, entry), record.fault)
+        return Problem(_display_path(task, entry.name), record.fault)
+    image_id = None
     try:
-        data = entry.read()
-        image_id = hashlib.sha256(data).hexdigest()
-        if task.known.is_complete(image_id):
-            return image_id
-        grey = read_grey(data, max_pixels=task.options.max_pixels)
-        now = datetime.now(UTC)
-        label = _label(task, record, image_id, grey, now=now)
+        with task.reading.hold(0 if entry.uri is None else entry.size):
+            data = entry.read()
+            image_id = hashlib.sha256(data).hexdigest()
+            if task.known.is_complete(image_id):
+                return image_id
+            with task.decoding.hold(_decoding_bytes(task, record, data)):
+                return _new_image(task, record, image_id, data)
+    except (ImageReadError, MaskShapeError, ArchiveError, ObjectCorruptError, ObjectMissingError) as error:
+        reason = str(error)
     except StoreError:
         raise  # a full disk is no fault of the file
-    except (ImageReadError, MaskShapeError, ArchiveError, OSError) as error:
-        return Problem(
-            _display_path(task, entry), str(error), image_id if image_id and image_id in task.known.ids else None
+    except (OSError, cv2.error) as error:
+        reason = str(error)
+    is_known = image_id is not None and image_id in task.known.ids
+    return Problem(_display_path(task, entry.name), reason, image_id if is_known else None)
+
+
+def _decoding_bytes(task: _Task, record: Record, data: bytes) -> int:
+    """About what decoding an image, and making or reading its mask, takes at most. Raises ImageReadError."""
+    header = read_header(data)
+    pixels = header.width * header.height
+    if len(data) > BYTES_OF_A_PIXEL * pixels + SPARE_BYTES:
+        raise ImageReadError(
+            f"{header.format} {header.width} x {header.height} takes {len(data)} bytes, more than its pixels can need; "
+            "save it again."
         )
+    makes_mask = task.role == "source" or record.masks is not None or task.options.masks is not None
+    return min(pixels, task.options.max_pixels) * (4 * (header.bits + 7) // 8 + (14 if makes_mask else 2))
+
+
+def _new_image(task: _Task, record: Record, image_id: str, data: bytes) -> _NewImage:
+    """Decode an image, with its label. Raises ImageReadError and MaskShapeError."""
+    entry = record.entry
+    grey, depth = read_grey_and_depth(data, max_pixels=task.options.max_pixels)
+    if depth == 16 and grey.max() < LEAST_GREY:
+        raise ImageReadError(
+            f"All its 16-bit values are so small that it is black: its largest grey is {grey.max()} of 255. Save it "
+            "with values that fill the 16 bits, or as 8 bits."
+        )
+    now = datetime.now(UTC)
+    label, is_dark_field = _label(task, record, image_id, grey, now=now)
+    guesses: dict[Guess, bool] = {"12 bits": depth == 12 and read_header(data).bits == 16, "dark field": is_dark_field}
     image = ImageRow(
         image_id=image_id,
         uri=entry.uri or "",  # of a compressed tar: once its bytes are stored
@@ -211,7 +307,7 @@ def _read(task: _Task, record: Record) -> _NewImage | Problem | str:
         added_at=now,
         phash=perceptual_hash(grey),
     )
-    return _NewImage(image, label, entry)
+    return _NewImage(image, label, entry, frozenset(guess for guess, was_made in guesses.items() if was_made))
 
 
 def _location(store: Store, entry: Entry) -> str:
@@ -229,26 +325,27 @@ def _with_locations(store: Store, fresh: list[_NewImage]) -> list[ImageRow]:
     return [replace(read.image, uri=locations.get(read.image.image_id, read.image.uri)) for read in fresh]
 
 
-def _display_path(task: _Task, entry: Entry) -> str:
-    return f"{task.archive.location}/{entry.name}".encode("utf-8", "backslashreplace").decode()
+def _display_path(task: _Task, name: str) -> str:
+    return f"{task.archive.location}/{name}".encode("utf-8", "backslashreplace").decode()
 
 
-def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> LabelRow | None:
-    """The label an image comes with: handed in beside it, or made from a clean image; the pool has none."""
+def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> tuple[LabelRow | None, bool]:
+    """The label an image comes with, handed in or made from a clean image; and whether it was read as dark field."""
     if task.options.masks is not None:
-        mask = given_mask(task.options.masks, Path(record.entry.name), grey)
-        return _usable(task.store, image_id, "given", mask, at=now)
-    if record.mask is not None:
-        name, data = record.mask()
-        return _usable(task.store, image_id, "given", mask_in(data, name=name, grey=grey), at=now)
+        mask = given_mask(task.options.masks, Path(record.entry.name), grey, polarity=task.polarity)
+        return _usable(task.store, image_id, "given", mask, at=now), False
+    if record.masks is not None:
+        mask = only_mask(record.masks(), grey=grey, polarity=task.polarity)
+        return _usable(task.store, image_id, "given", mask, at=now), False
     if task.role != "source":
-        return None
+        return None, False
     made = automatic_mask(grey, instrument_area_px=record.area_px)
     if made.mask is not None:
-        return _usable(task.store, image_id, "threshold", made.mask, at=now)
-    return LabelRow(
+        return _usable(task.store, image_id, "threshold", made.mask, at=now), made.dark_field
+    unusable = LabelRow(
         image_id=image_id, round=0, origin="threshold", status="unusable", answered_at=now, reason=made.reason
     )
+    return unusable, made.dark_field
 
 
 def _usable(

@@ -192,7 +192,8 @@ def test_a_folder_is_walked_by_name_with_links_to_files_and_without_what_cannot_
     Path(os.fsdecode(os.fsencode(folder) + b"/b/\xe9.jpg")).write_bytes(b"x")
     walked = list(Folder(folder).entries())
     assert [entry.name for entry in walked if entry.fault is None] == ["a/3.jpg", "b/0.jpg", "b/1.jpg", "b/2.jpg"]
-    assert ["UTF-8" in str(entry.fault) for entry in walked if entry.fault] == [True]
+    assert ["not there" in str(entry.fault) for entry in walked if entry.fault] == [True, False]
+    assert ["UTF-8" in str(entry.fault) for entry in walked if entry.fault] == [False, True]
 
 
 def test_hidden_files_are_no_images() -> None:

@@ -1,9 +1,11 @@
 """Images that lie in a bucket are read, asked for and answered there; what no browser shows is uploaded."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from plankseg.config import Settings
 from plankseg.errors import ObjectMissingError
@@ -17,12 +19,43 @@ from tests.support.little_store import add_proposal, noisy_image, square, store_
 from tests.support.s3_servers import S3Server
 
 
+def saved(kind: str, *, mode: str = "L", **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(noisy_image(1)).convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+def turned(kind: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(kind, exif=exif)
+
+
+TWO_FRAMES = {"save_all": True, "append_images": [Image.fromarray(noisy_image(2))]}
+
+
 @pytest.mark.parametrize(
-    ("uri", "shown"),
-    [("s3://b-1/a.png", True), ("s3://b-1/a.JPG", True), ("s3://b-1/a.tif", False), ("/a.png", False)],
+    ("uri", "data", "shown"),
+    [
+        ("s3://b-1/a.png", saved("PNG"), True),
+        ("s3://b-1/a.JPG", saved("JPEG"), True),
+        ("s3://b-1/a.jpeg", turned("JPEG", 1), True),
+        ("s3://b-1/a.png", saved("PNG", mode="RGB"), True),
+        ("s3://b-1/a.tif", saved("TIFF"), False),
+        ("/a.png", saved("PNG"), False),
+        ("s3://b-1/a.png", saved("TIFF"), False),  # the suffix lies
+        ("s3://b-1/a.jpg", saved("PNG"), False),
+        *[("s3://b-1/a.jpg", turned("JPEG", orientation), False) for orientation in range(2, 9)],
+        ("s3://b-1/a.png", turned("PNG", 6), False),
+        ("s3://b-1/a.png", saved("PNG", mode="RGBA"), False),
+        ("s3://b-1/a.png", saved("PNG", transparency=7), False),
+        ("s3://b-1/a.png", saved("PNG", mode="I;16"), False),
+        ("s3://b-1/a.jpg", saved("JPEG", mode="CMYK"), False),
+        ("s3://b-1/a.png", saved("PNG", **TWO_FRAMES), False),
+    ],
 )
-def test_only_what_a_browser_shows_is_shown_from_the_bucket(uri: str, shown: bool) -> None:
-    assert is_shown_from_bucket(uri) is shown
+def test_only_what_a_browser_shows_as_we_decode_it_is_shown_from_the_bucket(uri: str, data: bytes, shown: bool) -> None:
+    assert is_shown_from_bucket(uri, data) is shown
 
 
 @pytest.mark.slow
