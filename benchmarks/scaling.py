@@ -21,7 +21,7 @@ from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.learning.network.architecture import build_network, model_bytes
-from plankseg.pipeline.acquisition.score_shards import score_images, shards_to_score
+from plankseg.pipeline.acquisition.score_shards import Scorer, score_images, shards_to_score
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.models.backend_choice import InferenceBackends, select_backends
 from plankseg.storage.store import Store
@@ -46,7 +46,7 @@ def make_world(folder: Path, images: int) -> tuple[Store, ModelRow, InferenceBac
     ingest_folder(store, write_domains(folder / "images", source=0, pool=images, validation=0).pool, role="pool")
     model = make_model(store, RECIPE)
     network = build_network(RECIPE.network, weights=store.models.weights(model.model_id))
-    return store, model, select_backends(store, model, network, RECIPE, device=torch.device("cpu"), precision="fp32")
+    return store, model, select_backends(store, model, network, RECIPE)
 
 
 def make_model(store: Store, recipe: Recipe) -> ModelRow:
@@ -114,17 +114,18 @@ def main(images: int = 120, pairs: int = 3) -> None:
         at = local_servers.ServerSettings(folder, local_servers.free_port(), local_servers.free_port())
         os.environ.update(at.environment(), PLANKSEG_RUNNER="dask", PLANKSEG_DEVICE="cpu")
         stack.enter_context(local_servers.start_prefect(at)).wait()
-        store, model, eyes = make_world(folder, images)
+        store, model, backends = make_world(folder, images)
         clusters = {workers: stack.enter_context(cluster_of(workers)) for workers in (1, 2)}
         ids = store.catalogue.ids("pool")
         seconds: dict[int, list[float]] = {1: [], 2: []}
         for number in range(2 * (pairs + 1)):  # the first pass of each loads torch and the network
             workers = 1 + number % 2
             recipe = recipe_of_pass(number)
-            shards = shards_to_score(store, eyes, model, recipe, ids)
+            scorer = Scorer(model, recipe, backends)
+            shards = shards_to_score(store, scorer, ids)
             seconds[workers].append(scored_by(clusters[workers], shards))
-            assert len(score_images(store, eyes, model, recipe, ids)[0]) == images
-            assert shards_to_score(store, eyes, model, recipe, ids) == [], "every score is kept"
+            assert len(score_images(store, scorer, ids)[0]) == images
+            assert shards_to_score(store, scorer, ids) == [], "every score is kept"
         ratios = [one / two for one, two in zip(seconds[1][1:], seconds[2][1:], strict=True)]
         figures = {
             "two_workers_over_one": round(median(ratios), 2),

@@ -30,9 +30,15 @@ from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.synthetic.generator import draw_sample
-from plankseg.inference.backend_benchmark import INT8, Calibration, calibrate, rank_correlation
+from plankseg.inference.backend_benchmark import (
+    INT8,
+    BenchmarkConfig,
+    BenchmarkResult,
+    benchmark_backends,
+    rank_correlation,
+)
 from plankseg.inference.backends import Backend, backends_here, has_openvino, machine, make_backend
-from plankseg.inference.predictor import score
+from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantized_backend, quantizes_here
 from plankseg.inference.tta import views_of
 from plankseg.inference.uncertainty import mean_inside
@@ -176,22 +182,22 @@ def matrix_product_rate(products: dict[str, Callable[[], object]]) -> np.ndarray
     return 2 * MATRIX**3 / np.min(quickest, axis=0)
 
 
-def try_all(network: torch.nn.Module, files: Sequence[bytes], side_px: int) -> tuple[Calibration, float, Calibration]:
+def try_all(
+    network: torch.nn.Module, files: Sequence[bytes], side_px: int
+) -> tuple[BenchmarkResult, float, BenchmarkResult]:
     """What `propose` would find out, in how many seconds, and what it would find where a recipe says fp32."""
     greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
 
-    def found(names: Sequence[ScoringName]) -> Calibration:
-        return calibrate(
-            network, greys, names, query=QUERY, side_px=side_px, device=CPU, bounds=InferenceConfig(),
-            to_score=QUERY.batches * QUERY.batch_size,
-        )  # fmt: skip
+    def found(names: Sequence[ScoringName]) -> BenchmarkResult:
+        config = BenchmarkConfig(QUERY, side_px, InferenceConfig(), to_score=QUERY.batches * QUERY.batch_size)
+        return benchmark_backends(network, greys, names, config, CPU)
 
     started = time.perf_counter()
     as_proposed = found([*backends_here(CPU), *([INT8] if quantizes_here(CPU) else [])])
     return as_proposed, time.perf_counter() - started, found(backends_here(CPU, "fp32"))
 
 
-def backends_of(found: Calibration, in_fp32: Calibration, network: torch.nn.Module) -> dict[str, Backend]:
+def backends_of(found: BenchmarkResult, in_fp32: BenchmarkResult, network: torch.nn.Module) -> dict[str, Backend]:
     """What ranks images by default, what makes their masks, and the fastest in fp32."""
     masks = make_backend(found.for_masks, network, CPU)
     in_8_bits = found.for_scores == INT8 and found.quantized is not None
@@ -239,7 +245,7 @@ def main(images: int = 60, side_px: int = 256) -> None:
 
             def ours(name: str = name, backend: Backend = backend, part: dict[str, bytes] = part) -> None:
                 load = lambda image_id: read_grey(part[image_id])  # noqa: E731
-                scores[name] |= score(backend, list(part), load, query=QUERY, side_px=side_px)
+                scores[name] |= TTAPredictor(backend, load, QUERY, side_px).score(list(part))
 
             times[name] = seconds_of(ours)
             times[f"{name}_forward"] = seconds_of(lambda backend=backend, ready=ready: forward_only(backend, ready))

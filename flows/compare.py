@@ -1,4 +1,4 @@
-"""Which recipe makes the best first model?"""
+"""Flow `compare`: train every recipe of a grid on the clean archive and compare the models."""
 
 from collections.abc import Sequence
 

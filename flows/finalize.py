@@ -1,4 +1,4 @@
-"""How good does the model become with everything that people answered?"""
+"""Flow `finalize`: train the final model on all answers."""
 
 import time
 
@@ -30,10 +30,10 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
 
 @flow(name="finalize", flow_run_name="finalize", persist_result=False)
 def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> str:
-    """Train the last model on all answers, in large squares and longer; with the same answers it is only looked up.
+    """Train the final model on all answers, in large squares and longer; with the same answers it is only looked up.
 
     Args:
-        final: Size and length of the last training.
+        final: Size and length of the final training.
         recipe: Everything else. Left empty: the recipe of the active model.
     """
     store = open_store()

@@ -1,4 +1,4 @@
-"""How good is a model that has seen the clean archive only?"""
+"""Flow `pretrain`: train model 0 on the clean archive alone."""
 
 from prefect import flow
 

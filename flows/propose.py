@@ -1,4 +1,4 @@
-"""Which twenty images teach us most?"""
+"""Flow `propose`: choose the images of a round and push them to Label Studio."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ def score(shard: "ScoringShard", name: str, at: StoreLocation) -> None:
     from plankseg.pipeline.acquisition.score_shards import score_shard
 
     scored = score_shard(at.open(), shard, device=settings().device)
-    get_run_logger().info("%s: %d images scored with %s", name, scored, shard.inference.ranks_with)
+    get_run_logger().info("%s: %d images scored with %s", name, scored, shard.choice.score_backend)
 
 
 def on_workers(shards: "Sequence[ScoringShard]") -> None:
@@ -43,13 +43,13 @@ def on_workers(shards: "Sequence[ScoringShard]") -> None:
 @task(cache_policy=NO_CACHE, task_run_name="choose the images of round {round_number}")
 def choose(recipe: Recipe, round_number: int) -> None:
     """Score candidate batches with test-time augmentation, keep the best one and show its gallery."""
+    from plankseg.pipeline.acquisition.propose import ScoringOptions
     from plankseg.pipeline.acquisition.propose import propose as propose_round
     from plankseg.pipeline.reports.round_report import proposal_gallery
 
     store = open_store()
-    proposal = propose_round(
-        store, recipe, settings(), round_number=round_number, spread=on_workers if on_dask() else None
-    )
+    scoring = ScoringOptions(spread=on_workers) if on_dask() else ScoringOptions()
+    proposal = propose_round(store, recipe, settings(), round_number=round_number, scoring=scoring)
     log = get_run_logger()
     log.info(
         "Round %d: %d images chosen of %d scored, pool %d",
@@ -59,8 +59,8 @@ def choose(recipe: Recipe, round_number: int) -> None:
         log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
     create_table_artifact(
         key=f"round-{round_number}-backends",
-        table=proposal.inference.table(),
-        description=proposal.inference.describe(),
+        table=proposal.choice.table(),
+        description=proposal.choice.describe(),
     )
     show_picture(
         f"round-{round_number}-gallery",

@@ -1,4 +1,4 @@
-"""What does the model make of the corrections?"""
+"""Flow `retrain`: train the model of a round on its corrections."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What does the model make of the whole archive?"""
+"""Flow `segment`: masks and measures of the whole archive, and the export for EcoTaxa."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ EVERYTHING, PUBLISHED, FOR_ECOTAXA = Part(), SegmentConfig(), ExportConfig()
 @task(cache_policy=NO_CACHE, task_run_name="choose the backend")
 def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentConfig:
     """Name the backend that all workers are to use, and show how each did."""
-    from plankseg.pipeline.models.backend_choice import backend_for
+    from plankseg.pipeline.models.backend_choice import choose_archive_backend
 
     store = open_store()
-    inference = backend_for(store, model, images_of(store, part), device=settings().device)
-    description = f"{inference.backend}: {inference.reason}. {inference.machine}"
-    create_table_artifact(key="segment-backends", table=inference.table(), description=description)
-    return how.model_copy(update={"backend": inference.backend})
+    choice = choose_archive_backend(store, model, images_of(store, part), device=settings().device)
+    description = f"{choice.backend}: {choice.reason}. {choice.machine}"
+    create_table_artifact(key="segment-backends", table=choice.table(), description=description)
+    return how.model_copy(update={"backend": choice.backend})
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")

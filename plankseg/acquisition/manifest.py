@@ -1,11 +1,12 @@
-"""Why these twenty? Everything a round's choice was made of, so that anybody can make it again.
+"""The manifest of a round: the record of everything its images were chosen from, so that the choice can be repeated.
 
 A manifest is written once, as JSON whose bytes depend on its content alone: sorted keys, floats in the shortest form
-that reads back to the same float. `replay` makes the choice again from the recorded batches and scores, without the
-model and without the images; to make the draw itself again, call `draw_batches` on the same pool with `draw_rng`.
+that reads back to the same float. `replay` repeats the choice from the recorded batches and scores, without the model
+and the images. To repeat the draw itself, call `draw_batches` on the same pool with `draw_rng`.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import FiniteFloat, ValidationError
@@ -13,16 +14,26 @@ from pydantic import FiniteFloat, ValidationError
 from plankseg.acquisition.selectors import Batch, Selection, best_batch, highest
 from plankseg.config import FrozenModel, QueryConfig
 from plankseg.errors import ManifestError, ScoreError
-from plankseg.inference.backend_benchmark import Inference
+from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.tta import views_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a selection was made for and from: the round, the model that scored, the pool's size, and the backend."""
+
+    round: int
+    model_id: str
+    pool_size: int
+    backend: BackendChoice | None = None
 
 
 class Manifest(FrozenModel):
     """The record of one choice.
 
-    `batches` holds every candidate batch in the order drawn, `batch` the index of the winner, `scores` every image that
-    was scored. `inference` says with which backend and why it was that one; None in manifests from before there was a
-    choice. `seed` is the recipe's: of the draws, with the round mixed in, and of the noisy view.
+    `batches` holds every candidate batch in the order drawn, `batch` the index of the chosen one, `scores` every image
+    that was scored. `inference` is the choice of the backend; None in manifests older than that choice. `seed` is the
+    recipe's: of the draws, with the round mixed in, and of the noisy view.
     """
 
     round: int
@@ -41,30 +52,21 @@ class Manifest(FrozenModel):
     scores: dict[str, FiniteFloat]
     batch: int
     chosen: Batch
-    inference: Inference | None = None
+    inference: BackendChoice | None = None
 
     @classmethod
-    def of(
-        cls,
-        selection: Selection,
-        *,
-        query: QueryConfig,
-        round_number: int,
-        model_id: str,
-        pool_size: int,
-        inference: Inference | None = None,
-    ) -> "Manifest":
-        """Write down a selection by `query` from a pool of `pool_size` different images, scored by `model_id`."""
+    def of(cls, selection: Selection, query: QueryConfig, choice: "Choice") -> "Manifest":
+        """The record of a selection by `query`."""
         return cls(
-            round=round_number,
-            model_id=model_id,
+            round=choice.round,
+            model_id=choice.model_id,
             views=tuple(view.name for view in views_of(query)),
-            pool_size=pool_size,
+            pool_size=choice.pool_size,
             batches=selection.batches,
             scores=selection.scores,
             batch=selection.batch,
             chosen=selection.chosen,
-            inference=inference,
+            inference=choice.backend,
             **query.model_dump(
                 include={"seed", "selector", "mode", "batch_size", "noise_sd", "measure", "region", "band_px"}
             ),
@@ -83,7 +85,7 @@ class Manifest(FrozenModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole text"
             raise ManifestError(
-                f"This is no manifest: {error.error_count()} fault(s), the first in {where}: {first['msg']}; "
+                f"This is not a manifest: {error.error_count()} error(s), the first in {where}: {first['msg']}; "
                 "take the manifest from the label store again, or propose the round anew."
             ) from error
 

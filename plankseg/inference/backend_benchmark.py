@@ -1,12 +1,12 @@
-"""Which backend is the fastest of those that see the same as plain fp32? Tried on real images, a few seconds each.
+"""Benchmark of the inference backends on real images: speed, and agreement with the reference (plain fp32).
 
 A backend agrees when its masks (Dice) and the order of its uncertainties (Spearman) are those of the reference, within
-the recipe's bounds. Of those that agree the fastest is taken, as measured on these images: decoding, views and
-measure included, making and compiling it left out. The network in 8 bits only has to rank alike: no mask comes from it.
+the recipe's bounds. The fastest of those that agree is chosen. The time includes reading, views and the uncertainty,
+but not making and compiling the backend. The int8 network only has to rank alike: no mask comes from it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -21,16 +21,17 @@ from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import dice
 from plankseg.inference.backends import REFERENCE, Backend, make_backend
-from plankseg.inference.predictor import Seen, TTAPredictor
+from plankseg.inference.prediction import Prediction
+from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantize, quantized_backend
 from plankseg.inference.tta import views_of
 
 INT8: ScoringName = "openvino-int8"
-QUANTIZING_PAYS_S = 30.0  # of scoring by the others: half of that is saved, and up to ten seconds quantize the network
+MIN_SECONDS_FOR_INT8 = 30.0  # of scoring by the others: int8 saves half of it, and quantizing takes up to ten seconds
 
 
 class Trial(FrozenModel):
-    """How one backend did. `refused` says why it could not be tried; the figures are then None."""
+    """The result of one backend. `refused` says why it could not be tried; the figures are then None."""
 
     backend: ScoringName
     dice: float | None = None
@@ -40,11 +41,10 @@ class Trial(FrozenModel):
     refused: str | None = None
 
 
-class Inference(FrozenModel):
-    """With what a model looked at images: `backend`, and why it was taken. Without trials it was not for the speed.
+class BackendChoice(FrozenModel):
+    """The backend that computes a model, and the reason; `trials` are empty where it was not chosen by its speed.
 
-    `quantized` names the object that holds the network in 8 bits, where images were ranked by that and only their
-    masks come from `backend`.
+    `quantized` is the hash of the stored int8 network, where scores come from that and only masks from `backend`.
     """
 
     backend: BackendName
@@ -55,24 +55,24 @@ class Inference(FrozenModel):
     quantized: str | None = None
 
     @property
-    def ranks_with(self) -> ScoringName:
-        """Where the scores come from."""
+    def score_backend(self) -> ScoringName:
+        """The name of the backend that computes the scores."""
         return INT8 if self.quantized else self.backend
 
     @property
     def images_per_s(self) -> float | None:
-        """How fast images were scored when that was tried, if it was."""
-        return next((trial.images_per_s for trial in self.trials if trial.backend == self.ranks_with), None)
+        """Images scored per second in the trial, if there was one."""
+        return next((trial.images_per_s for trial in self.trials if trial.backend == self.score_backend), None)
 
     def describe(self) -> str:
-        """The choice in words."""
+        """The choice as a sentence."""
         by = f"scores by {INT8}, masks by {self.backend}" if self.quantized else self.backend
         return f"{by}: {self.reason}. {self.machine}"
 
     def table(self) -> list[dict[str, object]]:
-        """The trials, as people read them; `chosen` says for what, and is empty for the others."""
+        """The trials as rows of a table; `chosen` says what each backend is used for, and is empty for the others."""
         rows = [trial.model_dump() for trial in self.trials] or [{"backend": self.backend}]
-        used = {"scores": self.ranks_with, "masks": self.backend}
+        used = {"scores": self.score_backend, "masks": self.backend}
         return [
             row | {"chosen": " and ".join(what for what, name in used.items() if name == row["backend"])}
             for row in rows
@@ -80,8 +80,8 @@ class Inference(FrozenModel):
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How the backends did, the reference first, and the network in 8 bits if that could be made."""
+class BenchmarkResult:
+    """The trials of all backends, the reference first, and the int8 network if it could be made."""
 
     trials: tuple[Trial, ...]
     quantized: bytes | None = None
@@ -93,7 +93,7 @@ class Calibration:
 
     @property
     def for_masks(self) -> BackendName:
-        """The fastest of those that agree and are not in 8 bits."""
+        """The fastest of those that agree, without int8."""
         name = _fastest([trial for trial in self.trials if trial.backend != INT8]).backend
         assert name != "openvino-int8"
         return name
@@ -103,91 +103,106 @@ def _fastest(trials: Sequence[Trial]) -> Trial:
     return max((trial for trial in trials if trial.agrees), key=lambda trial: trial.images_per_s or 0.0)
 
 
-def calibrate(
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How the backends are tried: the views and the measure, the size of the squares, and the bounds of agreement.
+
+    `to_score` is the number of images to be scored afterwards, which decides whether int8 is worth quantizing.
+    """
+
+    query: QueryConfig
+    side_px: int
+    bounds: InferenceConfig
+    to_score: int = 0
+
+
+def benchmark_backends(
     network: torch.nn.Module,
     greys: Mapping[str, Grey],
     names: Sequence[ScoringName],
-    *,
-    query: QueryConfig,
-    side_px: int,
+    config: BenchmarkConfig,
     device: torch.device,
-    bounds: InferenceConfig,
-    to_score: int = 0,
-) -> Calibration:
+) -> BenchmarkResult:
     """Try each backend on the images and compare it with the first, the reference.
 
-    One in fp32 is passed over when the same in bf16, tried before it, agrees: half as fast, it would not be chosen.
-    So is the network in 8 bits, named last, where `to_score` images are too few for it to pay.
-    What cannot be made here is a trial that was refused, with the reason. Raises what the reference itself raises.
+    A backend in fp32 is skipped when the same one in bf16, tried before it, agrees: it is half as fast and would not be
+    chosen. int8, named last, is skipped where there are too few images to score. A backend that is not available here
+    is a refused trial, with the reason. Raises what the reference itself raises.
     """
     assert names[0] == REFERENCE
-    quantized: bytes | None = None
-
-    def made(name: ScoringName) -> Backend:
-        nonlocal quantized
-        if name != "openvino-int8":
-            return make_backend(name, network, device)
-        quantized = quantize(network, _squares(greys, query, side_px))
-        return quantized_backend(quantized, device)
-
-    def tried(name: ScoringName) -> tuple[list[Seen], float]:
-        return _try(lambda: made(name), greys, query=query, side_px=side_px)
-
-    expected, speed = tried(REFERENCE)
+    benchmark = _Benchmark(network, greys, config, device)
+    expected, speed = benchmark.run(REFERENCE)
     trials = [Trial(backend=REFERENCE, dice=1.0, rank_correlation=1.0, images_per_s=speed, agrees=True)]
     for name in names[1:]:
         if any(trial.agrees and trial.backend == f"{name}-bf16" for trial in trials):
             continue
-        if name == INT8 and to_score < QUANTIZING_PAYS_S * (_fastest(trials).images_per_s or 0.0):
+        if name == INT8 and config.to_score < MIN_SECONDS_FOR_INT8 * (_fastest(trials).images_per_s or 0.0):
             continue
         try:
-            seen, speed = tried(name)
+            predictions, speed = benchmark.run(name)
         except (BackendError, RuntimeError) as error:  # torch, Triton and OpenVINO raise RuntimeErrors of their own
             trials.append(Trial(backend=name, refused=str(error).strip().split("\n")[0][:300]))
             continue
-        trials.append(_compared(name, seen, expected, speed, bounds))
-    return Calibration(tuple(trials), quantized)
+        trials.append(_compare(name, predictions, expected, speed, config.bounds))
+    return BenchmarkResult(tuple(trials), benchmark.quantized)
 
 
-def _squares(greys: Mapping[str, Grey], query: QueryConfig, side_px: int) -> UInt8[torch.Tensor, "n side side"]:
-    """What a network sees of these images: all of them in one view after the other."""
-    ids = sorted(greys)
-    plain = np.stack([Letterbox.of(greys[image_id].shape, side_px).apply(greys[image_id]) for image_id in ids])
-    return torch.cat([view.do(torch.from_numpy(plain), ids) for view in views_of(query)])
+class _Benchmark:
+    """Runs one backend after the other on the same images; `quantized` is the int8 network once it was made."""
+
+    def __init__(
+        self, network: torch.nn.Module, greys: Mapping[str, Grey], config: BenchmarkConfig, device: torch.device
+    ) -> None:
+        self.quantized: bytes | None = None
+        self._network, self._greys, self._config, self._device = network, greys, config, device
+        self._ids = sorted(greys)
+
+    def run(self, name: ScoringName) -> tuple[list[Prediction], float]:
+        """The predictions of a backend, and its images per second by the median of its forward passes."""
+        backend = self._make(name)
+        predictor = TTAPredictor(backend, self._greys.__getitem__, self._config.query, self._config.side_px)
+        for _ in predictor.batches(self._ids[:1], independent=True):
+            pass  # the first forward pass compiles, plans and warms up
+        predictions: list[Prediction] = []
+        seconds: list[float] = []
+        started = time.perf_counter()
+        for batch in predictor.batches(self._ids, independent=True):
+            predictions += [item for item in batch if isinstance(item, Prediction)]
+            seconds.append((time.perf_counter() - started) / len(batch))
+            started = time.perf_counter()
+        return predictions, 1.0 / median(seconds)
+
+    def _make(self, name: ScoringName) -> Backend:
+        if name != "openvino-int8":
+            return make_backend(name, self._network, self._device)
+        self.quantized = quantize(self._network, self._calibration_squares())
+        return quantized_backend(self.quantized, self._device)
+
+    def _calibration_squares(self) -> UInt8[torch.Tensor, "n side side"]:
+        """All images in one view after the other."""
+        images = [self._greys[image_id] for image_id in self._ids]
+        plain = np.stack([Letterbox.of(grey.shape, self._config.side_px).apply(grey) for grey in images])
+        return torch.cat([view.do(torch.from_numpy(plain), self._ids) for view in views_of(self._config.query)])
 
 
-def _try(
-    make: Callable[[], Backend], greys: Mapping[str, Grey], *, query: QueryConfig, side_px: int
-) -> tuple[list[Seen], float]:
-    """What a backend sees in each image, and how many images a second by the median of its forward passes."""
-    looker = TTAPredictor(make(), greys.__getitem__, query, side_px)
-    ids = sorted(greys)
-    for _ in looker.chunks(ids[:1], apart=True):
-        pass  # the first forward pass compiles, plans and warms up
-    seen: list[Seen] = []
-    seconds: list[float] = []
-    began = time.perf_counter()
-    for chunk in looker.chunks(ids, apart=True):
-        seen += [one for one in chunk if isinstance(one, Seen)]
-        seconds.append((time.perf_counter() - began) / len(chunk))
-        began = time.perf_counter()
-    return seen, 1.0 / median(seconds)
-
-
-def _compared(
-    name: ScoringName, seen: Sequence[Seen], expected: Sequence[Seen], speed: float, bounds: InferenceConfig
+def _compare(
+    name: ScoringName,
+    predictions: Sequence[Prediction],
+    expected: Sequence[Prediction],
+    speed: float,
+    bounds: InferenceConfig,
 ) -> Trial:
-    pairs = list(zip(seen, expected, strict=True))
-    overlap = fmean(dice(_mask(one), _mask(other)) for one, other in pairs)
-    correlation = rank_correlation([one.uncertainty for one in seen], [other.uncertainty for other in expected])
+    pairs = zip(predictions, expected, strict=True)
+    overlap = fmean(dice(_square_mask(one), _square_mask(other)) for one, other in pairs)
+    correlation = rank_correlation([one.uncertainty for one in predictions], [one.uncertainty for one in expected])
     same_masks = name == INT8 or overlap >= bounds.min_dice
     agrees = same_masks and correlation >= bounds.min_rank_correlation
     return Trial(backend=name, dice=overlap, rank_correlation=correlation, images_per_s=speed, agrees=agrees)
 
 
-def _mask(seen: Seen) -> np.ndarray:
-    """The pre-mask in the square, on the image's own pixels."""
-    return np.asarray(seen.probability[seen.letterbox.inside] >= 0.5)
+def _square_mask(prediction: Prediction) -> np.ndarray:
+    """The predicted mask in the square, on the image's own pixels."""
+    return np.asarray(prediction.square_probability[prediction.letterbox.inside] >= 0.5)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

@@ -1,9 +1,9 @@
-"""In which way is the network computed here? Grey squares in, logits out, whoever does the arithmetic.
+"""Inference backends: grey squares in, logits out, computed by PyTorch or OpenVINO in fp32, bf16 or int8.
 
-`torch` is the network as it was trained, in fp32: what all others are measured against. `folded` has its batch-norms in
-its convolutions, `compiled` is that through torch.compile, on a GPU; `-bf16` computes in bf16, only where the
-processor has it. OpenVINO (CPU, an extra) computes one square per core: its answer for a square depends on nothing
-but the square, to the last bit. Which of them is fastest is for `querying.calibrating` to find out.
+`torch` is the network as it was trained, in fp32: the reference for all others. `folded` has its batch-norms folded
+into its convolutions; `compiled` is that through torch.compile, on a GPU; `-bf16` computes in bf16, only where the
+processor supports it. OpenVINO (CPU, an optional extra) computes one square per core, so the logits of a square depend
+on that square alone, to the last bit. `inference.backend_benchmark` finds out which of them is fastest.
 """
 
 import copy
@@ -13,8 +13,7 @@ import platform
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,6 +24,7 @@ from jaxtyping import Float, UInt8
 from plankseg.config import BackendName, ScoringName
 from plankseg.errors import BackendError, ScoreError
 from plankseg.inference.batchnorm_folding import fold_batch_norms
+from plankseg.learning.network.forward import evaluation_mode
 from plankseg.learning.network.precision import Precision, autocast, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 
@@ -36,21 +36,21 @@ REFERENCE: BackendName = "torch"
 
 @runtime_checkable
 class Backend(Protocol):
-    """One network, ready to be asked. Whatever it needs for a size of square it makes when such a square comes."""
+    """One network, ready to compute. What depends on the size of the squares is made when the first of them comes."""
 
     @property
     def name(self) -> ScoringName:
-        """What it is called in recipes and records."""
+        """Its name in recipes and records."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where its answers lie."""
+        """The device of its logits."""
         ...
 
     @property
-    def looks_one_by_one(self) -> bool:
-        """Whether the last bit of an answer depends on the square alone, not on how many come at once."""
+    def is_batch_invariant(self) -> bool:
+        """True if the logits of a square depend on that square alone, to the last bit, not on the size of the batch."""
         ...
 
     def logits(self, squares: Squares) -> Logits:
@@ -59,11 +59,10 @@ class Backend(Protocol):
 
 
 def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[BackendName, ...]:
-    """What is worth trying on this device, the reference first; nothing in bf16 where the recipe says fp32.
+    """The backends worth trying on this device, the reference first; none in bf16 where the recipe says fp32.
 
-    A way in bf16 comes before the same in fp32, which need not be tried where that agrees.
-
-    `torch-bf16` is not: it converts weights in every forward pass, which `folded-bf16` does once.
+    A backend in bf16 comes before the same one in fp32, which need not be tried where bf16 agrees. `torch-bf16` is
+    left out: it converts the weights in every forward pass, which `folded-bf16` does once.
     """
     families: list[str] = ["folded"]
     if device.type == "cuda":
@@ -71,11 +70,11 @@ def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[
     if device.type == "cpu" and has_openvino():
         families.append("openvino")
     bf16 = precision != "fp32" and uses_bf16("auto", device)
-    tried = (name for family in families for name in _named(family))
+    tried = (name for family in families for name in _precisions(family))
     return (REFERENCE, *(name for name in tried if bf16 or not name.endswith("-bf16")))
 
 
-def _named(family: str) -> tuple[BackendName, BackendName]:
+def _precisions(family: str) -> tuple[BackendName, BackendName]:
     return f"{family}-bf16", family  # type: ignore[return-value]  # every family has both names
 
 
@@ -85,12 +84,12 @@ def has_openvino() -> bool:
 
 
 def machine(device: torch.device) -> str:
-    """What decides here which backend is fastest: processor or GPU, threads, versions. Equal machines, equal words."""
-    has = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    """Processor or GPU, threads and versions, as text: what decides which backend is fastest."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     versions = f"torch {torch.__version__}"
     if has_openvino():
         versions += f", OpenVINO {importlib.metadata.version('openvino')}"
-    return f"{device.type}: {has}; {torch.get_num_threads()} threads; {versions}"
+    return f"{device.type}: {name}; {torch.get_num_threads()} threads; {versions}"
 
 
 def _processor() -> str:
@@ -99,9 +98,9 @@ def _processor() -> str:
 
 
 def make_backend(name: BackendName, network: torch.nn.Module, device: torch.device) -> Backend:
-    """The network in one of the ways. The network itself is left alone but for being moved to the device.
+    """The backend of this name for a network. The network itself is moved to the device, and not changed otherwise.
 
-    Raises BackendError when it cannot be had here, with what to do.
+    Raises BackendError when the backend is not available here, with what to do.
     """
     family, bf16 = name.removesuffix("-bf16"), name.endswith("-bf16")
     if family == "torch":
@@ -114,14 +113,14 @@ def make_backend(name: BackendName, network: torch.nn.Module, device: torch.devi
 def plain_backend(
     network: torch.nn.Module, device: torch.device | str, precision: Precision = "fp32"
 ) -> "TorchBackend":
-    """The network as it is: eager, its weights in fp32, its convolutions in the format that the precision says."""
+    """The network without changes: eager, weights in fp32, convolutions in the format of `precision`."""
     return TorchBackend(network, torch.device(device), precision)
 
 
 class TorchBackend:
-    """The network as it is. It is moved to the device, and its modes are restored after each look."""
+    """The network without changes. It is moved to the device; its modes are restored after each forward pass."""
 
-    looks_one_by_one = False
+    is_batch_invariant = False
 
     def __init__(self, network: torch.nn.Module, device: torch.device, precision: Precision) -> None:
         self.device = device
@@ -132,18 +131,23 @@ class TorchBackend:
     def logits(self, squares: Squares) -> Logits:
         """One logit per pixel."""
         prepared = _prepared(squares, self.device)
-        with torch.inference_mode(), _evaluating(self._network), autocast(self._precision, self.device):
-            return _one_each(self._network(prepared), prepared.shape)
+        with (
+            torch.inference_mode(),
+            evaluation_mode(self._network),
+            _exact_convolutions(),
+            autocast(self._precision, self.device),
+        ):
+            return _one_logit_per_pixel(self._network(prepared), prepared.shape)
 
 
 class FoldedBackend:
-    """A copy of the network with its batch-norms folded, in bf16 as a whole or in fp32, on a GPU compiled if wanted."""
+    """A copy of the network with folded batch-norms, wholly in bf16 or fp32; `compiled` (GPU only) by torch.compile."""
 
-    looks_one_by_one = False
+    is_batch_invariant = False
 
     def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool, compiled: bool = False) -> None:
         self.device = device
-        self.name: BackendName = _named("compiled" if compiled else "folded")[not bf16]
+        self.name: BackendName = _precisions("compiled" if compiled else "folded")[not bf16]
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         if compiled and device.type != "cuda":
             raise BackendError(f"torch.compile is used on a GPU only, and this is {device}. Set the backend to auto.")
@@ -154,16 +158,16 @@ class FoldedBackend:
         """One logit per pixel."""
         prepared = _prepared(squares, self.device).to(self._dtype)
         with torch.inference_mode(), _exact_convolutions():
-            return _one_each(self._network(prepared), prepared.shape)
+            return _one_logit_per_pixel(self._network(prepared), prepared.shape)
 
 
 class OpenVinoBackend:
-    """A network through OpenVINO: as many squares at once as torch may use threads, each on one of them.
+    """A network computed by OpenVINO: one square per thread, on as many threads as torch may use.
 
-    `model_of` gives OpenVINO's model of it for squares of so many pixels a side.
+    `model_of(side_px)` gives OpenVINO's model for squares of that size.
     """
 
-    looks_one_by_one = True
+    is_batch_invariant = True
 
     def __init__(self, name: ScoringName, model_of: Callable[[int], Any], device: torch.device, *, bf16: bool) -> None:
         if device.type != "cpu":
@@ -181,17 +185,17 @@ class OpenVinoBackend:
         answers = np.empty((len(prepared), *squares.shape[1:]), np.float32)
         queue = self._queue(squares.shape[-1])
 
-        def keep(request: Any, place: int) -> None:
-            answers[place] = request.get_output_tensor(0).data[0, 0]
+        def store_answer(request: Any, index: int) -> None:
+            answers[index] = request.get_output_tensor(0).data[0, 0]
 
-        queue.set_callback(keep)
-        for place in range(len(prepared)):
-            queue.start_async({0: prepared[place : place + 1]}, place)
+        queue.set_callback(store_answer)
+        for index in range(len(prepared)):
+            queue.start_async({0: prepared[index : index + 1]}, index)
         queue.wait_all()
         return torch.from_numpy(answers)
 
     def _queue(self, side_px: int) -> Any:
-        """Requests of the network compiled for squares of one size, kept until another size comes."""
+        """Inference requests compiled for squares of one size, kept until another size comes."""
         if side_px not in self._queues:
             compiled = self._compile(side_px)
             self._queues = {side_px: self._openvino.AsyncInferQueue(compiled, torch.get_num_threads())}
@@ -216,28 +220,28 @@ def _openvino_backend(
 
 
 def openvino_model(network: torch.nn.Module, side_px: int) -> Any:
-    """OpenVINO's model of a network that is on the CPU, in fp32 and in evaluation mode, for one square at a time.
+    """Convert a network that is on the CPU, in fp32 and in evaluation mode, for one square at a time.
 
-    Raises BackendError where OpenVINO cannot take the network over, and ScoreError for a network of another kind.
+    Raises BackendError where OpenVINO cannot convert it, and ScoreError where it does not give one logit per pixel.
     """
     example = torch.zeros((1, 3, side_px, side_px))
     with torch.no_grad(), warnings.catch_warnings():
         # torch 2.13's own copying of what it exported
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        _one_each(network(example), example.shape)
+        _one_logit_per_pixel(network(example), example.shape)
         try:
             model = openvino().convert_model(torch.export.export(network, (example,)))
             model.reshape(list(example.shape))
         except RuntimeError as error:
             raise BackendError(
-                f"OpenVINO cannot take this network over: {str(error)[:300]}. Set the backend to auto."
+                f"OpenVINO cannot convert this network: {str(error)[:300]}. Set the backend to auto."
             ) from error
     return model
 
 
 def openvino() -> Any:
-    """The package, without what it reports to its makers when it is imported. Raises BackendError if it is missing."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # its import then fails, as it may
+    """The package, imported without its telemetry. Raises BackendError if it is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # its import then fails, which OpenVINO allows
     try:
         import openvino as package
     except ImportError as error:
@@ -249,31 +253,31 @@ def openvino() -> Any:
 
 
 def openvino_core() -> Any:
-    """OpenVINO's one core of this process, which lives as long as the process.
+    """The one OpenVINO core of this process, kept as long as the process lives.
 
-    Its CPU plugin gives the thread that makes it a stack for signals, and takes it away when it goes. Two of them that
-    go in the order in which they came leave the thread with a stack that is no longer there, and the next signal that
-    Python handles (a child's end, as DataLoader watches for) kills the process. So no second one is made.
+    Its CPU plugin installs a stack for signals in the thread that makes it, and removes it with the core. Two cores
+    that are deleted in the order in which they were made leave the thread with a stack that is freed, and the next
+    signal that Python handles (the end of a child process, for DataLoader) kills the process. So only one is made.
     """
-    with _MAKING_THE_CORE:
-        return _made_core()
+    with _CORE_LOCK:
+        return _create_core()
 
 
 @cache
-def _made_core() -> Any:
+def _create_core() -> Any:
     return openvino().Core()
 
 
-_MAKING_THE_CORE = threading.Lock()
+_CORE_LOCK = threading.Lock()
 
 
 def _prepared(squares: Squares, device: torch.device) -> Float[torch.Tensor, "n 3 side side"]:
     return batch_tensor(squares.numpy()).to(device=device, memory_format=torch.channels_last)
 
 
-def _one_each(answer: torch.Tensor, asked: torch.Size) -> Logits:
-    """The answer as one logit per pixel. Raises ScoreError when it is something else."""
-    expected = (asked[0], 1, *asked[2:])
+def _one_logit_per_pixel(answer: torch.Tensor, input_shape: torch.Size) -> Logits:
+    """The answer without its channel axis. Raises ScoreError when it is not one logit per pixel."""
+    expected = (input_shape[0], 1, *input_shape[2:])
     if tuple(answer.shape) != expected:
         raise ScoreError(
             f"The model answers {tuple(answer.shape)} where {expected} was expected: one logit per pixel. "
@@ -282,22 +286,6 @@ def _one_each(answer: torch.Tensor, asked: torch.Size) -> Logits:
     return answer[:, 0].float()
 
 
-@contextmanager
-def _evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, restored module by module afterwards, and exact convolutions.
-
-    In training mode batch-norm would make an answer depend on the squares beside it.
-    """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with _exact_convolutions():
-            yield
-    finally:
-        for module, was_training in modes:
-            module.training = was_training  # not .train(): it would wake the batch-norm of a frozen encoder
-
-
 def _exact_convolutions() -> Any:
-    """Repeatable convolutions on a GPU; TF32 would blur a score's fourth digit."""
+    """Repeatable convolutions on a GPU, without TF32, which would change the fourth digit of a score."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

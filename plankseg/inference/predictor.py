@@ -1,9 +1,9 @@
-"""How unsure is the model of each of these images?
+"""Predictions of a model with test-time augmentation: masks, uncertainties and scores of many images.
 
-Every image is looked at in several views; the views of many images share a forward pass. The preprocessing is the
-training's own (`learning.preparing`); images are read once, by threads, while the network computes. A score depends on
-the image, the model, the backend and the recipe, not on the company it is scored in, to the last bit: the archive may
-be cut into any shards, scored by any number of processes in any order, and the scores put together.
+The views of many images share a forward pass. The preprocessing is the training's own (`learning.network`). Threads
+read the images, each once, while the network computes. A score depends on the image, the model, the backend and the
+recipe only, to the last bit, and not on the images that are scored with it: an archive may be cut into any shards,
+scored by any number of processes in any order, and the scores put together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
 from plankseg.config import QueryConfig
 from plankseg.errors import ScoreError
-from plankseg.imaging.arrays import Probability
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference.backends import Backend
+from plankseg.inference.prediction import Prediction
 from plankseg.inference.prefetch import Load, Square, Unreadable, read_ahead
 from plankseg.inference.tta import Maps, Squares, View, views_of
 from plankseg.inference.uncertainty import SquareMap, mean_in_band, mean_inside, measure_of
@@ -28,89 +28,17 @@ FULL_BATCH_PX = 256
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What the model makes of one image, at the image's own size."""
-
-    image_id: str
-    probability: Probability
-    """Mean over the views, each undone: the pre-mask is where it is at least 0.5."""
-    uncertainty_map: Float32[np.ndarray, "h w"]
-    uncertainty: float
-    """The image's score."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the model makes of one image, in the square."""
-
-    image_id: str
-    letterbox: Letterbox
-    probability: SquareMap
-    uncertainty_map: SquareMap
-    uncertainty: float
-
-
-def score(
-    backend: Backend,
-    image_ids: Sequence[str],
-    load: Load,
-    *,
-    query: QueryConfig,
-    side_px: int,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_unreadable: Callable[[Unreadable], None] | None = None,
-) -> dict[str, float]:
-    """The uncertainty of every image, in the order of the ids; an id that is given twice is scored once.
-
-    A pure function of ids: `score(a + b)` is `score(a) | score(b)` to the last bit. `on_progress(done, total)` is
-    called after every chunk, with numbers of images. `on_unreadable` is told of an image that cannot be read, which
-    then has no score; without it that raises what `load` raised. Raises ScoreError naming the image for which the
-    model's answer is not finite.
-    """
-    wanted = sorted(set(image_ids))
-    scores: dict[str, float] = {}
-    done = 0
-    for chunk in TTAPredictor(backend, load, query, side_px).chunks(wanted, apart=True):
-        for one in chunk:
-            if isinstance(one, Seen):
-                scores[one.image_id] = one.uncertainty
-            elif on_unreadable is not None:
-                on_unreadable(one)
-            else:
-                raise one.error or ScoreError(one.reason)
-        done += len(chunk)
-        if on_progress is not None:
-            on_progress(done, len(wanted))
-    return scores
-
-
-def look(
-    backend: Backend, image_ids: Sequence[str], load: Load, *, query: QueryConfig, side_px: int
-) -> Iterator[Looked]:
-    """Probability and uncertainty of each image at its native size, in the order given, repeated ids once.
-
-    The uncertainty agrees with that of `score` up to float32's rounding. Raises what `score` raises.
-    """
-    for chunk in TTAPredictor(backend, load, query, side_px).chunks(list(dict.fromkeys(image_ids))):
-        for seen in chunk:
-            if isinstance(seen, Unreadable):
-                raise seen.error or ScoreError(seen.reason)
-            yield Looked(
-                image_id=seen.image_id,
-                probability=seen.letterbox.undo(seen.probability),
-                uncertainty_map=seen.letterbox.undo(seen.uncertainty_map),
-                uncertainty=seen.uncertainty,
-            )
-
-
-@dataclass(frozen=True)
 class TTAPredictor:
-    """One model with everything it needs to look at any image."""
+    """A model that predicts in several views. `views` are those of the query where none are given."""
 
     backend: Backend
     load: Load
     query: QueryConfig
     side_px: int
+    views: tuple[View, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", self.views or views_of(self.query))
 
     @property
     def forward_rows(self) -> int:
@@ -118,54 +46,102 @@ class TTAPredictor:
         larger = max(1.0, (self.side_px / FULL_BATCH_PX) ** 2)
         return max(1, int(self.query.forward_batch / larger))
 
-    def images_at_once(self, views: Sequence[View]) -> int:
+    @property
+    def batch_size(self) -> int:
         """As many images as have all their views in one forward pass, at least one."""
-        return max(1, self.forward_rows // len(views))
+        return max(1, self.forward_rows // len(self.views))
 
-    def chunks(self, image_ids: Sequence[str], *, apart: bool = False) -> Iterator[list[Seen | Unreadable]]:
-        """What is seen in each image, in the order given, `images_at_once` at a time.
+    def score(
+        self,
+        image_ids: Sequence[str],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> dict[str, float]:
+        """The uncertainty of every image, by ascending id; an id that is given twice is scored once.
 
-        `apart`: no image's last bit may depend on the others. Raises ScoreError where an answer is not finite.
+        `score(a + b)` is `score(a) | score(b)` to the last bit. `on_progress(done, total)` is called after every
+        batch, with numbers of images. `on_unreadable` is called for an image that cannot be read, which then has no
+        score; without it, this raises what `load` raised. Raises ScoreError as `batches`.
         """
-        views = views_of(self.query)
-        step = self.images_at_once(views)
-        for batch in read_ahead(image_ids, self.load, side_px=self.side_px, step=step):
-            squares = [one for one in batch if isinstance(one, Square)]
-            seen = iter(self._look_at(squares, views, apart=apart) if squares else [])
-            yield [one if isinstance(one, Unreadable) else next(seen) for one in batch]
+        ids = sorted(set(image_ids))
+        scores: dict[str, float] = {}
+        done = 0
+        for batch in self.batches(ids, independent=True):
+            for item in batch:
+                if isinstance(item, Prediction):
+                    scores[item.image_id] = item.uncertainty
+                elif on_unreadable is not None:
+                    on_unreadable(item)
+                else:
+                    raise item.error or ScoreError(item.reason)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done, len(ids))
+        return scores
 
-    def in_views(
-        self, squares: Squares, image_ids: Sequence[str], views: Sequence[View], *, apart: bool = False
-    ) -> ViewMaps:
+    def predict(self, image_ids: Sequence[str]) -> Iterator[Prediction]:
+        """The prediction for each image, in the order given, repeated ids once.
+
+        The uncertainty agrees with that of `score` up to float32's rounding. Raises what `score` raises.
+        """
+        for batch in self.batches(list(dict.fromkeys(image_ids))):
+            for item in batch:
+                if isinstance(item, Unreadable):
+                    raise item.error or ScoreError(item.reason)
+                yield item
+
+    def batches(
+        self, image_ids: Sequence[str], *, independent: bool = False
+    ) -> Iterator[list[Prediction | Unreadable]]:
+        """The prediction for each image, in the order given, `batch_size` at a time.
+
+        An image that cannot be read becomes an `Unreadable`. `independent`: no image's last bit may depend on the
+        others. Raises ScoreError, with the ids, where the model's answer is not finite.
+        """
+        for batch in read_ahead(image_ids, self.load, side_px=self.side_px, step=self.batch_size):
+            squares = [item for item in batch if isinstance(item, Square)]
+            predictions = iter(self._predict_batch(squares, independent=independent) if squares else [])
+            yield [item if isinstance(item, Unreadable) else next(predictions) for item in batch]
+
+    def predict_views(self, squares: Squares, image_ids: Sequence[str], *, independent: bool = False) -> ViewMaps:
         """Probabilities of the object in each view of each square, undone: (views, n, side, side), on the device.
 
         Raises ScoreError naming the images for which the model's answer is not finite.
         """
         with torch.inference_mode():
-            rows = min(self.forward_rows, self.images_at_once(views) * len(views))
-            logits = self._logits(torch.cat([view.do(squares, image_ids) for view in views]), rows, apart=apart)
-            per_view = logits.reshape(len(views), len(image_ids), self.side_px, self.side_px)
+            rows = min(self.forward_rows, self.batch_size * len(self.views))
+            augmented = torch.cat([view.do(squares, image_ids) for view in self.views])
+            logits = self._logits(augmented, rows, independent=independent)
+            per_view = logits.reshape(len(self.views), len(image_ids), self.side_px, self.side_px)
             _check_finite(per_view, image_ids)
-            return torch.stack([view.undo(seen) for view, seen in zip(views, per_view.sigmoid(), strict=True)])
+            return torch.stack([view.undo(maps) for view, maps in zip(self.views, per_view.sigmoid(), strict=True)])
 
-    def _look_at(self, squares: Sequence[Square], views: Sequence[View], *, apart: bool) -> list[Seen]:
+    def _predict_batch(self, squares: Sequence[Square], *, independent: bool) -> list[Prediction]:
         pixels = torch.from_numpy(np.stack([square.pixels for square in squares]))
         with torch.inference_mode():
-            undone = self.in_views(pixels, [square.image_id for square in squares], views, apart=apart)
-            maps = measure_of(self.query)(undone).cpu().numpy()
-            means = undone.mean(0).cpu().numpy()
+            views = self.predict_views(pixels, [square.image_id for square in squares], independent=independent)
+            uncertainties = measure_of(self.query)(views).cpu().numpy()
+            means = views.mean(0).cpu().numpy()
         return [
-            Seen(one.image_id, one.letterbox, mean, map_, _region_mean(map_, mean, one.letterbox, self.query))
-            for one, map_, mean in zip(squares, maps, means, strict=True)
+            Prediction(
+                image_id=square.image_id,
+                letterbox=square.letterbox,
+                square_probability=mean,
+                square_uncertainty=uncertainty,
+                uncertainty=_region_mean(uncertainty, mean, square.letterbox, self.query),
+                views=views[:, index],
+            )
+            for index, (square, uncertainty, mean) in enumerate(zip(squares, uncertainties, means, strict=True))
         ]
 
-    def _logits(self, squares: Squares, rows: int, *, apart: bool) -> Maps:
+    def _logits(self, squares: Squares, rows: int, *, independent: bool) -> Maps:
         """The backend's answers, `rows` squares at a time.
 
-        A forward pass over fewer squares is computed by other kernels, whose last bits differ; where no image may
-        depend on the others a part that is not full is therefore filled up with black ones.
+        A forward pass over fewer squares is computed by other kernels, whose last bits differ. Where images must be
+        independent, a part that is not full is therefore filled up with black squares.
         """
-        fill = apart and not self.backend.looks_one_by_one
+        fill = independent and not self.backend.is_batch_invariant
         return torch.cat(
             [self.backend.logits(_filled(part, rows) if fill else part)[: len(part)] for part in squares.split(rows)]
         )

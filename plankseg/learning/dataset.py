@@ -1,4 +1,4 @@
-"""What does training read? Every image once, letterboxed and checked; then augmented squares from memory."""
+"""Training and validation sets: images and masks, letterboxed, checked and kept in memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import pixel_sha
 from plankseg.learning.augmentation.compositions import Composition
 from plankseg.learning.metrics import ImageScores, score_images
-from plankseg.learning.network.forward import square_probabilities
-from plankseg.learning.network.precision import Precision
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.network.preprocessing import to_tensor
 from plankseg.learning.sampler import Draw
 
@@ -52,8 +51,8 @@ class Source:
 class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc]
     """The training set: for a draw, a normalised image (3, side, side) and its mask (1, side, side), both float32.
 
-    All pairs are read at the start, so that a bad one is found before the first step; the squares of as many as fit
-    into `cache_bytes` are kept, and shared with forked loader processes, the others are read again at every draw.
+    All pairs are read at the start, so that a bad one is found before the first step. As many squares as fit into
+    `cache_bytes` are kept, and shared with forked loader processes; the others are read again at every draw.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
 
 
 class ValidationSet:
-    """The images a model is judged on: squares for the network, masks at native size for the scores."""
+    """The images a model is evaluated on: squares for the network, masks at native size for the scores."""
 
     def __init__(self, examples: Sequence[Example], source: Source, *, side_px: int) -> None:
         self.image_ids = [example.image_id for example in examples]
@@ -110,16 +109,9 @@ class ValidationSet:
             self._masks.append(np.packbits(mask))
             self.mask_shas.append(pixel_sha(mask))
 
-    def score(
-        self, network: torch.nn.Module, *, device: torch.device, precision: Precision, forward_batch: int = 32
-    ) -> ImageScores:
-        """Dice and IoU of every image at its own size, never at the squashed one."""
-        predicted: list[Mask] = []
-        for first in range(0, len(self.image_ids), forward_batch):
-            part = slice(first, first + forward_batch)
-            answers = square_probabilities(network, self._squares[part], device=device, precision=precision)
-            boxes = self._letterboxes[part]
-            predicted += [box.undo(answer) >= 0.5 for box, answer in zip(boxes, answers, strict=True)]
+    def score(self, predictor: Predictor) -> ImageScores:
+        """Dice and IoU of every image at its own size, not at the size of the square."""
+        predicted = [answer >= 0.5 for answer in predictor.predict_squares(self._squares, self._letterboxes)]
         return score_images(self.image_ids, predicted, [self._mask(i) for i in range(len(self.image_ids))])
 
     def _mask(self, index: int) -> Mask:

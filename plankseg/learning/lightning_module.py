@@ -1,4 +1,4 @@
-"""What happens in a training step, and what at the end of an epoch? The Lightning module."""
+"""The Lightning module: training step, and validation, learning rate and checkpoint at the end of an epoch."""
 
 import math
 import time
@@ -13,6 +13,7 @@ from plankseg.errors import ScoreError, TrainingError
 from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
 from plankseg.learning.metrics import ImageScores
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.network.torchvision_compat import lightning, smp
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 
@@ -73,7 +74,7 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> float:
-        """The rate at this moment."""
+        """The current learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_start(self) -> None:
@@ -97,17 +98,17 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Judge the weights, keep them if they are the best, adapt the rate, write the checkpoint, then report.
+        """Evaluate the weights, keep them if they are the best, adapt the rate, write the checkpoint, then report.
 
-        Of processes that train together the first one judges, writes and reports; the others take over its scores, for
-        their batch-norms may have seen other images, and one rate must hold for all.
+        Of several processes the first one evaluates, writes and reports. The others take over its scores: their
+        batch-norms may have seen other images, and all must have the same learning rate.
         """
         state, rate = self._state, self.learning_rate
         first = self._process.rank == 0
-        scores = self.trainer.strategy.broadcast(self._judged() if first else None)
+        scores = self.trainer.strategy.broadcast(self._evaluate() if first else None)
         loss = self._mean_loss()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-        if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # the last of equals
+        if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # of equal epochs the last
             state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
         self._plateau.step(scores.mean_dice)
         done = EpochReport(
@@ -125,19 +126,15 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
             write_checkpoint(self._checkpoint, state)
             self._report(done)
 
-    def _judged(self) -> ImageScores:
+    def _evaluate(self) -> ImageScores:
         try:
-            return self._validation.score(
-                self.network,
-                device=self._device_used,
-                precision=self._training_config.precision,
-                forward_batch=self._forward_batch,
-            )
+            predictor = Predictor(self.network, self._device_used, self._training_config.precision, self._forward_batch)
+            return self._validation.score(predictor)
         except ScoreError as error:
             raise self._diverged(str(error)) from error
 
     def _mean_loss(self) -> float:
-        """Over all steps of the epoch, and over the parts of each."""
+        """Mean loss over all steps of the epoch, and over all processes."""
         mean = float(np.mean(self._losses))
         if self._process.world_size == 1:
             return mean

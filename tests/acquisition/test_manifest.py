@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from plankseg.acquisition.manifest import Manifest, replay
+from plankseg.acquisition.manifest import Choice, Manifest, replay
 from plankseg.acquisition.selectors import PoolScores, draw_batches, draw_rng, select
 from plankseg.config import QueryConfig
 from plankseg.errors import ManifestError, ScoreError
@@ -27,7 +27,7 @@ QUERIES = st.builds(
 def record(scores: dict[str, float], query: QueryConfig, round_number: int = 1) -> Manifest:
     pool = PoolScores(list(scores), lambda wanted: {image_id: scores[image_id] for image_id in wanted})
     selection = select(query, pool, draw_rng(query, round_number))
-    return Manifest.of(selection, query=query, round_number=round_number, model_id="0f" * 32, pool_size=len(pool.pool))
+    return Manifest.of(selection, query, Choice(round_number, "0f" * 32, len(pool.pool)))
 
 
 def example(**query: object) -> Manifest:

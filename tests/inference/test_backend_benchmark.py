@@ -8,7 +8,14 @@ from scipy.stats import spearmanr
 from plankseg.config import InferenceConfig, QueryConfig
 from plankseg.errors import BackendError
 from plankseg.inference import backend_benchmark, backends
-from plankseg.inference.backend_benchmark import Calibration, Inference, Trial, calibrate, rank_correlation
+from plankseg.inference.backend_benchmark import (
+    BackendChoice,
+    BenchmarkConfig,
+    BenchmarkResult,
+    Trial,
+    benchmark_backends,
+    rank_correlation,
+)
 from plankseg.inference.quantization import quantizes_here
 from tests.inference.test_predictor import SIDE, Function, pictures, tiny_network
 
@@ -19,10 +26,8 @@ NAMES = ("torch", "folded", "folded-bf16", "compiled")
 
 
 def trials(names: tuple[str, ...] = NAMES, network: torch.nn.Module | None = None, **bounds: float) -> dict[str, Trial]:
-    found = calibrate(
-        network or tiny_network(), pictures(), names,
-        query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(**bounds),
-    )  # fmt: skip
+    config = BenchmarkConfig(QueryConfig(), SIDE, InferenceConfig(**bounds))
+    found = benchmark_backends(network or tiny_network(), pictures(), names, config, CPU)
     return {trial.backend: trial for trial in found.trials}
 
 
@@ -42,7 +47,7 @@ def test_what_cannot_be_had_here_is_in_the_table_with_its_reason_and_is_never_ch
     assert refused.refused is not None
     assert "on a GPU only" in refused.refused
     assert (refused.agrees, refused.images_per_s) == (False, None)
-    assert Calibration((refused, Trial(backend="torch", images_per_s=0.1, agrees=True))).for_scores == "torch"
+    assert BenchmarkResult((refused, Trial(backend="torch", images_per_s=0.1, agrees=True))).for_scores == "torch"
 
 
 def test_a_backend_outside_the_bounds_is_not_chosen_however_fast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +62,7 @@ def test_a_backend_outside_the_bounds_is_not_chosen_however_fast(monkeypatch: py
     found = trials(("torch", "folded"))
     assert not found["folded"].agrees
     assert found["folded"].rank_correlation == 0
-    assert Calibration(tuple(found.values())).for_masks == "torch"
+    assert BenchmarkResult(tuple(found.values())).for_masks == "torch"
 
 
 def test_the_bounds_are_the_recipes() -> None:
@@ -77,14 +82,12 @@ def test_a_reference_that_fails_is_no_calibration() -> None:
 def test_8_bits_are_tried_where_half_a_minute_of_scoring_is_to_come(
     to_score: int, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend_benchmark, "_try", lambda *_, **__: ([], 100.0))
+    monkeypatch.setattr(backend_benchmark._Benchmark, "run", lambda *_: ([], 100.0))
     monkeypatch.setattr(
-        backend_benchmark, "_compared", lambda name, *_: Trial(backend=name, agrees=True, images_per_s=1)
+        backend_benchmark, "_compare", lambda name, *_: Trial(backend=name, agrees=True, images_per_s=1)
     )
-    found = calibrate(
-        tiny_network(), pictures(), ("torch", "openvino-int8"),
-        query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(), to_score=to_score,
-    )  # fmt: skip
+    config = BenchmarkConfig(QueryConfig(), SIDE, InferenceConfig(), to_score)
+    found = benchmark_backends(tiny_network(), pictures(), ("torch", "openvino-int8"), config, CPU)
     assert [trial.backend for trial in found.trials] == names
 
 
@@ -96,29 +99,27 @@ def test_what_agrees_in_bf16_is_not_tried_in_fp32_too() -> None:
 
 @pytest.mark.skipif(not quantizes_here(CPU), reason="needs OpenVINO and a processor that multiplies 8 bits")
 def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> None:
-    found = calibrate(
-        tiny_network(), pictures(), ("torch", "openvino-int8"),
-        query=QueryConfig(), side_px=SIDE, device=CPU, bounds=InferenceConfig(min_dice=1, min_rank_correlation=0.5),
-        to_score=1_400_000,
-    )  # fmt: skip
+    bounds = InferenceConfig(min_dice=1, min_rank_correlation=0.5)
+    config = BenchmarkConfig(QueryConfig(), SIDE, bounds, to_score=1_400_000)
+    found = benchmark_backends(tiny_network(), pictures(), ("torch", "openvino-int8"), config, CPU)
     trial = found.trials[1]
     assert found.quantized
     assert (trial.agrees, (trial.dice or 0) < 1, (trial.rank_correlation or 0) > 0.5) == (True, True, True)
     fast = Trial(backend="openvino-int8", images_per_s=9, agrees=True)
-    both = Calibration((Trial(backend="torch", images_per_s=1, agrees=True), fast))
+    both = BenchmarkResult((Trial(backend="torch", images_per_s=1, agrees=True), fast))
     assert (both.for_scores, both.for_masks) == ("openvino-int8", "torch")
 
 
 def test_the_table_says_what_each_was_chosen_for() -> None:
     both = (Trial(backend="torch", agrees=True), Trial(backend="openvino-int8", agrees=True, images_per_s=3))
-    inference = Inference(backend="torch", machine="a", reason="b", images=7, trials=both)
+    inference = BackendChoice(backend="torch", machine="a", reason="b", images=7, trials=both)
     assert [row["chosen"] for row in inference.table()] == ["scores and masks", ""]
     assert inference.describe() == "torch: b. a"
     quantized = inference.model_copy(update={"quantized": "0" * 64})
     assert [row["chosen"] for row in quantized.table()] == ["masks", "scores"]
     assert (quantized.describe(), quantized.images_per_s) == ("scores by openvino-int8, masks by torch: b. a", 3)
-    assert Inference.model_validate_json(quantized.model_dump_json()) == quantized
-    untried = Inference(backend="torch", machine="a", reason="b")
+    assert BackendChoice.model_validate_json(quantized.model_dump_json()) == quantized
+    untried = BackendChoice(backend="torch", machine="a", reason="b")
     assert untried.table() == [{"backend": "torch", "chosen": "scores and masks"}]
 
 

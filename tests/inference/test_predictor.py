@@ -10,7 +10,7 @@ from plankseg.errors import ImageReadError, ScoreError
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference import prefetch
 from plankseg.inference.backends import plain_backend
-from plankseg.inference.predictor import TTAPredictor, look, score
+from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Unreadable
 from plankseg.inference.tta import recipe_views
 from plankseg.inference.uncertainty import mean_inside
@@ -53,8 +53,7 @@ class Function(torch.nn.Module):
 
 
 def scored(network: torch.nn.Module, ids: list[str], **query: object) -> dict[str, float]:
-    backend = plain_backend(network, "cpu")
-    return score(backend, ids, pictures().__getitem__, query=QueryConfig(**query), side_px=SIDE)
+    return TTAPredictor(plain_backend(network, "cpu"), pictures().__getitem__, QueryConfig(**query), SIDE).score(ids)
 
 
 VARIANTS = [{}, {"views": "dihedral", "measure": "jsd"}, {"measure": "entropy", "region": "band", "noise_sd": 0.1}]
@@ -109,8 +108,8 @@ def test_bf16_scores_are_near_those_of_fp32_and_as_independent_of_the_company() 
     query, ids, load = QueryConfig(), list(pictures()), pictures().__getitem__
     exact = scored(tiny_network(), ids)
     backend = plain_backend(tiny_network(), "cpu", "bf16")
-    rough = score(backend, ids, load, query=query, side_px=SIDE)
-    alone = score(backend, ids[:1], load, query=query, side_px=SIDE)
+    rough = TTAPredictor(backend, load, query, SIDE).score(ids)
+    alone = TTAPredictor(backend, load, query, SIDE).score(ids[:1])
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.05)
     assert alone[ids[0]] == rough[ids[0]]
@@ -143,7 +142,7 @@ def test_memory_is_bounded_a_few_batches_are_read_ahead() -> None:
     network = Function(lambda x: (seen.append(len(read)), x[:, :1])[1])
     query = QueryConfig(forward_batch=10)
     backend = plain_backend(network, "cpu")
-    score(backend, [f"{n:03d}" for n in range(60)], load, query=query, side_px=SIDE)
+    TTAPredictor(backend, load, query, SIDE).score([f"{n:03d}" for n in range(60)])
     assert sorted(read) == [f"{n:03d}" for n in range(60)]
     assert all(ahead <= 2 * (done + prefetch.BATCHES_AHEAD + 1) for done, ahead in enumerate(seen))
 
@@ -159,17 +158,15 @@ def test_an_image_that_cannot_be_read_is_named_or_raises() -> None:
         return pictures()[image_id]
 
     backend, query = plain_backend(tiny_network(), "cpu"), QueryConfig(forward_batch=10)
-    found = score(
-        backend, list(pictures()), load, query=query, side_px=SIDE, on_unreadable=named.append,
-        on_progress=lambda *n: told.append(n),
-    )  # fmt: skip
+    predictor = TTAPredictor(backend, load, query, SIDE)
+    found = predictor.score(list(pictures()), on_unreadable=named.append, on_progress=lambda *n: told.append(n))
     assert named == [Unreadable("image-1", "It is torn.")]
     assert found == pytest.approx({name: value for name, value in expected.items() if name != "image-1"}, abs=1e-6)
     assert told[-1] == (7, 7)
     with pytest.raises(ImageReadError, match="torn"):
-        score(backend, list(pictures()), load, query=query, side_px=SIDE)
+        TTAPredictor(backend, load, query, SIDE).score(list(pictures()))
     with pytest.raises(ImageReadError, match="torn"):
-        list(look(backend, list(pictures()), load, query=query, side_px=SIDE))
+        list(TTAPredictor(backend, load, query, SIDE).predict(list(pictures())))
 
 
 def test_repeated_ids_are_loaded_once_and_progress_counts_images() -> None:
@@ -183,7 +180,7 @@ def test_repeated_ids_are_loaded_once_and_progress_counts_images() -> None:
     ids = ["image-2", "image-1", "image-2", "image-0", "image-1"]
     query = QueryConfig(forward_batch=10)
     backend = plain_backend(tiny_network(), "cpu")
-    score(backend, ids, load, query=query, side_px=SIDE, on_progress=lambda *n: told.append(n))
+    TTAPredictor(backend, load, query, SIDE).score(ids, on_progress=lambda *n: told.append(n))
     assert sorted(loaded) == ["image-0", "image-1", "image-2"]
     assert told == [(2, 3), (3, 3)]
 
@@ -205,8 +202,8 @@ def test_an_answer_that_is_not_finite_names_its_image(bad: float) -> None:
         return logits
 
     with pytest.raises(ScoreError, match=r"not finite for culprit\."):
-        score(
-            plain_backend(Function(answer), "cpu"), list(images), images.__getitem__, query=QueryConfig(), side_px=SIDE
+        TTAPredictor(plain_backend(Function(answer), "cpu"), images.__getitem__, QueryConfig(), SIDE).score(
+            list(images)
         )
 
 
@@ -227,26 +224,26 @@ def test_the_modes_of_the_network_are_restored_one_by_one() -> None:
     assert network.training
 
 
-def test_looking_gives_native_sizes_in_the_order_asked_with_the_scores() -> None:
+def test_predictions_have_native_sizes_in_the_order_asked_with_the_scores() -> None:
     ids = ["image-3", "image-0", "image-2", "image-0"]
     images = pictures()
     query = QueryConfig(measure="jsd")
-    backend = plain_backend(tiny_network(), "cpu")
-    looked = list(look(backend, ids, images.__getitem__, query=query, side_px=SIDE))
-    scores = score(backend, ids, images.__getitem__, query=query, side_px=SIDE)
-    assert [one.image_id for one in looked] == ["image-3", "image-0", "image-2"]
-    for one in looked:
+    predictor = TTAPredictor(plain_backend(tiny_network(), "cpu"), images.__getitem__, query, SIDE)
+    predictions = list(predictor.predict(ids))
+    scores = predictor.score(ids)
+    assert [one.image_id for one in predictions] == ["image-3", "image-0", "image-2"]
+    for one in predictions:
         assert one.probability.shape == one.uncertainty_map.shape == images[one.image_id].shape
         assert one.uncertainty == pytest.approx(scores[one.image_id], abs=1e-6)
         assert 0 <= one.probability.min() <= one.probability.max() <= 1
 
 
-def test_looked_maps_lie_where_the_object_lies() -> None:
+def test_predicted_maps_lie_where_the_object_lies() -> None:
     grey = np.full((SIDE, SIDE // 2), 255, dtype=np.uint8)
     grey[3:9, 2:7] = 0
     bright = batch_tensor(np.full((1, SIDE, SIDE), 255, dtype=np.uint8))[0, 0, 0, 0]
     is_dark = Function(lambda x: torch.where(x[:, :1] < bright - 1, 9.0, -9.0))
     for views in ("recipe", "dihedral"):
         query = QueryConfig(views=views)
-        (seen,) = look(plain_backend(is_dark, "cpu"), ["a"], {"a": grey}.__getitem__, query=query, side_px=SIDE)
-        assert np.array_equal(seen.probability >= 0.5, grey == 0)
+        (prediction,) = TTAPredictor(plain_backend(is_dark, "cpu"), {"a": grey}.__getitem__, query, SIDE).predict(["a"])
+        assert np.array_equal(prediction.mask, grey == 0)

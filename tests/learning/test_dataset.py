@@ -11,6 +11,7 @@ from plankseg.errors import MaskShapeError
 from plankseg.imaging.masks import dice
 from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import Draw, WeightedDraws
 from plankseg.learning.trainer import _stay_single_threaded
 from tests.support import tiny_training as tiny
@@ -100,7 +101,7 @@ class BrightIsGround(torch.nn.Module):
 
 def test_validation_scores_are_those_of_the_native_sizes():
     judged = ValidationSet(tiny.VALIDATION, SOURCE, side_px=16)
-    scores = judged.score(BrightIsGround(), device=torch.device("cpu"), precision="fp32", forward_batch=2)
+    scores = judged.score(Predictor(BrightIsGround(), torch.device("cpu"), "fp32", forward_batch=2))
     assert list(scores.dice) == [example.image_id for example in tiny.VALIDATION]
     for image_id, value in scores.dice.items():
         # the threshold finds the disc itself at native size: what is lost is lost by the 16 px square

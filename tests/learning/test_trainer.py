@@ -16,7 +16,7 @@ import plankseg
 from plankseg.errors import MaskShapeError, TrainingError, WeightsError
 from plankseg.learning.lightning_module import SegmentationModule
 from plankseg.learning.network.architecture import build_network
-from plankseg.learning.network.forward import predict
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.trainer import EpochReport, Example
 from tests.support import tiny_training as tiny
@@ -46,7 +46,7 @@ def test_the_best_epoch_by_native_dice_is_kept_with_its_scores(undisturbed):
     assert model.scores.mean_dice == max(dices)
     network = build_network(tiny.tiny_recipe().network, weights=model.weights)
     greys = [tiny.load(example.image_id) for example in tiny.VALIDATION]
-    found = predict(network, greys, side_px=32, device=torch.device("cpu"))
+    found = Predictor(network, torch.device("cpu")).predict(greys, 32)
     for example, probability in zip(tiny.VALIDATION, found, strict=True):
         truth = tiny.load_mask(example.image_id)
         overlap = 2 * np.sum((probability >= 0.5) & truth) / (np.sum(probability >= 0.5) + truth.sum())

@@ -1,7 +1,8 @@
-"""What does a network see in an image? Probabilities at the image's own size, without test-time views."""
+"""Forward passes of a network in evaluation mode: probabilities at the images' own sizes, one view per image."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,53 +14,55 @@ from plankseg.learning.network.precision import Precision, autocast
 from plankseg.learning.network.preprocessing import batch_tensor
 
 
-def predict(
-    network: torch.nn.Module,
-    greys: Sequence[UInt8[np.ndarray, "_ _"]],
-    *,
-    side_px: int,
-    device: torch.device,
-    precision: Precision = "auto",
-    forward_batch: int = 32,
-) -> list[Float32[np.ndarray, "_ _"]]:
-    """One probability map per image, float32, 0 to 1, at the image's own size. The network is on `device`.
+@dataclass(frozen=True)
+class Predictor:
+    """A network on a device, and how it is computed there; `forward_batch` squares share a forward pass."""
 
-    Raises ScoreError when the network answers with something that is not a number.
-    """
-    found: list[np.ndarray] = []
-    for first in range(0, len(greys), forward_batch):
-        part = greys[first : first + forward_batch]
-        letterboxes = [Letterbox.of(grey.shape, side_px) for grey in part]
-        squares = np.stack([letterbox.apply(grey) for letterbox, grey in zip(letterboxes, part, strict=True)])
-        answers = square_probabilities(network, squares, device=device, precision=precision)
-        found += [letterbox.undo(answer) for letterbox, answer in zip(letterboxes, answers, strict=True)]
-    return found
+    network: torch.nn.Module
+    device: torch.device
+    precision: Precision = "auto"
+    forward_batch: int = 32
 
+    def predict(self, greys: Sequence[UInt8[np.ndarray, "_ _"]], side_px: int) -> list[Float32[np.ndarray, "_ _"]]:
+        """One probability map per image, 0 to 1, at the image's own size. Raises as `square_probabilities`."""
+        if not greys:
+            return []
+        letterboxes = [Letterbox.of(grey.shape, side_px) for grey in greys]
+        squares = np.stack([letterbox.apply(grey) for letterbox, grey in zip(letterboxes, greys, strict=True)])
+        return list(self.predict_squares(squares, letterboxes))
 
-def square_probabilities(
-    network: torch.nn.Module,
-    squares: UInt8[np.ndarray, "n side side"],
-    *,
-    device: torch.device,
-    precision: Precision = "auto",
-) -> Float32[np.ndarray, "n side side"]:
-    """One forward pass over letterboxed squares. Raises ScoreError when an answer is not a number."""
-    with evaluating(network), torch.inference_mode(), autocast(precision, device):
-        logits = network(batch_tensor(squares).to(device))
-        found = torch.sigmoid(logits[:, 0].float()).cpu().numpy()
-    if not np.isfinite(found).all():
-        raise ScoreError(
-            "The network answers with values that are not numbers: its weights are spoilt. Train it again."
-        )
-    return np.asarray(found)
+    def predict_squares(
+        self, squares: UInt8[np.ndarray, "n side side"], letterboxes: Sequence[Letterbox]
+    ) -> Iterator[Float32[np.ndarray, "_ _"]]:
+        """The same for images that are in their squares already."""
+        for first in range(0, len(squares), self.forward_batch):
+            part = slice(first, first + self.forward_batch)
+            answers = self.square_probabilities(squares[part])
+            for letterbox, answer in zip(letterboxes[part], answers, strict=True):
+                yield letterbox.undo(answer)
+
+    def square_probabilities(self, squares: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n side side"]:
+        """One forward pass over letterboxed squares. Raises ScoreError when an answer is not a number."""
+        with evaluation_mode(self.network), torch.inference_mode(), autocast(self.precision, self.device):
+            logits = self.network(batch_tensor(squares).to(self.device))
+            probabilities = torch.sigmoid(logits[:, 0].float()).cpu().numpy()
+        if not np.isfinite(probabilities).all():
+            raise ScoreError(
+                "The network answers with values that are not numbers: its weights are damaged. Train it again."
+            )
+        return np.asarray(probabilities)
 
 
 @contextmanager
-def evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Batch-norm and dropout as in use, and afterwards as before."""
-    was_training = network.training
+def evaluation_mode(network: torch.nn.Module) -> Iterator[None]:
+    """Batch-norm and dropout in evaluation mode; afterwards every module is in the mode it was in.
+
+    In training mode batch-norm would make an answer depend on the other squares of the forward pass.
+    """
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        network.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training  # not .train(): it would also switch the batch-norm of a frozen encoder

@@ -1,23 +1,25 @@
-"""Which images does a person get next, and with which pre-masks?"""
+"""Proposal of a round: the images a person gets next, with their pre-masks."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 
-from plankseg.acquisition.manifest import Manifest
+from plankseg.acquisition.manifest import Choice, Manifest
 from plankseg.acquisition.selectors import PoolScores, Selection, draw_rng, most_to_score, select
 from plankseg.config import QueryConfig, Recipe, Settings
-from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
-from plankseg.imaging.arrays import Mask
+from plankseg.errors import EmptyPoolError, TrainingError
 from plankseg.imaging.masks import encode_mask
-from plankseg.inference.backend_benchmark import Inference
-from plankseg.inference.predictor import Looked, look
-from plankseg.learning.network.architecture import build_network, choose_device
-from plankseg.pipeline.acquisition.score_shards import ScoringShard, score_images, shards_to_score
-from plankseg.pipeline.models.backend_choice import select_backends
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.inference.backend_benchmark import BackendChoice
+from plankseg.inference.prediction import Prediction
+from plankseg.inference.predictor import TTAPredictor
+from plankseg.learning.network.architecture import choose_device
+from plankseg.pipeline.acquisition.score_shards import Scorer, ScoringShard, score_images, shards_to_score
+from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
+from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
 from plankseg.sorted_ids import SortedIds
@@ -30,18 +32,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Proposal:
-    """A round's images in the order of falling uncertainty, with what the person is shown.
+    """A round's images in the order of falling uncertainty, with their predictions.
 
-    `pool_size` is what was drawn from; `unreadable` were drawn first and left out of it, ascending. `inference` says
-    with which backend they were looked at, and why with that.
+    `pool_size` is the number of images drawn from; `unreadable` were drawn first and left out of it, ascending.
     """
 
     round: int
     model: ModelRow
-    images: tuple[Looked, ...]
+    images: tuple[Prediction, ...]
     pool_size: int
     scored: int
-    inference: Inference
+    choice: BackendChoice
     unreadable: tuple[str, ...] = ()
 
 
@@ -53,82 +54,65 @@ class _UnreadableError(Exception):
         self.reasons = reasons
 
 
+@dataclass(frozen=True)
+class ScoringOptions:
+    """`spread` has shards scored by other processes; what it leaves is scored here, with `on_progress(done, total)`."""
+
+    on_progress: Callable[[int, int], None] = lambda *_: None
+    spread: Callable[[Sequence[ScoringShard]], None] = lambda _: None
+
+
 def propose(
     store: Store,
     recipe: Recipe,
     settings: Settings,
     *,
     round_number: int,
-    on_progress: Callable[[int, int], None] | None = None,
-    spread: Callable[[Sequence[ScoringShard]], None] | None = None,
+    scoring: ScoringOptions | None = None,
 ) -> Proposal:
     """Draw candidate batches, score their union with the active model, keep the best batch, and commit all of it.
 
     Deterministic: the same store, recipe and round give the same proposal on a machine of the same kind, so a kill
-    before the commit costs time only; what was scored by then is not scored again.
-    If the round was proposed already, the model that chose them looks at its images again and nothing is written.
-    An image that was drawn and cannot be read any more is left out with a warning, and the draw is made again.
-    `spread` has shards scored elsewhere, by `score_shard`; what it leaves is scored here.
+    before the commit costs time only; recorded scores are not computed again. If the round was proposed already, its
+    model predicts its images again and nothing is written. An image that was drawn and cannot be read any more is left
+    out with a warning, and the draw is made again.
 
     Raises:
         TrainingError: there is no model yet.
         EmptyPoolError: nothing is left to propose, or nothing that can be read.
     """
-    there = store.proposals.asked(round_number)
-    model = model_of(store, there)
-    trained_as = recipe_of(model)
-    device = choose_device(settings.device)
-    network = build_network(trained_as.network, weights=store.models.weights(model.model_id)).to(device)
+    proposed = store.proposals.asked(round_number)
+    model = model_of(store, proposed)
+    network = load_network(store, model, choose_device(settings.device))
     complete_hashes(store)
     pool = choosable(store, recipe)
-    unreadable: tuple[str, ...] = ()
-    eyes = select_backends(
-        store, model, network, recipe,
-        device=device, precision=trained_as.training.precision, pool=() if there else pool,
-        to_score=most_to_score(recipe.query, len(pool)),
-    )  # fmt: skip
-
-    def score_ids(image_ids: Sequence[str]) -> Mapping[str, float]:
-        if spread is not None:
-            spread(shards_to_score(store, eyes, model, recipe, image_ids))
-        scores, reasons = score_images(store, eyes, model, recipe, image_ids, on_progress=on_progress)
-        if reasons:
-            raise _UnreadableError(reasons)
-        return scores
-
-    if there:
-        chosen = [row.image_id for row in there]
-        selection = None
-    else:
-        query = _without_controls(recipe.query)
-        selection, unreadable = _select(store, query, pool, score_ids, round_number=round_number)
-        controls = _controls(store, recipe.query, pool.without([*selection.chosen, *unreadable]), round_number)
-        chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id)) + controls
-    pool_size = len(pool) - len(unreadable)
-    looked = tuple(look(eyes.backend, chosen, store.catalogue.load, query=recipe.query, side_px=model.side_px))
-    if selection is not None:
-        _commit(
-            store, recipe, selection, looked,
-            model=model, round_number=round_number, pool_size=pool_size, inference=eyes.inference,
-        )  # fmt: skip
-    scored = len(selection.scores) if selection else 0
-    return Proposal(round_number, model, looked, pool_size, scored, eyes.inference, unreadable)
+    trial_images = TrialImages(() if proposed else pool, most_to_score(recipe.query, len(pool)))
+    backends = select_backends(store, model, network, recipe, trial_images)
+    predictor = TTAPredictor(backends.for_masks, store.catalogue.load, recipe.query, model.side_px)
+    if proposed:
+        predictions = tuple(predictor.predict([row.image_id for row in proposed]))
+        return Proposal(round_number, model, predictions, len(pool), 0, backends.choice)
+    draw = _Draw(store, Scorer(model, recipe, backends), round_number, scoring or ScoringOptions())
+    selection, unreadable = draw.select(pool)
+    controls = draw.controls(pool.without([*selection.chosen, *unreadable]))
+    chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
+    predictions = tuple(predictor.predict([*chosen, *controls]))
+    proposal = Proposal(
+        round=round_number,
+        model=model,
+        images=predictions,
+        pool_size=len(pool) - len(unreadable),
+        scored=len(selection.scores),
+        choice=backends.choice,
+        unreadable=unreadable,
+    )
+    _commit(store, recipe.query, selection, proposal)
+    return proposal
 
 
 def _without_controls(query: QueryConfig) -> QueryConfig:
-    """What the selector is to choose: the person gets `batch_size` images in all, the random ones among them."""
+    """The selector's query: the person gets `batch_size` images in all, the random controls among them."""
     return query.model_copy(update={"batch_size": query.batch_size - query.random_controls, "random_controls": 0})
-
-
-def _controls(store: Store, query: QueryConfig, left: SortedIds, round_number: int) -> list[str]:
-    """As many readable images of what is left as the recipe wants, drawn at random; fewer where there are no more."""
-    drawn: list[str] = []
-    for index in np.random.default_rng([query.seed, round_number, 1]).permutation(len(left)):
-        if len(drawn) == query.random_controls:
-            break
-        if not _unreadable(store, [left[index]]):
-            drawn.append(left[index])
-    return drawn
 
 
 def _blind(query: QueryConfig, chosen: Iterable[str], round_number: int) -> set[str]:
@@ -138,115 +122,110 @@ def _blind(query: QueryConfig, chosen: Iterable[str], round_number: int) -> set[
     return {ids[index] for index in rng.choice(len(ids), size=min(query.blind, len(ids)), replace=False)}
 
 
-def _select(
-    store: Store,
-    query: QueryConfig,
-    pool: SortedIds,
-    score_ids: Callable[[Sequence[str]], Mapping[str, float]],
-    *,
-    round_number: int,
-) -> tuple[Selection, tuple[str, ...]]:
-    """Select from the images of the pool that can be read, and name those found unreadable on the way.
+@dataclass(frozen=True)
+class _Draw:
+    """The random draws of one round from the pool."""
 
-    Only what is drawn is read; each new draw begins with the round's own seed. Of the images whose scores are known
-    from before only the chosen ones are read, so a run that was killed chooses as it would have done.
-    """
-    left, unreadable = pool, set[str]()
-    while left:
-        try:
-            selection = select(query, PoolScores(left, score_ids), draw_rng(query, round_number))
-            if reasons := _unreadable(store, selection.chosen):
-                raise _UnreadableError(reasons)
-            return selection, tuple(sorted(unreadable))
-        except _UnreadableError as error:
-            for image_id, reason in error.reasons.items():
-                log.warning("Image %s is left out of round %d: %s", image_id, round_number, reason)
-            unreadable.update(error.reasons)
-            left = left.without(unreadable)
-    cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
-    raise EmptyPoolError(f"No image of the pool is left to propose{cannot}; ingest more, or finish the training.")
+    store: Store
+    scorer: Scorer
+    round_number: int
+    options: ScoringOptions
+
+    @property
+    def query(self) -> QueryConfig:
+        return self.scorer.recipe.query
+
+    def select(self, pool: SortedIds) -> tuple[Selection, tuple[str, ...]]:
+        """Select from the readable images of the pool, and name the images that were drawn and cannot be read.
+
+        Only drawn images are read; each new draw begins with the round's own seed. Of the images with a recorded score
+        only the chosen ones are read, so a run that was killed chooses as it would have done.
+        """
+        query = _without_controls(self.query)
+        left, unreadable = pool, set[str]()
+        while left:
+            try:
+                selection = select(query, PoolScores(left, self._score), draw_rng(query, self.round_number))
+                if reasons := self._unreadable(selection.chosen):
+                    raise _UnreadableError(reasons)
+                return selection, tuple(sorted(unreadable))
+            except _UnreadableError as error:
+                for image_id, reason in error.reasons.items():
+                    log.warning("Image %s is left out of round %d: %s", image_id, self.round_number, reason)
+                unreadable.update(error.reasons)
+                left = left.without(unreadable)
+        cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
+        raise EmptyPoolError(f"No image of the pool is left to propose{cannot}; ingest more, or finish the training.")
+
+    def controls(self, left: SortedIds) -> list[str]:
+        """As many readable images as the recipe asks for, drawn at random; fewer where there are no more."""
+        order = np.random.default_rng([self.query.seed, self.round_number, 1]).permutation(len(left))
+        readable = self.store.catalogue.readable(left[index] for index in order)
+        return [image_id for image_id, _ in islice(readable, self.query.random_controls)]
+
+    def _score(self, image_ids: Sequence[str]) -> Mapping[str, float]:
+        self.options.spread(shards_to_score(self.store, self.scorer, image_ids))
+        scores, reasons = score_images(self.store, self.scorer, image_ids, on_progress=self.options.on_progress)
+        if reasons:
+            raise _UnreadableError(reasons)
+        return scores
+
+    def _unreadable(self, image_ids: Iterable[str]) -> dict[str, str]:
+        """Those of the images that are missing, changed or damaged, each with the reason."""
+        reasons: dict[str, str] = {}
+        for _ in self.store.catalogue.readable(
+            sorted(image_ids), lambda image_id, error: reasons.update({image_id: str(error)})
+        ):
+            pass
+        return reasons
 
 
-def _unreadable(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
-    """Those of the images that are gone, changed or broken, each with the reason."""
-    reasons = {}
-    for image_id in sorted(image_ids):
-        try:
-            store.catalogue.load(image_id)
-        except (ImageReadError, StoreError) as error:
-            reasons[image_id] = str(error)
-    return reasons
-
-
-def model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:
-    """The model that made a proposal; for a new one the active model."""
+def model_of(store: Store, proposed: Sequence[ProposalRow]) -> ModelRow:
+    """The model that made a proposal; for a new proposal the active model. Raises TrainingError when there is none."""
     model = store.models.active()
-    if there:
-        model = next((row for row in store.models.all() if row.model_id == there[0].model_id), None)
+    if proposed:
+        model = next((row for row in store.models.all() if row.model_id == proposed[0].model_id), None)
     if model is None:
         raise TrainingError("There is no model yet; run the flow 'pretrain' before 'propose'.")
     return model
 
 
-def premask(looked: Looked) -> Mask:
-    """The mask that the person is shown: where the mean of the views is at least one half."""
-    return looked.probability >= 0.5
-
-
-def _commit(
-    store: Store,
-    recipe: Recipe,
-    selection: Selection,
-    looked: Sequence[Looked],
-    *,
-    model: ModelRow,
-    round_number: int,
-    pool_size: int,
-    inference: Inference,
-) -> None:
+def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Proposal) -> None:
     """Write pre-masks and manifest, then one commit with a row for every image of every candidate batch."""
-    manifest = Manifest.of(
-        selection,
-        query=_without_controls(recipe.query),
-        round_number=round_number,
-        model_id=model.model_id,
-        pool_size=pool_size,
-        inference=inference,
+    choice = Choice(proposal.round, proposal.model.model_id, proposal.pool_size, proposal.choice)
+    manifest = Manifest.of(selection, _without_controls(query), choice)
+    make_row = partial(
+        ProposalRow,
+        round=proposal.round,
+        model_id=proposal.model.model_id,
+        seed=query.seed,
+        manifest_sha=store.blobs.put(manifest.to_json(), "json"),
     )
-    manifest_sha = store.blobs.put(manifest.to_json(), "json")
-    premasks = {one.image_id: store.blobs.put(encode_mask(premask(one)), "png") for one in looked}
-    order = {one.image_id: index for index, one in enumerate(looked)}
-    blind = _blind(recipe.query, selection.chosen, round_number)
+    premasks = {one.image_id: store.blobs.put(encode_mask(one.mask), "png") for one in proposal.images}
+    order = {one.image_id: index for index, one in enumerate(proposal.images)}
+    blind = _blind(query, selection.chosen, proposal.round)
     rows = [
-        ProposalRow(
-            round=round_number,
+        make_row(
             image_id=image_id,
             uncertainty=selection.scores[image_id],
             batch=batch,
             chosen=batch == selection.batch,
             control=False,
             premask_sha=premasks[image_id] if batch == selection.batch else None,
-            model_id=model.model_id,
-            seed=recipe.query.seed,
-            manifest_sha=manifest_sha,
             blind=batch == selection.batch and image_id in blind,
         )
         for batch, image_ids in enumerate(selection.batches)
         for image_id in sorted(image_ids, key=lambda i: (order.get(i, len(order)), i))
     ]
     rows += [
-        ProposalRow(
-            round=round_number,
+        make_row(
             image_id=one.image_id,
             uncertainty=one.uncertainty,
             chosen=False,
             control=True,
             premask_sha=premasks[one.image_id],
-            model_id=model.model_id,
-            seed=recipe.query.seed,
-            manifest_sha=manifest_sha,
         )
-        for one in looked
+        for one in proposal.images
         if one.image_id not in selection.chosen
     ]
-    store.proposals.commit(round_number, rows)
+    store.proposals.commit(proposal.round, rows)

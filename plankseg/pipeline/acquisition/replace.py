@@ -1,17 +1,17 @@
-"""Which image takes the place of one that a person skipped?"""
+"""Replacement of skipped images: the next best image in place of each one that a person skipped."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from plankseg.config import Settings
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.masks import encode_mask
-from plankseg.inference.predictor import look as look_at
-from plankseg.learning.network.architecture import build_network, choose_device
-from plankseg.pipeline.acquisition.propose import model_of, premask
+from plankseg.inference.predictor import TTAPredictor
+from plankseg.learning.network.architecture import choose_device
+from plankseg.pipeline.acquisition.propose import model_of
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.models.backend_choice import select_backends
+from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
@@ -19,28 +19,28 @@ from plankseg.storage.tables.proposals import ProposalRow
 
 
 def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> dict[str, str]:
-    """Ask for the next best image in place of each skipped one: by the round's own scores and with its own model.
+    """Propose the next best image in place of each skipped one, by the round's own scores and with its own model.
 
-    Each is one commit, so a kill in between loses nothing and asks for none twice. Skipped images that find no
-    replacement, because the pool is empty, stay without. The replacement of each skipped image.
+    Each is one commit, so a kill in between loses nothing and proposes none twice. Skipped images for which the pool
+    has no image left stay without a replacement. Returns the replacement of each skipped image.
     """
-    asked = store.proposals.asked(round_number)
-    first = next(row for row in asked if row.replaces is None)
-    model = model_of(store, asked)
+    proposed = store.proposals.asked(round_number)
+    first = next(row for row in proposed if row.replaces is None)
+    model = model_of(store, proposed)
     recipe = recipe_of(model)
-    device = choose_device(settings.device)
-    network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
-    eyes = select_backends(store, model, network, recipe, device=device, precision=recipe.training.precision)
-    waiting = _next_best(store, round_number, seed=first.seed)
+    network = load_network(store, model, choose_device(settings.device))
+    backend = select_backends(store, model, network, recipe).for_masks
+    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px)
+    candidates = _next_best(store, round_number, seed=first.seed)
     replaced: dict[str, str] = {}
-    for skipped, image_id in zip(sorted(read_progress(store).skipped), waiting, strict=False):
-        (looked,) = look_at(eyes.backend, [image_id], store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    for skipped, image_id in zip(sorted(read_progress(store).skipped), candidates, strict=False):
+        (prediction,) = predictor.predict([image_id])
         row = ProposalRow(
             round=round_number,
             image_id=image_id,
-            uncertainty=looked.uncertainty,
+            uncertainty=prediction.uncertainty,
             chosen=True,
-            premask_sha=store.blobs.put(encode_mask(premask(looked)), "png"),
+            premask_sha=store.blobs.put(encode_mask(prediction.mask), "png"),
             model_id=model.model_id,
             seed=first.seed,
             manifest_sha=first.manifest_sha,
@@ -52,7 +52,10 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
 
 
 def _next_best(store: Store, round_number: int, *, seed: int) -> Iterator[str]:
-    """Readable images that may still be asked for: those the round scored, most uncertain first, then a random draw."""
+    """Readable images that may be proposed: those the round scored, most uncertain first, then others at random.
+
+    An unreadable one is skipped here: the next proposal that draws it names it.
+    """
     left = choosable(store)
     scores = {
         row.image_id: row.uncertainty
@@ -61,9 +64,6 @@ def _next_best(store: Store, round_number: int, *, seed: int) -> Iterator[str]:
     }
     rest = left.without(scores)
     order = np.random.default_rng([seed, round_number, 3]).permutation(len(rest))
-    for image_id in (*sorted(scores, key=lambda i: (-scores[i], i)), *(rest[place] for place in order)):
-        try:
-            store.catalogue.load(image_id)
-        except (ImageReadError, StoreError):
-            continue  # the next proposal that draws it names it as unreadable
+    ranked = sorted(scores, key=lambda image_id: (-scores[image_id], image_id))
+    for image_id, _ in store.catalogue.readable((*ranked, *(rest[index] for index in order))):
         yield image_id

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey
@@ -50,15 +49,12 @@ def push_unmasked(
     ids = unmasked(store)
     images = store.catalogue.rows_by_id(ids)
     items = []
-    for image_id in ids:
-        try:
-            png = encode_grey(store.catalogue.load(image_id))
-        except (ImageReadError, StoreError) as error:
-            log.warning("Image %s is not put into Label Studio: %s", image_id, error)
-            continue
+    for image_id, grey in store.catalogue.readable(
+        ids, lambda image_id, error: log.warning("Image %s is not put into Label Studio: %s", image_id, error)
+    ):
         premask = (premasks or {}).get(image_id)
         maker = model_id if premask is not None else None
-        items.append(PushItem(image_id, png, premask, maker, score=None, taxon=images[image_id].taxon))
+        items.append(PushItem(image_id, encode_grey(grey), premask, maker, score=None, taxon=images[image_id].taxon))
     report = push_round(label_studio, project, items, round=ROUND)
     label_studio.ensure_tab(project, "Validation set", ROUND)
     return report

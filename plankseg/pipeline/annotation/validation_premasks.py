@@ -7,8 +7,7 @@ from plankseg.config import Settings
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.pipeline.annotation.validation_images import unmasked
-from plankseg.pipeline.models.evaluation import predicted_masks
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.storage.store import Store
 
 
@@ -26,6 +25,5 @@ def premasks_of_active(store: Store, settings: Settings) -> Premasks:
     if model is None:
         raise TrainingError("There is no model to draw pre-masks; run 'pretrain' first, or leave premasks off.")
     ids = [image_id for image_id in unmasked(store) if not store.catalogue.is_lost(image_id)]
-    weights = store.models.weights(model.model_id)
-    masks = predicted_masks(store, ids, settings, weights=weights, recipe=recipe_of(model), side_px=model.side_px)
+    masks = Evaluator.of_model(store, model, settings).masks(ids)
     return Premasks(model.model_id, dict(zip(ids, masks, strict=True)))

@@ -1,4 +1,4 @@
-"""What does a model make of a shard of the archive? Masks and measures, written so that twice is once."""
+"""Segmentation of one shard of the archive: masks and measures, written so that a second run changes nothing."""
 
 import json
 import time
@@ -9,10 +9,10 @@ from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
 from plankseg.imaging.shape import expected_dice, measure_shape
 from plankseg.inference.backends import Backend, plain_backend
-from plankseg.inference.finding import Found, find_objects
+from plankseg.inference.prediction import Prediction
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Unreadable
-from plankseg.inference.tta import View, recipe_views, views_of
+from plankseg.inference.tta import recipe_views
 from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import ordered_map
 from plankseg.pipeline.archive.shards import Shard
@@ -26,10 +26,10 @@ Row = dict[str, object]
 
 
 def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
-    """Segment and measure the images of a shard, keep masks and measures, and record it as done.
+    """Segment and measure the images of a shard, store masks and measures, and record the shard as done.
 
-    It depends on the shard alone and may be done twice, or by two workers: the result has the same bytes. A process
-    does one shard at a time, whatever its threads.
+    The result depends on the shard alone: done twice, or by two workers, it has the same bytes. A process segments one
+    shard at a time, however many threads it has.
 
     Raises:
         ScoreError: the model's answer is not finite; it names the images.
@@ -37,12 +37,12 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     """
     with compute_lock:
         started = time.monotonic()
-        looker, views, largest_part = _looker(store, shard, device)
-        found = find_objects(looker, shard.image_ids, views)
+        batches = _predictor(store, shard, device).batches(shard.image_ids)
+        largest_part = json.loads(shard.settings)["largest_part"]
         rows = list(
             ordered_map(
-                lambda one: _row(store, one, largest_part=largest_part),
-                found,
+                lambda item: _row(store, item, largest_part=largest_part),
+                (item for batch in batches for item in batch),
                 threads=WRITERS,
                 ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
                 name="measure",
@@ -65,8 +65,8 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     return row
 
 
-def _looker(store: Store, shard: Shard, device: str) -> tuple[TTAPredictor, tuple[View, ...], bool]:
-    """The model of a shard, ready to look, the views it looks in, and whether only the largest part is kept."""
+def _predictor(store: Store, shard: Shard, device: str) -> TTAPredictor:
+    """The model of a shard in its backend, with the views of the shard's settings."""
     where, recipe = choose_device(device), recipe_of(shard.model)
     settings = json.loads(shard.settings)
     query = QueryConfig(
@@ -75,33 +75,31 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[TTAPredictor, tupl
         seed=settings.get("seed", 0),
         forward_batch=settings["forward_batch"],
     )
-    views = recipe_views(0.0)[:1] if settings["views"] == "none" else views_of(query)
+    views = recipe_views(0.0)[:1] if settings["views"] == "none" else ()
     backend: Backend
     if "backend" in settings:
         backend = cached_backend(store, shard.model, settings["backend"], device=device)
     else:
         backend = plain_backend(cached_network(store, shard.model, where), where, recipe.training.precision)
-    looker = TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px)
-    return looker, views, settings["largest_part"]
+    return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px, views)
 
 
-def _row(store: Store, one: Found | Unreadable, *, largest_part: bool) -> Row:
-    """What is recorded of one image; its mask is kept first."""
-    if isinstance(one, Unreadable):
-        return dict.fromkeys(MEASURES.names) | {"image_id": one.image_id, "reason": one.reason}
-    probability = one.probability()
-    mask = probability >= 0.5
-    confidence = expected_dice(mask, probability)
+def _row(store: Store, item: Prediction | Unreadable, *, largest_part: bool) -> Row:
+    """The recorded row of one image; its mask is stored first."""
+    if isinstance(item, Unreadable):
+        return dict.fromkeys(MEASURES.names) | {"image_id": item.image_id, "reason": item.reason}
+    mask = item.mask
+    confidence = expected_dice(mask, item.probability)
     if largest_part:
         mask = largest_component(mask)
     measures = measure_shape(mask)
     return {
-        "image_id": one.image_id,
+        "image_id": item.image_id,
         "mask_sha": store.blobs.put(encode_mask(mask), "png"),
         "reason": None,
         "width": mask.shape[1],
         "height": mask.shape[0],
         "empty": measures.empty,
         "confidence": confidence,
-        "agreement": one.agreement,
+        "agreement": item.agreement,
     } | asdict(measures)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from plankseg.config import Part, QueryConfig, SegmentConfig
-from plankseg.errors import EmptyPoolError, ImageReadError, StoreError
+from plankseg.errors import EmptyPoolError
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.store import Store
@@ -143,12 +143,4 @@ def _readable_again(store: Store, rows: Sequence[SegmentRow]) -> list[str]:
     if not any(row.unreadable for row in rows):
         return []
     failed = [image_id for image_id, was_read in sorted(_outcomes(store, rows).items()) if not was_read]
-    return [image_id for image_id in failed if _can_be_read(store, image_id)]
-
-
-def _can_be_read(store: Store, image_id: str) -> bool:
-    try:
-        store.catalogue.load(image_id)
-    except (ImageReadError, StoreError):
-        return False
-    return True
+    return [image_id for image_id, _ in store.catalogue.readable(failed)]

@@ -1,26 +1,32 @@
-"""With which backend does a model look at images here? As the recipe says, or as a calibration found once and for all.
+"""Choice of the backend that computes a model: named by the recipe, or the fastest in a trial that the store records.
 
-The choice is written into the store before the first image is scored. A run that was killed, and any other run of
-this model on a machine of this kind, finds it there: what is measured by the clock is never measured twice.
+The choice is recorded before the first image is scored. A run that was killed, and any other run of this model on a
+machine of this kind, reads it from the store, because a second measurement of the time could give another choice.
 """
 
 import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
-from plankseg.config import InferenceConfig, Recipe, ScoringName
-from plankseg.errors import ImageReadError, StoreError
+from plankseg.config import BackendName, InferenceConfig, Recipe, ScoringName
 from plankseg.imaging.arrays import Grey
-from plankseg.inference.backend_benchmark import INT8, Calibration, Inference, calibrate
-from plankseg.inference.backends import REFERENCE, Backend, backends_here, machine, make_backend, plain_backend
+from plankseg.inference.backend_benchmark import (
+    INT8,
+    BackendChoice,
+    BenchmarkConfig,
+    BenchmarkResult,
+    benchmark_backends,
+)
+from plankseg.inference.backends import REFERENCE, Backend, backends_here, machine, make_backend
 from plankseg.inference.quantization import quantized_backend, quantizes_here
 from plankseg.inference.tta import views_of
 from plankseg.learning.network.architecture import choose_device
-from plankseg.learning.network.precision import Precision
+from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.pipeline.models.loading import QUANTIZED_SUFFIX, cached_network
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.storage.store import Store
@@ -32,109 +38,108 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InferenceBackends:
-    """A model ready to look at images, and how it came by its backends.
+    """A model in the backends that compute it here, and why in those; scores may come from another one than masks."""
 
-    `backend` gives masks, `ranker` scores; they are one, but where images are ranked in 8 bits.
-    """
+    for_masks: Backend
+    for_scores: Backend
+    choice: BackendChoice
 
-    backend: Backend
-    inference: Inference
-    quantized: Backend | None = None
 
-    @property
-    def ranker(self) -> Backend:
-        """What scores come from."""
-        return self.quantized or self.backend
+@dataclass(frozen=True)
+class TrialImages:
+    """The images from which some are drawn to try backends on, ascending, and how many are about to be scored."""
+
+    image_ids: Sequence[str] = ()
+    to_score: int = 0
 
 
 def select_backends(
-    store: Store,
-    model: ModelRow,
-    network: torch.nn.Module,
-    recipe: Recipe,
-    *,
-    device: torch.device,
-    precision: Precision,
-    pool: Sequence[str] = (),
-    to_score: int = 0,
+    store: Store, model: ModelRow, network: torch.nn.Module, recipe: Recipe, trial_images: TrialImages | None = None
 ) -> InferenceBackends:
-    """The backend of the recipe; for `auto` the one recorded for this model and machine, else tried on the pool.
+    """The backends of a model on its network's device: the recipe's; for `auto` the recorded choice, else a new trial.
 
-    `to_score`: how many images are about to be ranked, which says whether that is worth a network in 8 bits.
-
-    Where the pool has too few readable images, or none is given, nothing is tried and nothing recorded: the network
-    then looks as it was trained. Raises BackendError when the backend that the recipe names cannot be had here.
+    Where there are too few readable trial images, or none are given, nothing is tried or recorded, and the network is
+    computed as it was trained. Raises BackendError when the backend that the recipe names is not available here.
     """
-    wanted, here = recipe.inference, machine(device)
-    if wanted.backend != "auto":
-        inference = Inference(backend=wanted.backend, machine=here, reason="named by the recipe")
-        return InferenceBackends(make_backend(wanted.backend, network, device), inference)
+    device = next(network.parameters()).device
+    choice = _choose(store, model, network, recipe, trial_images or TrialImages())
+    backend = make_backend(choice.backend, network, device)
+    int8 = None
+    if choice.quantized is not None:
+        int8 = quantized_backend(store.blobs.get(choice.quantized, QUANTIZED_SUFFIX), device)
+    return InferenceBackends(backend, int8 or backend, choice)
+
+
+def _choose(
+    store: Store, model: ModelRow, network: torch.nn.Module, recipe: Recipe, trial_images: TrialImages
+) -> BackendChoice:
+    device, config = next(network.parameters()).device, recipe.inference
+    precision = recipe_of(model).training.precision
+    here = machine(device)
+    if config.backend != "auto":
+        return BackendChoice(backend=config.backend, machine=here, reason="named by the recipe")
     key = _key(model, recipe, here, precision)
     row = store.backend_choices.of(key)
     if row is None:
-        greys = _some_of(store, pool, wanted)
-        if len(greys) < wanted.calibration_images:
-            plain = plain_backend(network, device, precision)
-            reason = f"too few images to try others on: {len(greys)} of {wanted.calibration_images}"
-            return InferenceBackends(plain, Inference(backend=plain.name, machine=here, reason=reason))
+        greys = _draw_readable(store, trial_images.image_ids, config)
+        if len(greys) < config.calibration_images:
+            reason = f"too few images to try others on: {len(greys)} of {config.calibration_images}"
+            name: BackendName = "torch-bf16" if uses_bf16(precision, device) else "torch"
+            return BackendChoice(backend=name, machine=here, reason=reason)
         names: list[ScoringName] = list(backends_here(device, precision))
-        if wanted.int8 and quantizes_here(device, precision):
+        if config.int8 and quantizes_here(device, precision):
             names.append(INT8)
-        found = calibrate(
-            network, greys, names,
-            query=recipe.query, side_px=model.side_px, device=device, bounds=wanted, to_score=to_score,
-        )  # fmt: skip
-        inference = _chosen(store, found, here, images=len(greys))
+        benchmark = BenchmarkConfig(recipe.query, model.side_px, config, trial_images.to_score)
+        result = benchmark_backends(network, greys, names, benchmark, device)
+        choice = _fastest(store, result, here, images=len(greys))
         row = store.backend_choices.settle(
             BackendChoiceRow(
-                key=key, model_id=model.model_id, machine=here, backend=inference.ranks_with,
-                record=inference.model_dump_json(),
+                key=key,
+                model_id=model.model_id,
+                machine=here,
+                backend=choice.score_backend,
+                record=choice.model_dump_json(),
             )
-        )  # fmt: skip
-    inference = Inference.model_validate_json(row.record)
-    backend, quantized = make_backend(inference.backend, network, device), None
-    if inference.quantized is not None:
-        quantized = quantized_backend(store.blobs.get(inference.quantized, QUANTIZED_SUFFIX), device)
-    return InferenceBackends(backend, inference, quantized)
+        )
+    return BackendChoice.model_validate_json(row.record)
 
 
-def _chosen(store: Store, found: Calibration, here: str, *, images: int) -> Inference:
-    """The fastest for masks, and for scores the network in 8 bits if that is faster still."""
+def _fastest(store: Store, result: BenchmarkResult, here: str, *, images: int) -> BackendChoice:
+    """The fastest backend for masks, and the int8 network for scores if that is faster still."""
     quantized = None
-    if found.quantized is not None and found.for_scores == INT8:
-        quantized = store.blobs.put(found.quantized, QUANTIZED_SUFFIX)
-    agreeing = sum(trial.agrees for trial in found.trials)
-    return Inference(
-        backend=found.for_masks, machine=here, images=images, trials=found.trials, quantized=quantized,
+    if result.quantized is not None and result.for_scores == INT8:
+        quantized = store.blobs.put(result.quantized, QUANTIZED_SUFFIX)
+    agreeing = sum(trial.agrees for trial in result.trials)
+    return BackendChoice(
+        backend=result.for_masks,
+        machine=here,
+        images=images,
+        trials=result.trials,
+        quantized=quantized,
         reason=f"the fastest of {agreeing} that agree with {REFERENCE}",
-    )  # fmt: skip
+    )
 
 
-def backend_for(store: Store, model: ModelRow, image_ids: Sequence[str], *, device: str) -> Inference:
-    """With which backend a model is to look at an archive: as for a proposal, tried on some of these images.
+def choose_archive_backend(store: Store, model: ModelRow, image_ids: Sequence[str], *, device: str) -> BackendChoice:
+    """The backend for an archive: chosen as for a proposal, tried on some of these images.
 
-    Whoever then looks, on whatever machine, is told the backend's name. Raises what `select_backends` raises.
+    Workers on all machines then use the backend of this name. Raises what `select_backends` raises.
     """
-    recipe, where = recipe_of(model), choose_device(device)
-    eyes = select_backends(
-        store, model, cached_network(store, model, where), recipe,
-        device=where, precision=recipe.training.precision, pool=image_ids,
-    )  # fmt: skip
-    return eyes.inference
+    network = cached_network(store, model, choose_device(device))
+    return select_backends(store, model, network, recipe_of(model), TrialImages(image_ids)).choice
 
 
-def score_key(model: ModelRow, recipe: Recipe, inference: Inference) -> str:
-    """All that a score depends on beside the image, as one hash."""
-    how = f"{INT8} {inference.quantized}" if inference.quantized else inference.backend
-    return _key_of(model, recipe, how)
+def score_key(model: ModelRow, recipe: Recipe, choice: BackendChoice) -> str:
+    """Everything that a score depends on except the image, as one hash."""
+    return _key_of(model, recipe, f"{INT8} {choice.quantized}" if choice.quantized else choice.backend)
 
 
-def _key_of(model: ModelRow, recipe: Recipe, how: str) -> str:
+def _key_of(model: ModelRow, recipe: Recipe, backend: str) -> str:
     query = recipe.query
-    parts = (
-        "scores 1", model.model_id, str(model.side_px), how, query.measure, query.region, str(query.band_px),
-        str(query.noise_sd), str(query.seed), *(view.name for view in views_of(query)),
-    )  # fmt: skip
+    parts = [
+        *("scores 1", model.model_id, str(model.side_px), backend, query.measure, query.region, str(query.band_px)),
+        *(str(query.noise_sd), str(query.seed), *(view.name for view in views_of(query))),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -143,15 +148,11 @@ def _key(model: ModelRow, recipe: Recipe, here: str, precision: Precision) -> st
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _some_of(store: Store, pool: Sequence[str], config: InferenceConfig) -> dict[str, Grey]:
-    """Readable images of the pool, whose ids are ascending, drawn by the recipe's seed."""
-    greys: dict[str, Grey] = {}
-    for index in np.random.default_rng([config.seed, 4]).permutation(len(pool)):
-        if len(greys) == config.calibration_images:
-            break
-        image_id = pool[index]
-        try:
-            greys[image_id] = store.catalogue.load(image_id)
-        except (ImageReadError, StoreError) as error:
-            log.info("Image %s is not tried on: %s", image_id, error)
-    return greys
+def _draw_readable(store: Store, image_ids: Sequence[str], config: InferenceConfig) -> dict[str, Grey]:
+    """Readable images, drawn by the recipe's seed from ascending ids."""
+    order = np.random.default_rng([config.seed, 4]).permutation(len(image_ids))
+    readable = store.catalogue.readable(
+        (image_ids[index] for index in order),
+        lambda image_id, error: log.info("Backends are not tried on image %s: %s", image_id, error),
+    )
+    return dict(islice(readable, config.calibration_images))

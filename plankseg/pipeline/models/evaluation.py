@@ -1,45 +1,54 @@
-"""Masks and measures of a stored model on images of the store."""
+"""Evaluation of a model on images of the store: predicted masks, and measures where masks are known."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.learning.network.architecture import build_network, choose_device
-from plankseg.learning.network.forward import predict
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.scorecard import measure, scorecard
+from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
 
 READ_AT_ONCE = 32
 
 
-def predicted_masks(
-    store: Store, image_ids: Sequence[str], settings: Settings, *, weights: bytes, recipe: Recipe, side_px: int
-) -> Iterator[Mask]:
-    """What a model sees in images, one mask after the other, at native size and as in its own validation."""
-    device = choose_device(settings.device)
-    network = build_network(recipe.network, weights=weights).to(device)
-    for first in range(0, len(image_ids), READ_AT_ONCE):
-        greys = [store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
-        precision = recipe.training.precision
-        for answer in predict(network, greys, side_px=side_px, device=device, precision=precision):
-            yield answer >= 0.5
+@dataclass(frozen=True)
+class Evaluator:
+    """A model with the store whose images it predicts, as in its own validation: one view, native size."""
 
+    store: Store
+    predictor: Predictor
+    side_px: int
 
-def full_scorecard(
-    store: Store,
-    image_ids: Sequence[str],
-    settings: Settings,
-    *,
-    load_mask: Callable[[str], Mask],
-    weights: bytes,
-    recipe: Recipe,
-    side_px: int,
-) -> dict[str, Any]:
-    """All measures of a model on images with masks, see `scorecard_of`."""
-    masks = predicted_masks(store, image_ids, settings, weights=weights, recipe=recipe, side_px=side_px)
-    return scorecard_of(store, dict(zip(image_ids, masks, strict=True)), load_mask)
+    @classmethod
+    def of_weights(cls, store: Store, weights: bytes, recipe: Recipe, side_px: int, settings: Settings) -> "Evaluator":
+        """For a whole model's safetensors. Raises what `build_network` raises."""
+        device = choose_device(settings.device)
+        network = build_network(recipe.network, weights=weights).to(device)
+        return cls(store, Predictor(network, device, recipe.training.precision), side_px)
+
+    @classmethod
+    def of_model(cls, store: Store, model: ModelRow, settings: Settings) -> "Evaluator":
+        """For a stored model. Raises what `Models.weights` and `build_network` raise."""
+        weights = store.models.weights(model.model_id)
+        return cls.of_weights(store, weights, recipe_of(model), model.side_px, settings)
+
+    def masks(self, image_ids: Sequence[str]) -> Iterator[Mask]:
+        """The predicted masks, one after the other, at native size."""
+        for first in range(0, len(image_ids), READ_AT_ONCE):
+            greys = [self.store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
+            for probability in self.predictor.predict(greys, self.side_px):
+                yield probability >= 0.5
+
+    def scorecard(self, image_ids: Sequence[str], load_mask: Callable[[str], Mask]) -> dict[str, Any]:
+        """All measures of the model on images with masks, see `scorecard_of`."""
+        masks = dict(zip(image_ids, self.masks(image_ids), strict=True))
+        return scorecard_of(self.store, masks, load_mask)
 
 
 def scorecard_of(store: Store, masks: Mapping[str, Mask], load_mask: Callable[[str], Mask]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Which images are so like one of the validation set that they must not be proposed or learnt from?
+"""Near duplicates of validation images, which must not be proposed or trained on.
 
-The same bytes are known by their hash already. The same picture saved again, or slightly resized, is another file that
-shows what the validation set measures with: it is left out wherever images are chosen or trained on, by this one rule.
+Identical files have the same image_id already. The same picture saved again, or slightly resized, is another file with
+the content of a validation image: this one rule leaves it out wherever images are chosen or trained on.
 """
 
 import logging
@@ -10,18 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
 
 CHUNK = 5_000  # hashes per commit: a kill loses at most the work on these
-LEARNT_FROM: tuple[Role, ...] = ("source", "pool")
+TRAINING_ROLES: tuple[Role, ...] = ("source", "pool")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """An image of source or pool that is left out, the image of the validation set it is like, and by how many bits."""
+    """An image of source or pool that is left out, and the validation image `like` it, `bits_apart` hash bits away."""
 
     image_id: str
     role: Role
@@ -41,7 +40,7 @@ def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
     from plankseg.imaging.perceptual_hash import nearest  # loads OpenCV, which an empty store can do without
 
     found = []
-    for role in LEARNT_FROM:
+    for role in TRAINING_ROLES:
         (there,) = np.nonzero(every.in_role(role) & every.is_hashed)
         least, which = nearest(every.hashes[there], every.hashes[kept], bits=bits)
         found += [
@@ -65,7 +64,7 @@ def complete_hashes(store: Store) -> int:
     every = store.catalogue.role_index()
     if not every.in_role("validation").any():
         return 0
-    roles: tuple[Role, ...] = ("validation", *LEARNT_FROM)
+    roles: tuple[Role, ...] = ("validation", *TRAINING_ROLES)
     missing = [image_id for role in roles for image_id in every.ids.where(every.in_role(role) & ~every.is_hashed)]
     unread = 0
     for first in range(0, len(missing), CHUNK):
@@ -80,10 +79,8 @@ def complete_hashes(store: Store) -> int:
 def _hashes(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
     from plankseg.imaging.perceptual_hash import perceptual_hash  # loads OpenCV
 
-    hashes = {}
-    for image_id in image_ids:
-        try:
-            hashes[image_id] = perceptual_hash(store.catalogue.load(image_id))
-        except (ImageReadError, StoreError) as error:
-            log.warning("Image %s is not compared with the validation set: %s", image_id, error)
-    return hashes
+    readable = store.catalogue.readable(
+        image_ids,
+        lambda image_id, error: log.warning("Image %s is not compared with the validation set: %s", image_id, error),
+    )
+    return {image_id: perceptual_hash(grey) for image_id, grey in readable}

@@ -15,8 +15,8 @@ from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.predictor import TTAPredictor
-from plankseg.inference.tta import views_of
-from plankseg.learning.network.architecture import build_network, choose_device
+from plankseg.learning.network.architecture import choose_device
+from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES
 from plankseg.storage.store import Store
@@ -59,15 +59,11 @@ def image_named(store: Store, wanted: str) -> str:
 def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> bytes:
     """A GIF of one image: before, each test-time view, where they disagree, after, and the object alone."""
     recipe, device = recipe_of(model), choose_device(settings.device)
-    network = build_network(recipe.network, weights=store.models.weights(model.model_id)).to(device)
-    views, load = views_of(recipe.query), store.catalogue.load
-    predictor = TTAPredictor(
-        plain_backend(network, device, recipe.training.precision), load, recipe.query, model.side_px
-    )
-    grey = load(image_id)
+    backend = plain_backend(load_network(store, model, device), device, recipe.training.precision)
+    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px)
+    grey = store.catalogue.load(image_id)
     letterbox = Letterbox.of(grey.shape, model.side_px)
     squares = torch.from_numpy(letterbox.apply(grey)[None])
-    predictions = predictor.in_views(squares, [image_id], views)[:, 0].cpu().numpy()
-    return encode_gif(
-        frames(grey, [(view.name, letterbox.undo(square)) for view, square in zip(views, predictions, strict=True)])
-    )
+    per_view = predictor.predict_views(squares, [image_id])[:, 0].cpu().numpy()
+    named = zip(predictor.views, per_view, strict=True)
+    return encode_gif(frames(grey, [(view.name, letterbox.undo(square)) for view, square in named]))

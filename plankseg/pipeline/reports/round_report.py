@@ -9,7 +9,7 @@ import numpy as np
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
-from plankseg.pipeline.acquisition.propose import Proposal, premask
+from plankseg.pipeline.acquisition.propose import Proposal
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.status import (
@@ -38,7 +38,7 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
-        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one)))
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, one.mask))
         rows.append(GalleryRow(pictures, f"{name_of(store, one.image_id)}  {one.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))

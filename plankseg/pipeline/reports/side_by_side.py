@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 
 from plankseg.config import Settings
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import dice
 from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
-from plankseg.pipeline.models.evaluation import predicted_masks
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, name_of, plain_picture
 from plankseg.pipeline.training.comparison import Result
@@ -46,18 +44,8 @@ def compare_on_pool(
     An image that cannot be read any more is left out, and the next one drawn. Empty if the pool is empty.
     """
     greys = _drawn(store, images, seed)
-    columns = []
-    for result in results[: len(COLOURS)]:
-        row = result.model
-        masks = predicted_masks(
-            store,
-            list(greys),
-            settings,
-            weights=store.models.weights(row.model_id),
-            recipe=recipe_of(row),
-            side_px=row.side_px,
-        )
-        columns.append(list(masks))
+    models = [result.model for result in results[: len(COLOURS)]]
+    columns = [list(Evaluator.of_model(store, model, settings).masks(list(greys))) for model in models]
     compared = [
         ComparedImage(name_of(store, image_id), grey, masks, _agreement(masks))
         for (image_id, grey), masks in zip(greys.items(), zip(*columns, strict=True), strict=True)
@@ -73,16 +61,10 @@ def side_by_side_sheet(images: Sequence[ComparedImage], titles: Sequence[str]) -
 
 
 def _drawn(store: Store, images: int, seed: int) -> dict[str, Grey]:
+    """Readable images of the pool; ingest and propose report the others."""
     pool = choosable(store)
-    readable: dict[str, Grey] = {}
-    for index in np.random.default_rng(seed).permutation(len(pool)):
-        if len(readable) == images:
-            break
-        try:
-            readable[pool[index]] = store.catalogue.load(pool[index])
-        except (ImageReadError, StoreError):
-            continue  # moved or damaged since it was registered: ingest and propose report these
-    return readable
+    order = np.random.default_rng(seed).permutation(len(pool))
+    return dict(islice(store.catalogue.readable(pool[index] for index in order), images))
 
 
 def _agreement(masks: Sequence[Mask]) -> float:

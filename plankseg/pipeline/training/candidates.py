@@ -1,21 +1,17 @@
-"""Which recipe makes the best first model? Every run of a grid is trained once, and recorded as a candidate."""
+"""Candidates of a comparison: every run of a grid is trained once, and recorded as a candidate for model 0."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 
-from plankseg.config import Recipe, Settings
+from plankseg.config import Settings
 from plankseg.errors import StoreBusyError
 from plankseg.learning.trainer import EpochReport
-from plankseg.pipeline.pool.style_references import reference_squares
 from plankseg.pipeline.training.grid import Run
-from plankseg.pipeline.training.round_training import TrainingSet, recorded_metrics, row_of, train_on, training_set
+from plankseg.pipeline.training.train_and_register import Registration, Training, train_and_register
+from plankseg.pipeline.training.training_set import training_set
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -30,52 +26,29 @@ def fit_candidate(
 ) -> ModelRow:
     """Train one run on the source alone, as model 0 would be, and record it; a finished run is only looked up.
 
-    A training that was killed goes on where its last epoch ended. What counts as finished is the fingerprint of
-    recipe and data, so that another experiment's run with the same is taken as it is.
-
-    Raises:
-        TrainingError: nothing to train on, or the loss is no longer finite.
-        WeightsError: the encoder's weights cannot be had.
+    A run is finished if a candidate has its fingerprint, also one of another experiment. Raises what
+    `train_and_register` raises.
     """
-    data = training_set(store, run.recipe, 0)
-    references = reference_squares(store, run.recipe, 0)
-    name = fingerprint(run.recipe, data, references)
-    work_dir = store.work_dir(f"candidate-{name[:32]}")
-    row = store.models.candidate(name)
-    if row is None:
-        model = train_on(
-            data, store, run.recipe, settings,
-            round_number=0, start=None, work_dir=work_dir, report=report, references=references,
-        )  # fmt: skip
-        metrics = recorded_metrics(store, model, data, run.recipe, settings)
-        row = row_of(
-            model, data, run.recipe, metrics,
-            round=0, promoted=False, reason=f"a candidate of experiment {experiment!r}",
-            experiment=experiment, candidate=run.key, fingerprint=name,
-        )  # fmt: skip
-        store.models.put_weights(model.weights)
-        store.models.commit(row)
-    shutil.rmtree(work_dir)  # the model is safe
-    return row
-
-
-def fingerprint(recipe: Recipe, data: TrainingSet, references: UInt8[np.ndarray, "n side side"] | None = None) -> str:
-    """Names a run by all that its weights depend on: network, training, references, every image with its mask."""
-    facts = {
-        "network": recipe.network.model_dump(),
-        "training": recipe.training.facts(),
-        "examples": [[e.image_id, e.weight, data.labels[e.image_id].pixel_sha] for e in data.examples],
-        "validation": [[e.image_id, data.labels[e.image_id].pixel_sha] for e in data.validation],
+    training = Training.of_store(store, run.recipe, training_set(store, run.recipe, 0), 0)
+    columns = {
+        "promoted": False,
+        "reason": f"a candidate of experiment {experiment!r}",
+        "experiment": experiment,
+        "candidate": run.key,
+        "fingerprint": training.fingerprint,
     }
-    if references is not None:
-        facts["references"] = hashlib.sha256(references.tobytes()).hexdigest()
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    work_dir = store.work_dir(f"candidate-{training.fingerprint[:32]}")
+    finished = store.models.candidate(training.fingerprint)
+    if finished is not None:
+        shutil.rmtree(work_dir)  # left behind by a kill right after the commit
+        return finished
+    return train_and_register(store, training, settings, Registration(work_dir, lambda *_: columns, report))
 
 
 def devices_for(device: str, side_by_side: int | None) -> tuple[str, ...]:
-    """The device of each place at which a run can be trained at the same time as others.
+    """The device of each slot in which a run can be trained at the same time as others.
 
-    'auto' with several GPUs has one place on each; every other device has one, unless `side_by_side` asks for more.
+    'auto' with several GPUs has one slot on each; every other device has one, unless `side_by_side` asks for more.
     """
     cards = torch.cuda.device_count() if device == "auto" and torch.cuda.is_available() else 0
     devices = [f"cuda:{number}" for number in range(cards)] or [device]
@@ -84,7 +57,7 @@ def devices_for(device: str, side_by_side: int | None) -> tuple[str, ...]:
 
 @contextmanager
 def free_device(store: Store, devices: Sequence[str]) -> Iterator[str]:
-    """Hold one of the places for a run, whichever process asks; it is free again when the block or the process ends.
+    """Hold one of the slots for a run, across processes; it is free again when the block or the process ends.
 
     Raises StoreBusyError when all of them are taken.
     """
@@ -97,6 +70,6 @@ def free_device(store: Store, devices: Sequence[str]) -> Iterator[str]:
             yield device
             return
         raise StoreBusyError(
-            f"All {len(devices)} places for trainings on {store.root} are taken; wait for one to end, or raise"
+            f"All {len(devices)} slots for trainings on {store.root} are taken; wait for one to end, or raise"
             " side_by_side."
         )

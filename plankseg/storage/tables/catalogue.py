@@ -1,7 +1,7 @@
 """The `images` table: every image, its role, and the address of its bytes."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plankseg.errors import StoreError
+from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
@@ -193,6 +193,21 @@ class Catalogue:
     def load(self, image_id: str) -> Grey:
         """The image in grey, (height, width). Raises as `read_bytes`, and ImageReadError."""
         return image_files.decode(self.read_bytes(image_id), self._max_pixels)
+
+    def readable(
+        self, image_ids: Iterable[str], on_unreadable: Callable[[str, Exception], None] = lambda *_: None
+    ) -> Iterator[tuple[str, Grey]]:
+        """The images that can be read, in the order given, each read when it is asked for.
+
+        `on_unreadable(image_id, error)` is called for each of the others.
+        """
+        for image_id in image_ids:
+            try:
+                grey = self.load(image_id)
+            except (ImageReadError, StoreError) as error:
+                on_unreadable(image_id, error)
+                continue
+            yield image_id, grey
 
     def loader(self, image_ids: Iterable[str]) -> ImageLoader:
         """A `load` for these images that holds their addresses itself, so it works in worker processes too."""

@@ -9,7 +9,7 @@ from plankseg.acquisition.manifest import Manifest, replay
 from plankseg.config import QueryConfig, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
 from plankseg.imaging.masks import decode_mask
-from plankseg.pipeline.acquisition.propose import Proposal, premask, propose
+from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, propose
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from tests.support.little_store import TINY, add_answers, add_images, add_model, store_with
@@ -34,7 +34,8 @@ def store(tmp_path: Path, weights: bytes) -> Store:
 
 def test_what_is_committed_is_what_was_shown(store: Store) -> None:
     told: list[tuple[int, int]] = []
-    proposal = propose(store, TINY, CPU, round_number=1, on_progress=lambda done, total: told.append((done, total)))
+    scoring = ScoringOptions(on_progress=lambda done, total: told.append((done, total)))
+    proposal = propose(store, TINY, CPU, round_number=1, scoring=scoring)
     rows = store.proposals.chosen(1)
     assert [row.image_id for row in rows] == [one.image_id for one in proposal.images]
     assert len(rows) == 5
@@ -45,7 +46,7 @@ def test_what_is_committed_is_what_was_shown(store: Store) -> None:
     for row, one in zip(rows, proposal.images, strict=True):
         image = store.catalogue.row(row.image_id)
         kept = decode_mask(store.blobs.get(str(row.premask_sha), "png"), shape=(image.height, image.width))
-        np.testing.assert_array_equal(kept, premask(one))
+        np.testing.assert_array_equal(kept, one.mask)
     assert {row.batch for row in store.proposals.of_round(1)} == set(range(TINY.query.batches))
     assert all(row.premask_sha is None for row in store.proposals.of_round(1) if not row.chosen)
 
@@ -138,7 +139,7 @@ def test_a_second_call_looks_again_and_writes_nothing(store: Store, weights: byt
     assert again.model.round == 0
     assert [one.image_id for one in again.images] == [one.image_id for one in first.images]
     for before, after in zip(first.images, again.images, strict=True):
-        np.testing.assert_array_equal(premask(before), premask(after))
+        np.testing.assert_array_equal(before.mask, after.mask)
     assert again.scored == 0
 
 

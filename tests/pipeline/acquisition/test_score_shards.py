@@ -8,12 +8,13 @@ import torch
 from plankseg.config import InferenceConfig, Recipe, Settings
 from plankseg.errors import SettingsError
 from plankseg.inference import backend_benchmark
-from plankseg.inference.predictor import score
+from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantizes_here
 from plankseg.learning.network.architecture import build_network
-from plankseg.pipeline.acquisition.propose import propose
+from plankseg.pipeline.acquisition.propose import ScoringOptions, propose
 from plankseg.pipeline.acquisition.score_shards import (
     SMALLEST_SHARD,
+    Scorer,
     ScoringShard,
     score_images,
     score_shard,
@@ -21,7 +22,7 @@ from plankseg.pipeline.acquisition.score_shards import (
 )
 from plankseg.pipeline.archive.shards import shard_size
 from plankseg.pipeline.models import loading
-from plankseg.pipeline.models.backend_choice import InferenceBackends, select_backends
+from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 from tests.support.little_store import TINY, add_model, store_with
@@ -34,39 +35,35 @@ def recipe_with(backend: str) -> Recipe:
     return TINY.model_copy(update={"inference": InferenceConfig(backend=backend)})
 
 
-def world(folder: Path, weights: bytes, backend: str) -> tuple[Store, ModelRow, InferenceBackends, list[str]]:
+def world(folder: Path, weights: bytes, backend: str) -> tuple[Store, ModelRow, Scorer, list[str]]:
     store = store_with(folder, pool=40)
-    model = add_model(store, 0, weights=weights)
-    network = build_network(TINY.network, weights=weights)
-    eyes = select_backends(
-        store, model, network, recipe_with(backend), device=torch.device("cpu"), precision="fp32"
-    )  # fmt: skip
-    return store, model, eyes, store.catalogue.ids("pool")
+    model, recipe = add_model(store, 0, weights=weights), recipe_with(backend)
+    backends = select_backends(store, model, build_network(TINY.network, weights=weights), recipe)
+    return store, model, Scorer(model, recipe, backends), store.catalogue.ids("pool")
 
 
 @pytest.mark.parametrize("backend", ["torch", "folded", "folded-bf16"])
 def test_shards_on_other_numbers_of_threads_and_backwards_give_the_same_bits(
     tmp_path: Path, weights: bytes, backend: str
 ) -> None:
-    recipe = recipe_with(backend)
-    store, model, eyes, ids = world(tmp_path / "whole", weights, backend)
-    whole, reasons = score_images(store, eyes, model, recipe, ids)
+    store, _, scorer, ids = world(tmp_path / "whole", weights, backend)
+    whole, reasons = score_images(store, scorer, ids)
     assert not reasons
-    other, model, eyes, same_ids = world(tmp_path / "parts", weights, backend)
+    other, _, scorer, same_ids = world(tmp_path / "parts", weights, backend)
     assert same_ids == ids
-    shards = shards_to_score(other, eyes, model, recipe, ids)
+    shards = shards_to_score(other, scorer, ids)
     assert [image_id for shard in shards for image_id in shard.image_ids] == sorted(ids)
     assert len(shards) == -(-len(ids) // SMALLEST_SHARD)
     threads = torch.get_num_threads()
     try:
         for number, shard in enumerate(reversed(shards)):
             torch.set_num_threads(1 + number % 3)
-            loading.forget()
+            loading.clear_cache()
             assert score_shard(other, shard, device="cpu") == len(shard.image_ids)
     finally:
         torch.set_num_threads(threads)
-    assert shards_to_score(other, eyes, model, recipe, ids) == []
-    assert score_images(other, eyes, model, recipe, ids) == (whole, {})
+    assert shards_to_score(other, scorer, ids) == []
+    assert score_images(other, scorer, ids) == (whole, {})
 
 
 @pytest.mark.skipif(not quantizes_here(torch.device("cpu")), reason="needs OpenVINO and 8 bit products")
@@ -80,21 +77,22 @@ def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
     store = store_with(tmp_path, pool=40)
     model = add_model(store, 0, weights=weights)
     network, ids = build_network(TINY.network, weights=weights), store.catalogue.ids("pool")
-    eyes = select_backends(
-        store, model, network, recipe, device=torch.device("cpu"), precision="auto", pool=ids, to_score=10**6
-    )
-    again = select_backends(store, model, network, recipe, device=torch.device("cpu"), precision="auto")
-    assert (eyes.ranker.name, eyes.backend.name) == ("openvino-int8", eyes.inference.backend)
-    assert again.inference == eyes.inference
-    shards = shards_to_score(store, eyes, model, recipe, ids)
+    backends = select_backends(store, model, network, recipe, TrialImages(ids, to_score=10**6))
+    again = select_backends(store, model, network, recipe)
+    assert (backends.for_scores.name, backends.for_masks.name) == ("openvino-int8", backends.choice.backend)
+    assert again.choice == backends.choice
+    scorer = Scorer(model, recipe, backends)
+    shards = shards_to_score(store, scorer, ids)
     for shard in shards:
-        loading.forget()
+        loading.clear_cache()
         score_shard(store, shard, device="cpu")
-    by_workers, _ = score_images(store, eyes, model, recipe, ids)
-    in_one_go = score(again.ranker, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
+    by_workers, _ = score_images(store, scorer, ids)
+    in_one_go, by_masks = (
+        TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px).score(ids)
+        for backend in (again.for_scores, again.for_masks)
+    )
     assert by_workers == in_one_go
-    masks = score(again.backend, ids, store.catalogue.load, query=recipe.query, side_px=model.side_px)
-    assert by_workers != masks
+    assert by_workers != by_masks
 
 
 def test_a_proposal_whose_images_are_scored_elsewhere_is_the_same_and_names_the_same_unreadable_images(
@@ -111,8 +109,8 @@ def test_a_proposal_whose_images_are_scored_elsewhere_is_the_same_and_names_the_
                 score_shard(store, shard, device="cpu")
             done += shards
 
-        spread = elsewhere if name == "elsewhere" else None
-        proposal = propose(store, recipe, CPU, round_number=1, spread=spread)
+        scoring = ScoringOptions(spread=elsewhere) if name == "elsewhere" else None
+        proposal = propose(store, recipe, CPU, round_number=1, scoring=scoring)
         assert bool(done) == (name == "elsewhere")
         unreadable.append(proposal.unreadable)
         rows.append(
@@ -125,18 +123,18 @@ def test_a_proposal_whose_images_are_scored_elsewhere_is_the_same_and_names_the_
 def test_a_worker_loads_a_model_once_for_all_of_its_shards(
     tmp_path: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading.forget()
-    store, model, eyes, ids = world(tmp_path, weights, "folded")
+    loading.clear_cache()
+    store, _, scorer, ids = world(tmp_path, weights, "folded")
     built: list[object] = []
     monkeypatch.setattr(loading, "build_network", lambda *a, **k: built.append(a) or build_network(*a, **k))
-    for shard in shards_to_score(store, eyes, model, recipe_with("folded"), ids):
+    for shard in shards_to_score(store, scorer, ids):
         score_shard(store, shard, device="cpu")
     assert len(built) == 1
 
 
 def test_a_machine_of_another_kind_refuses_to_score(tmp_path: Path, weights: bytes) -> None:
-    store, model, eyes, ids = world(tmp_path, weights, "torch")
-    shard = ScoringShard(model, TINY, eyes.inference, "cuda", tuple(ids))
+    store, model, scorer, ids = world(tmp_path, weights, "torch")
+    shard = ScoringShard(model, TINY, scorer.backends.choice, "cuda", tuple(ids))
     with pytest.raises(SettingsError, match="would score on cpu, but the flow chose torch for cuda"):
         score_shard(store, shard, device="cpu")
 

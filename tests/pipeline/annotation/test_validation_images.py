@@ -230,7 +230,7 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     from plankseg.config import Recipe
     from plankseg.labelling.api.client import LabelStudioClient
     from plankseg.pipeline.pool.style_references import _lottery
-    from plankseg.pipeline.training.round_training import training_set
+    from plankseg.pipeline.training.training_set import training_set
 
     classes = sorted((real_data / "zooscannet-sample" / "imgs").iterdir())
     for folder in classes:

@@ -29,7 +29,7 @@ def store(tmp_path: Path, weights: bytes) -> Iterator[Store]:
     store = store_with(tmp_path, pool=12, source=2)
     add_model(store, 0, weights=weights)
     yield store
-    loading.forget()
+    loading.clear_cache()
 
 
 def model_of(store: Store) -> ModelRow:

@@ -102,7 +102,7 @@ def test_the_recipe_says_how_like_is_too_like(planted: tuple[Store, set[str]]) -
 @pytest.mark.slow
 def test_none_of_them_is_trained_on_nor_a_reference(planted: tuple[Store, set[str]]) -> None:
     from plankseg.pipeline.pool.style_references import _lottery
-    from plankseg.pipeline.training.round_training import training_set
+    from plankseg.pipeline.training.training_set import training_set
 
     store, expected = planted
     copy = sorted(expected & set(store.catalogue.ids("pool")))[0]

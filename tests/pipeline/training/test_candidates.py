@@ -12,10 +12,11 @@ from plankseg.learning.checkpoints import EpochReport
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.reports.comparison_tables import rivals_table, table_of
 from plankseg.pipeline.training import candidates
-from plankseg.pipeline.training.candidates import devices_for, fingerprint, fit_candidate, free_device
+from plankseg.pipeline.training.candidates import devices_for, fit_candidate, free_device
 from plankseg.pipeline.training.comparison import comparison_of
 from plankseg.pipeline.training.grid import Run, planned_runs
-from plankseg.pipeline.training.round_training import training_set
+from plankseg.pipeline.training.train_and_register import Training
+from plankseg.pipeline.training.training_set import training_set
 from plankseg.storage.store import Store
 from tests.support.little_store import TINY, add_answers, square, store_with
 
@@ -67,14 +68,17 @@ def test_a_killed_run_goes_on_at_its_last_epoch_and_ends_the_same(store: Store, 
 
 def test_what_does_not_change_the_weights_does_not_change_the_fingerprint(store: Store) -> None:
     data = training_set(store, TINY, 0)
-    name = fingerprint(TINY, data)
+    name = Training(TINY, data, 0).fingerprint
     workers = TINY.model_copy(update={"training": TINY.training.model_copy(update={"loader_workers": 3})})
-    assert fingerprint(workers, data) == name
-    assert fingerprint(TINY.model_copy(update={"query": TINY.query.model_copy(update={"seed": 9})}), data) == name
-    assert fingerprint(RUNS[0].recipe, data) != name
+    assert Training(workers, data, 0).fingerprint == name
+    assert (
+        Training(TINY.model_copy(update={"query": TINY.query.model_copy(update={"seed": 9})}), data, 0).fingerprint
+        == name
+    )
+    assert Training(RUNS[0].recipe, data, 0).fingerprint != name
     add_answers(store, 1, store.catalogue.ids("pool")[:1], mask=square((34, 41), 9))
-    assert fingerprint(TINY, training_set(store, TINY, 0)) == name, "model 0 knows no corrections"
-    assert fingerprint(TINY, replace(data, examples=data.examples[1:])) != name
+    assert Training(TINY, training_set(store, TINY, 0), 0).fingerprint == name, "model 0 knows no corrections"
+    assert Training(TINY, replace(data, examples=data.examples[1:]), 0).fingerprint != name
 
 
 def test_the_best_comes_first_and_failures_last_with_their_reason(

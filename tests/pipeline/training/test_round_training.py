@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from plankseg.learning.metrics import ImageScores
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.trainer import TrainedModel
 from plankseg.pipeline.models.registry import decisions_of
-from plankseg.pipeline.training import multi_gpu, round_training
-from plankseg.pipeline.training.round_training import TrainingSet, fit, mask_loader, training_set
+from plankseg.pipeline.training import multi_gpu, train_and_register, verdict
+from plankseg.pipeline.training.round_training import fit
+from plankseg.pipeline.training.train_and_register import Training
+from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, training_set
 from plankseg.storage.store import Store
 from tests.support.little_store import TINY, add_answers, add_images, add_model, square, store_with
 
@@ -117,11 +120,11 @@ def test_one_source_image_and_no_validation_set_are_too_few(tmp_path: Path) -> N
 
 def test_the_fingerprint_names_data_recipe_and_round(store: Store) -> None:
     data = training_set(store, TINY, 1)
-    names = {data.fingerprint(TINY, 1), data.fingerprint(TINY, 2), data.fingerprint(Recipe(), 1)}
+    names = {Training(recipe, data, n).fingerprint for recipe, n in ((TINY, 1), (TINY, 2), (Recipe(), 1))}
     add_answers(store, 1, store.catalogue.ids("pool")[:1], mask=MASK)
-    names.add(training_set(store, TINY, 1).fingerprint(TINY, 1))
+    names.add(Training(TINY, training_set(store, TINY, 1), 1).fingerprint)
     assert len(names) == 4
-    assert training_set(store, TINY, 1).fingerprint(TINY, 1) in names
+    assert Training(TINY, training_set(store, TINY, 1), 1).fingerprint in names
 
 
 # --- judging, with a training that only pretends ---------------------------------------------------------------------
@@ -151,13 +154,17 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
         return scores([e.image_id for e in data.validation], before)
 
     monkeypatch.setattr(multi_gpu, "train", train)
-    monkeypatch.setattr(round_training, "evaluate", evaluate)
-    monkeypatch.setattr(round_training, "full_scorecard", lambda *_, **__: {})
+    monkeypatch.setattr(verdict, "evaluate", evaluate)
+    monkeypatch.setattr(train_and_register, "Evaluator", evaluator_that_gives({}))
     return calls
 
 
+def evaluator_that_gives(card: dict[str, Any]) -> Any:
+    return SimpleNamespace(of_weights=lambda *_: SimpleNamespace(scorecard=lambda *_: card))
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "promoted", "verdict"),
+    ("before", "after", "promoted", "outcome"),
     [
         ([0.9, 0.8], [0.5, 0.4], False, "worse than model 0"),
         ([0.9, 0.5], [0.8, 0.6], True, "no clear difference from model 0"),
@@ -165,14 +172,14 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
     ],
 )
 def test_a_model_is_promoted_unless_it_is_significantly_worse(
-    store: Store, monkeypatch: pytest.MonkeyPatch, before: list[float], after: list[float], promoted: bool, verdict: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: list[float], after: list[float], promoted: bool, outcome: str
 ) -> None:
     pretend(monkeypatch, before=before, after=after)
-    monkeypatch.setattr(round_training, "FEWEST_TO_JUDGE", 2)
+    monkeypatch.setattr(verdict, "MIN_IMAGES_TO_COMPARE", 2)
     first = add_model(store, 0)
     row = fit(store, TINY, CPU, round_number=1)
     assert row.promoted is promoted
-    assert row.reason.endswith(verdict)
+    assert row.reason.endswith(outcome)
     assert "validation set (2 images)" in row.reason
     active = store.models.active()
     assert active is not None
@@ -251,7 +258,7 @@ def test_a_model_really_is_trained_recorded_and_usable_for_the_next_round(store:
     assert 0 <= low <= metrics["dice"] <= high <= 1
     measured = metrics["measures"]["selection"]["means"]["dice"]
     assert (measured["images"], measured["mean"]) == (2, pytest.approx(row.validation_dice))
-    again = round_training.evaluate(store, row, training_set(store, TINY, 0), CPU)
+    again = verdict.evaluate(store, row, training_set(store, TINY, 0), CPU)
     assert float(np.mean(list(again.dice.values()))) == pytest.approx(row.validation_dice)
     assert list((store.root / "work").iterdir()) == []
     add_answers(store, 1, store.catalogue.ids("pool")[:2], mask=MASK)
@@ -274,7 +281,8 @@ def test_the_test_half_is_seen_by_no_choice_and_reported_apart(tmp_path: Path, m
     assert low <= metrics["test"]["dice"] <= high
     with monkeypatch.context() as patch:
         calls = pretend(patch, before=[0.5] * 4, after=[0.5] * 4)
-        patch.setattr(round_training, "full_scorecard", lambda *_, **__: {"means": {"dice": ZERO, "iou": ZERO}})
+        card = {"means": {"dice": ZERO, "iou": ZERO}}
+        patch.setattr(train_and_register, "Evaluator", evaluator_that_gives(card))
         fit(store, TINY, CPU, round_number=1)
     assert ids(calls[0]["validation"]) == ids(data.validation)
     loaded = set(calls[0]["load"].uris)

@@ -1,4 +1,6 @@
+import gc
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -9,35 +11,39 @@ from plankseg.errors import ImageReadError, ScoreError
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference import prefetch
 from plankseg.inference.backends import plain_backend
-from plankseg.inference.finding import Found, agreement_of, find_objects
-from plankseg.inference.predictor import TTAPredictor, look
+from plankseg.inference.prediction import Prediction, agreement_of
+from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Unreadable
-from plankseg.inference.tta import dihedral_views, recipe_views
+from plankseg.inference.tta import View, dihedral_views, recipe_views
 from tests.inference.test_predictor import SIDE, pictures, tiny_network
 
 pytestmark = pytest.mark.slow
 QUERY = QueryConfig(forward_batch=15, noise_sd=0.1)
 
 
-def looker(load: object = None, network: torch.nn.Module | None = None) -> TTAPredictor:
-    return TTAPredictor(plain_backend(network or tiny_network(), "cpu"), load or pictures().__getitem__, QUERY, SIDE)
+def predictions(
+    ids: list[str], views: tuple[View, ...], load: object = None, network: torch.nn.Module | None = None
+) -> Iterator[Prediction | Unreadable]:
+    backend = plain_backend(network or tiny_network(), "cpu")
+    predictor = TTAPredictor(backend, load or pictures().__getitem__, QUERY, SIDE, views)
+    return (one for batch in predictor.batches(ids) for one in batch)
 
 
 def test_it_finds_what_the_proposal_would_show() -> None:
     ids = list(pictures())
-    found = list(find_objects(looker(), ids, recipe_views(QUERY.noise_sd)))
-    shown = look(plain_backend(tiny_network(), "cpu"), ids, pictures().__getitem__, query=QUERY, side_px=SIDE)
+    found = list(predictions(ids, recipe_views(QUERY.noise_sd)))
+    shown = TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().__getitem__, QUERY, SIDE).predict(ids)
     for one, other in zip(found, shown, strict=True):
-        assert isinstance(one, Found)
+        assert isinstance(one, Prediction)
         assert one.image_id == other.image_id
-        assert np.array_equal(one.probability(), other.probability)
+        assert np.array_equal(one.probability, other.probability)
         assert one.agreement is not None
         assert 0 <= one.agreement <= 1
 
 
 def test_one_view_has_nobody_to_agree_with() -> None:
-    found = list(find_objects(looker(), list(pictures()), recipe_views(0.0)[:1]))
-    assert [one.agreement for one in found if isinstance(one, Found)] == [None] * len(pictures())
+    found = list(predictions(list(pictures()), recipe_views(0.0)[:1]))
+    assert [one.agreement for one in found if isinstance(one, Prediction)] == [None] * len(pictures())
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_found_as_without_it() -> None:
@@ -48,21 +54,21 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_found_as_witho
             raise ImageReadError("It is torn.")
         return pictures()[image_id]
 
-    found = list(find_objects(looker(load), ids, recipe_views(0.0)))
+    found = list(predictions(ids, recipe_views(0.0), load))
     assert found[2] == Unreadable(ids[2], "It is torn.")
-    whole = list(find_objects(looker(), ids, recipe_views(0.0)))
+    whole = list(predictions(ids, recipe_views(0.0)))
     for one, other in zip([*found[:2], *found[3:]], [*whole[:2], *whole[3:]], strict=True):
-        assert isinstance(one, Found)
-        assert isinstance(other, Found)
-        assert np.allclose(one.square, other.square, atol=1e-6)
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert np.allclose(one.square_probability, other.square_probability, atol=1e-6)
 
 
 def test_a_batch_in_which_nothing_can_be_read_is_no_fault() -> None:
     def load(image_id: str) -> np.ndarray:
         raise ImageReadError("It is torn.")
 
-    assert len(list(find_objects(looker(load), list(pictures()), recipe_views(0.0)))) == len(pictures())
-    assert list(find_objects(looker(load), [], recipe_views(0.0))) == []
+    assert len(list(predictions(list(pictures()), recipe_views(0.0), load))) == len(pictures())
+    assert list(predictions([], recipe_views(0.0), load)) == []
 
 
 def test_only_a_few_batches_are_read_ahead() -> None:
@@ -74,10 +80,11 @@ def test_only_a_few_batches_are_read_ahead() -> None:
             read.append(image_id)
         return np.zeros((9, 9), np.uint8)
 
-    found = find_objects(looker(load), [f"image-{n}" for n in range(300)], dihedral_views())
+    found = predictions([f"image-{n}" for n in range(300)], dihedral_views(), load)
     next(found)
     assert len(read) <= (prefetch.BATCHES_AHEAD + 1) * (QUERY.forward_batch // 8)
     found.close()  # type: ignore[attr-defined]
+    gc.collect()  # the inner generator, which holds the threads, goes with the outer one
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
@@ -99,4 +106,4 @@ def test_a_model_without_a_number_names_the_image() -> None:
             return x[:, :1] * float("nan")
 
     with pytest.raises(ScoreError, match="image-0"):
-        list(find_objects(looker(network=Broken()), ["image-0"], recipe_views(0.0)))
+        list(predictions(["image-0"], recipe_views(0.0), network=Broken()))

@@ -1,0 +1,120 @@
+"""The training set of a round: source masks, corrections of the rounds so far, and the images that evaluate."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from plankseg.config import Recipe, TrainingConfig
+from plankseg.errors import TrainingError
+from plankseg.imaging.arrays import Mask
+from plankseg.imaging.masks import decode_mask
+from plankseg.learning.trainer import Example
+from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids
+from plankseg.pipeline.pool.validation_split import fix_halves
+from plankseg.stable_hash import stable_hash
+from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images a model is trained and evaluated on, at one version of the label table.
+
+    The `validation` images decide (best epoch, plateau, promotion); `validation_set` describes them in words. No
+    decision depends on the `test` images. `left_out` are near duplicates of the validation set, so not trained on.
+    """
+
+    examples: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    validation_set: str
+    labels: Mapping[str, LabelRow]
+    data_version: int
+    test: tuple[Example, ...] = ()
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def corrections(self) -> int:
+        """How many of the examples a person answered."""
+        return sum(self.labels[example.image_id].by_person for example in self.examples)
+
+
+def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet:
+    """Collect the usable labels: source masks weigh 1, answers of rounds 1 to n weigh `correction_weight`.
+
+    Neither the validation images nor their near duplicates are trained on. The selection half of the validation set
+    decides, the test half only reports; with fewer than four images all decide, and there is no test. Without a
+    validation set a fixed share of the source decides, drawn by a hash of the image so that it is the same in every
+    round, and there is no test.
+
+    Raises:
+        TrainingError: nothing usable to train on.
+    """
+    complete_hashes(store)
+    version = store.labels.version()
+    labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
+    validation_role = set(store.catalogue.ids("validation"))
+    split = fix_halves(store, validation_role & labels.keys())
+    validation_ids = set(split.selection)
+    name = f"validation set ({len(validation_ids)} images)"
+    if split.test:
+        name = f"selection half of the {name}"
+    near_duplicates = near_duplicate_ids(store, bits=recipe.validation.near_duplicate_bits)
+    source = sorted(set(store.catalogue.ids("source")) & labels.keys() - validation_role)
+    if not validation_ids:
+        source = [image_id for image_id in source if image_id not in near_duplicates]
+        validation_ids = _holdout(source, recipe.training.holdout_fraction)
+        name = f"holdout of the source ({len(validation_ids)} images)"
+    corrected = sorted(
+        image_id
+        for image_id, row in labels.items()
+        if row.by_person and 1 <= row.round <= round_number and image_id not in validation_ids | validation_role
+    )
+    plain = [i for i in source if i not in validation_ids and not labels[i].by_person]
+    left_out = near_duplicates.intersection((*plain, *corrected))
+    plain, corrected = ([i for i in ids if i not in left_out] for ids in (plain, corrected))
+    weight = correction_weight(recipe.training, source=len(plain), corrections=len(corrected))
+    examples = [Example(i, 1.0) for i in plain]
+    examples += [Example(i, weight, is_correction=True) for i in corrected]
+    if not examples or not validation_ids:
+        raise TrainingError(
+            f"{len(examples)} images to train on and {len(validation_ids)} to validate with; ingest a source of at "
+            "least 20 clean images and look at the reasons why masks were rejected."
+        )
+    return TrainingSet(
+        examples=tuple(examples),
+        validation=tuple(Example(i, 1.0) for i in sorted(validation_ids)),
+        validation_set=name,
+        labels=labels,
+        data_version=version,
+        test=tuple(Example(i, 1.0) for i in split.test),
+        left_out=left_out,
+    )
+
+
+def correction_weight(training: TrainingConfig, *, source: int, corrections: int) -> float:
+    """Sampler weight of one correction beside source images of weight 1: the recipe's, or from the recipe's share."""
+    share = training.correction_share
+    if share is None or not source or not corrections:
+        return training.correction_weight
+    return share / (1 - share) * source / corrections
+
+
+def _holdout(source: Iterable[str], fraction: float) -> set[str]:
+    """The same share of the source every time: the image's own hash decides, whatever other images there are."""
+    bound = int(fraction * 2**32)
+    held = {i for i in source if int.from_bytes(stable_hash("holdout", i)[:4]) < bound}
+    return held or set(sorted(source)[:1])
+
+
+def mask_loader(store: Store, labels: Mapping[str, LabelRow]) -> Callable[[str], Mask]:
+    """A function that reads the mask of an image from the store."""
+
+    def load_mask(image_id: str) -> Mask:
+        return decode_mask(store.blobs.get(mask_sha(labels[image_id]), "png"))
+
+    return load_mask
+
+
+def mask_sha(label: LabelRow) -> str:
+    """The hash of the stored mask of a usable label."""
+    assert label.mask_sha is not None, "usable labels have a mask"
+    return label.mask_sha
