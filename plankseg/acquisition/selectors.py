@@ -1,8 +1,8 @@
-"""Which twenty images teach most?
+"""Selectors: the choice of a round's images by stochastic batches, top-k, or at random.
 
-Plain top-k asks for the twenty most doubtful images, and gets twenty times the same kind ("mostly eggs"). Stochastic
-batches (Gaillochet, Desrosiers and Lombaert 2023, arXiv 2301.07670) draw whole batches at random, score each by the
-mean doubt of its images, and take the best: the diversity of a random draw with a mild tilt towards doubt. Measured in
+Top-k chooses the most uncertain images, and they are mostly of one kind ("mostly eggs"). Stochastic batches
+(Gaillochet, Desrosiers and Lombaert 2023, arXiv 2301.07670) draw whole batches at random, score each by the mean
+uncertainty of its images, and take the best: a diverse random draw with slightly higher uncertainty. Measured in
 standard deviations of the scores, the best of 50 draws of 20 lies 0.5 above a random batch, the best of the paper's
 partition (25,200 images in groups of 20) 0.74, top-k 3.4.
 

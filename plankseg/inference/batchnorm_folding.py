@@ -1,7 +1,7 @@
-"""Which batch-norms only scale what a convolution gives? They can be part of its weights, and cost nothing.
+"""Batch-norm folding: a batch-norm that directly follows a convolution becomes part of its weights.
 
-Found by watching one forward pass, not by tracing the code: any network can be folded, whatever its control flow. That
-the folded network answers as the original did is then checked, so a layer that was misjudged cannot go unnoticed.
+The pairs are found in one forward pass with hooks, not by tracing the code: any network can be folded, whatever its
+control flow. The folded network is then compared with the original, so that a wrong pair cannot go unnoticed.
 """
 
 import copy
@@ -18,8 +18,8 @@ TOLERANCE = 1e-4  # of the largest logit: some forty layers of float32 rounding
 def fold_batch_norms(network: torch.nn.Module) -> torch.nn.Module:
     """A copy of the network in evaluation mode whose batch-norms after convolutions are part of these.
 
-    What a batch-norm of another kind, or one after something else, does stays as it is. Raises BackendError when the
-    folded network does not answer a probe as the original does.
+    Other batch-norms stay as they are. Raises BackendError when the folded network does not answer a probe as the
+    original does.
     """
     original = copy.deepcopy(network).cpu().float().eval()
     for parameter in original.parameters():
@@ -41,8 +41,8 @@ def fold_batch_norms(network: torch.nn.Module) -> torch.nn.Module:
             f"With {len(pairs)} batch-norms folded the network answers up to {difference:.2g} differently, allowed is "
             f"{allowed:.2g}. Set the backend to torch or torch-bf16."
         )
-    placed: torch.nn.Module = folded.to(memory_format=torch.channels_last)
-    return placed
+    in_channels_last: torch.nn.Module = folded.to(memory_format=torch.channels_last)
+    return in_channels_last
 
 
 def _pairs(network: torch.nn.Module, probe: torch.Tensor) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""How does the next image get ready while the network computes? Threads read and letterbox a few batches ahead.
+"""Reading ahead: threads read and letterbox a few batches of images while the network computes.
 
-In memory are a few batches of squares and one image per thread, whatever the sizes of the images.
+A few batches of squares and one image per thread are in memory at a time, whatever the sizes of the images.
 """
 
 from collections.abc import Callable, Iterator, Sequence

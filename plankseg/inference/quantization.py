@@ -1,8 +1,8 @@
-"""The network in whole numbers of 8 bits, by nncf for OpenVINO: twice as fast as bf16, and less exact.
+"""Quantization of the network to int8, by nncf for OpenVINO: twice as fast as bf16, and less exact.
 
-Exact enough to say which images a model is unsure of, where a calibration finds so; masks come from better arithmetic.
-The scales are found on squares that the network is shown. Two runs may find others in the last digit, so it is made
-once and kept as bytes, which answer alike in every process.
+It is used for scores only, where a benchmark finds that it ranks images like the reference; masks come from another
+backend. The scales are found on calibration squares. Two runs may find slightly different scales, so the network is
+quantized once and stored as bytes, which give the same logits in every process.
 """
 
 import copy
@@ -24,8 +24,8 @@ from plankseg.inference.backends import OpenVinoBackend, Squares, has_openvino, 
 from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 
-SHOWN = 16
-"""Squares on which the scales are found: more change the ranks no more than another draw does (docs/log.md)."""
+CALIBRATION_SQUARES = 16
+"""More of them change the ranks no more than another draw of as many does (docs/log.md)."""
 
 _MULTIPLIERS = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
 _XML, _BIN = "network.xml", "network.bin"
@@ -38,39 +38,42 @@ def quantizes_here(device: torch.device, precision: Precision = "auto") -> bool:
 
 
 def quantize(network: torch.nn.Module, squares: Squares) -> bytes:
-    """The network in 8 bits for squares of this size, as the bytes that `quantized_backend` takes.
+    """The int8 network for squares of this size, as the bytes that `quantized_backend` takes.
 
-    Of the squares, grey and of images such as it will see, `SHOWN` are taken evenly. Raises BackendError when OpenVINO
-    or nncf is not there, or cannot take the network over.
+    `CALIBRATION_SQUARES` of the grey squares, at even steps, find the scales. Raises BackendError when OpenVINO or nncf
+    is missing, or cannot convert the network.
     """
-    openvino()  # first: it keeps both packages from reporting to their makers
+    openvino()  # first: it turns off the telemetry of both packages
     try:
         import nncf
     except ImportError as error:
         raise BackendError(f"nncf cannot be imported ({error}): pip install 'plankseg[openvino]'.") from error
     ready = copy.deepcopy(network).cpu().float().eval()
-    places = np.linspace(0, len(squares) - 1, min(SHOWN, len(squares))).round().astype(int)
-    shown = nncf.Dataset([batch_tensor(squares[index : index + 1].numpy()).numpy() for index in places.tolist()])
+    indices = np.linspace(0, len(squares) - 1, min(CALIBRATION_SQUARES, len(squares))).round().astype(int)
+    calibration = nncf.Dataset([batch_tensor(squares[index : index + 1].numpy()).numpy() for index in indices.tolist()])
     with _quiet():
         try:
             model = nncf.quantize(
-                openvino_model(ready, squares.shape[-1]), shown,
-                subset_size=len(places), preset=nncf.QuantizationPreset.MIXED, target_device=nncf.TargetDevice.CPU,
-            )  # fmt: skip
+                openvino_model(ready, squares.shape[-1]),
+                calibration,
+                subset_size=len(indices),
+                preset=nncf.QuantizationPreset.MIXED,
+                target_device=nncf.TargetDevice.CPU,
+            )
         except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedDatasetError, RuntimeError) as error:
             raise BackendError(f"nncf cannot quantize this network: {str(error)[:300]}.") from error
     return _packed(model)
 
 
 def quantized_backend(data: bytes, device: torch.device) -> OpenVinoBackend:
-    """What `quantize` made, ready to be asked. Raises BackendError on anything but a CPU, or for another size."""
+    """The backend of a network from `quantize`. Raises BackendError on any device but a CPU, or for another size."""
 
     def model_of(side_px: int) -> Any:
         model = _unpacked(data)
         made_for = model.input(0).get_partial_shape()[-1].get_length()
         if made_for != side_px:
             raise BackendError(
-                f"The network in 8 bits was made for squares of {made_for} px, not of {side_px}. Set inference.int8 to "
+                f"The int8 network was made for squares of {made_for} px, not of {side_px}. Set inference.int8 to "
                 "false."
             )
         return model
@@ -98,7 +101,7 @@ def _unpacked(data: bytes) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bars and the remarks that nncf makes; warnings and errors are heard."""
+    """Without the progress bars and messages of nncf, except warnings and errors."""
     console, logger = rich.get_console(), logging.getLogger("nncf")
     was_quiet, level = console.quiet, logger.level
     console.quiet = True

@@ -1,9 +1,9 @@
-"""From which sides do we look at an image, and how does what we saw go back to where it was?
+"""Test-time augmentation: the views of an image, and how each prediction is brought back to the image's frame.
 
 A view is a pair of functions on the last two axes, (n, h, w) in and out: `do` turns the grey squares before the
-network, `undo` turns the network's answer back. `undo(do(x))` is `x` for every shape, so the views of one pixel lie on
-top of each other and may be compared. Test-time augmentation as a measure of doubt: Gaillochet, Desrosiers and Lombaert
-2023 (arXiv 2301.07670).
+network, `undo` transforms the network's answer back. `undo(do(x))` is `x` for every shape, so the views of one pixel
+have the same position and may be compared. Test-time augmentation as a measure of uncertainty: Gaillochet, Desrosiers
+and Lombaert 2023 (arXiv 2301.07670).
 
 The noise is added to the grey values, before the one preprocessing that training uses too, and is rounded and clipped
 to 0..255 as a camera would. It is drawn from the seed and the image's id alone: an image looks the same whichever
@@ -33,7 +33,7 @@ GREY_RANGE = 255
 
 @dataclass(frozen=True)
 class View:
-    """One way to look: `do(squares, image_ids)` before the network, `undo(maps)` after it."""
+    """One view: `do(squares, image_ids)` before the network, `undo(maps)` after it."""
 
     name: str
     do: Callable[[Squares, Sequence[str]], Squares]

@@ -1,8 +1,8 @@
-"""How much do the views of one pixel disagree, and how much of that is one image's own?
+"""Uncertainty measures: disagreement of the views per pixel, and its mean over an image.
 
 The measures take the probabilities of all views, undone, as (views, n, h, w) and give one map per image, (n, h, w).
-A pixel is a coin to them: object or not. Entropies are in nats. The means bring a map down to one number; they read the
-image's own pixels only, never the letterbox's padding.
+Each pixel is a Bernoulli variable: object or not. Entropies are in nats. The means reduce a map to one number; they
+read the image's own pixels only, not the padding of the letterbox.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""How does a training survive being killed? Everything the next epoch depends on, in one file, at every epoch's end.
+"""Checkpoints of a training: everything the next epoch depends on, in one file, written at the end of every epoch.
 
-The file is a SHA-256 over the rest, then safetensors (the facts, as JSON, are one of the tensors): reading it runs no
-code, and a torn or foreign file is recognised and not used.
+The file is a SHA-256 of the rest, then safetensors (numbers and texts, as JSON, are one of the tensors): reading it
+runs no code, and a damaged or foreign file is recognised and not used.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class EpochReport:
 
 @dataclass
 class State:
-    """Where a training stands after its last whole epoch. `best` are the weights of the best epoch so far."""
+    """The state of a training after its last whole epoch. `best` are the weights of the best epoch so far."""
 
     history: list[EpochReport] = field(default_factory=list)
     best_epoch: int | None = None
@@ -96,7 +96,7 @@ def write_checkpoint(path: Path, state: State) -> None:
 
 
 def read_checkpoint(path: Path) -> State:
-    """Where the training stands; a fresh State where there is no checkpoint, or (with a warning) none that is whole."""
+    """The state of the training; a new State where there is no checkpoint, or (with a warning) a damaged one."""
     if not path.is_file():
         return State()
     content = path.read_bytes()

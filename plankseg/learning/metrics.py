@@ -1,4 +1,4 @@
-"""How good is a model, image by image at native size, and is one better than another?"""
+"""Scores of predicted masks, image by image at native size, and bootstrap intervals of their means."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def score_images(
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray, *, rng: np.random.Generator, draws: int = 2000, level: float = 0.95
 ) -> Interval:
-    """Percentile bounds of the mean when the images are drawn anew (Efron 1979); one image gives a width of 0.
+    """Percentile bounds of the mean when images are resampled (Efron 1979); a single image gives a width of 0.
 
     Raises ScoreError when there is no value or one is not finite.
     """
@@ -84,7 +84,7 @@ def paired_bootstrap(
     rng: np.random.Generator,
     draws: int = 2000,
 ) -> PairedDifference:
-    """How much better is a than b on the same images, given in the same order?
+    """The mean of a - b on the same images, given in the same order, with its 95 % bounds.
 
     Raises ScoreError when the two have different lengths, when they are empty, or when a value is not finite.
     """

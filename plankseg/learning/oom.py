@@ -1,4 +1,4 @@
-"""What happens to a training whose step does not fit into memory? Half the images a step, once, else a clear error."""
+"""Recovery from a lack of memory: a step is taken in two parts, once; if that is too much, a clear error."""
 
 import gc
 import logging
@@ -11,7 +11,7 @@ from plankseg.errors import TrainingError
 
 T = TypeVar("T")
 
-_SAID = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA and MPS, then torch on a CPU
+_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA and MPS, then torch on a CPU
 log = logging.getLogger(__name__)
 
 
@@ -30,11 +30,13 @@ def halving_once(attempt: Callable[[int], T], *, batch_size: int) -> T:
         if batch_size < 3:
             raise _too_large(batch_size, error) from error
         log.warning(
-            "Memory ran out at %d images a step (%s): the training goes on from its last whole epoch with %d at a"
-            " time, two times a step.",
-            batch_size, _first_line(error), part_of(batch_size, 2),
-        )  # fmt: skip
-    _let_go()  # out of the except block, whose traceback holds the tensors
+            "Memory ran out at %d images a step (%s): the training resumes at its last whole epoch with %d images at a"
+            " time, in two parts a step.",
+            batch_size,
+            _first_line(error),
+            part_of(batch_size, 2),
+        )
+    _free_memory()  # out of the except block, whose traceback holds the tensors
     try:
         return attempt(2)
     except RuntimeError as error:
@@ -49,11 +51,11 @@ def part_of(batch_size: int, parts: int) -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch means that memory ran out; only some of its ways to say so have a class of their own."""
-    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error).lower() for said in _SAID)
+    """True if the error means that memory ran out; torch raises a class of its own for some of these errors only."""
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error).lower() for message in _MESSAGES)
 
 
-def _let_go() -> None:
+def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Which images does an epoch show, and how is each one varied? A correction is drawn ten times as often."""
+"""Weighted draws of an epoch: which images are shown and how each is augmented; corrections weigh more."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ class Draw:
 class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
     """Draws with replacement, in proportion to the weights; a function of (seed, epoch) and of nothing else.
 
-    The augmentation seeds are drawn here, in the main process, so what is seen does not depend on the number of loader
+    The augmentation seeds are drawn here, in the main process, so the squares do not depend on the number of loader
     workers. Lightning calls `set_epoch` with its own count at the start of every epoch; `first_epoch` is added, so
-    that a training that goes on draws what it would have drawn without the interruption. Of n processes that train
-    together each has every n-th draw, so that their parts of a step are together the step of one alone; what is over
-    at the end nobody has.
+    that a resumed training draws what it would have drawn without the interruption. With n processes each has every
+    n-th draw, so that a step of all of them is the step of one process alone; a remainder at the end is dropped.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         self._epoch = epoch
 
     def indices(self, epoch: int) -> np.ndarray:
-        """What epoch `epoch` (counted over interruptions) shows, in order: int64 (draws)."""
+        """The drawn images of an epoch (counted over interruptions), in order: int64 (draws)."""
         return self._stream(epoch)[0]
 
     def __len__(self) -> int:

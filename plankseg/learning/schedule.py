@@ -1,4 +1,4 @@
-"""How long and how large is the training of a round? Base size at first, then a little more in every round."""
+"""Epochs and image size of each round's training: base values first, then growing with every round."""
 
 from dataclasses import dataclass
 

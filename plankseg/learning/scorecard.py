@@ -43,7 +43,7 @@ def scorecard(measured: Mapping[str, Measures], taxa: Mapping[str, str | None], 
     measures of each image in the order of `Measures`. Raises ScoreError when there is no image.
     """
     if not measured:
-        raise ScoreError("A model cannot be judged on no images: ingest or annotate a validation set.")
+        raise ScoreError("A model cannot be evaluated without images: ingest or annotate a validation set.")
     rng = np.random.default_rng(seed)
     groups: dict[str, list[Measures]] = defaultdict(list)
     for image_id, values in measured.items():

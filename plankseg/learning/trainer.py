@@ -1,4 +1,4 @@
-"""How does a network learn from masks? One training from start to best epoch, which a kill only delays."""
+"""One training of a network, from start to best epoch; a training that was killed resumes at its last epoch."""
 
 import hashlib
 import json
@@ -68,9 +68,9 @@ def train(
     `start` is a whole model to go on from, else the recipe's encoder weights are used. `references` are images of the
     target domain in squares of the round's side, for compositions that vary images towards them. Checkpoints are
     written to `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it
-    goes on there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is safe.
-    `process` is that of this process among several that train together: each calls this in the same way, with torch's
-    process group there already, and memory that runs out is then for the caller to deal with.
+    resumes there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is stored.
+    `process` is the rank of this process among several: each calls this in the same way, with torch's process group
+    initialised, and the caller then handles a lack of memory.
 
     Raises:
         TrainingError: nothing to train on or to validate with, an image in both, no references where the composition
@@ -85,8 +85,8 @@ def train(
     source = Source(load, load_mask)
     composition = compose(recipe.training.augmentation, plan.side_px, references)
     squares = TrainingSquares(examples, source, composition=composition)
-    judged = ValidationSet(validation, source, side_px=plan.side_px)
-    shas = [*squares.mask_shas, *judged.mask_shas]
+    validation_set = ValidationSet(validation, source, side_px=plan.side_px)
+    shas = [*squares.mask_shas, *validation_set.mask_shas]
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_path(
         work_dir, _fingerprint(recipe, plan, round_number, start, references, [*examples, *validation], shas)
@@ -94,16 +94,16 @@ def train(
 
     def attempt(parts: int) -> State:
         state = read_checkpoint(checkpoint)
-        with _own_randomness(recipe.training.seed, where):
+        with _seeded(recipe.training.seed, where):
             network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
             if process.world_size > 1 and where.type == "cuda":  # on a CPU each process has its own statistics
                 network = timm.layers.convert_sync_batchnorm(network)  # torch's own drops the activations of timm's
             draws = _draws(examples, recipe, round_number, state, process)
             corrected = np.array([example.is_correction for example in examples])
-            learner = SegmentationModule(
+            module = SegmentationModule(
                 network,
                 training=recipe.training,
-                validation=judged,
+                validation=validation_set,
                 state=state,
                 share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
                 checkpoint=checkpoint,
@@ -113,13 +113,13 @@ def train(
                 process=process,
             )
             if state.epochs_done < plan.epochs:
-                _check_company(process, state, plan)
+                _check_process_group(process, state, plan)
                 loader = _loader(squares, draws, recipe, process, parts)
                 left = plan.epochs - state.epochs_done
                 trainer = _trainer(
                     recipe, where, left, work_dir=work_dir, progress=progress, process=process, parts=parts
                 )
-                trainer.fit(learner, loader)
+                trainer.fit(module, loader)
         return state
 
     if process.world_size > 1:
@@ -133,17 +133,17 @@ def _check(examples: Sequence[Example], validation: Sequence[Example]) -> None:
             f"{len(examples)} images to train on and {len(validation)} to validate with: at least one of each is"
             " needed. Ingest a source with masks first."
         )
-    judged = {example.image_id for example in validation}
-    both = sorted(judged & {example.image_id for example in examples})
-    if both or len(judged) < len(validation):
+    validation_ids = {example.image_id for example in validation}
+    both = sorted(validation_ids & {example.image_id for example in examples})
+    if both or len(validation_ids) < len(validation):
         raise TrainingError(
             f"{len(both)} images are trained on and validated with (the first: {both[:1]}), and"
-            f" {len(validation) - len(judged)} are validated with twice. Take them out of one of the two lists."
+            f" {len(validation) - len(validation_ids)} are validated with twice. Take them out of one of the two lists."
         )
 
 
 def _references_for(recipe: Recipe, references: np.ndarray | None) -> np.ndarray | None:
-    """The references where they play a part. Raises TrainingError when they are missing."""
+    """The references, where the augmentation uses them. Raises TrainingError when they are missing."""
     name = recipe.training.augmentation
     if not needs_references(name):
         return None
@@ -181,20 +181,20 @@ def _loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,  # shares the squares, and `load` need not be picklable
-        worker_init_fn=_stay_single_threaded,
+        worker_init_fn=_use_one_thread,
     )
 
 
-def _check_company(process: ProcessRank, state: State, plan: RoundPlan) -> None:
-    """Several train together only where they have met; Lightning would run this program once more to have company."""
+def _check_process_group(process: ProcessRank, state: State, plan: RoundPlan) -> None:
+    """Several processes need torch's process group; without it Lightning would start this program once more itself."""
     if process.world_size > 1 and not torch.distributed.is_initialized():
         raise TrainingError(
-            f"The {process.world_size} processes that trained together ended after {state.epochs_done} of {plan.epochs}"
-            " epochs and none said why. Start the training again: it goes on from there."
+            f"The {process.world_size} processes of this training ended after {state.epochs_done} of {plan.epochs}"
+            " epochs without an error message. Start the training again: it resumes there."
         )
 
 
-def _stay_single_threaded(_worker: int) -> None:
+def _use_one_thread(_worker: int) -> None:
     """OpenCV's threads do not survive a fork; torch sets its own to one in every worker."""
     cv2.setNumThreads(0)
 
@@ -209,16 +209,18 @@ def _trainer(
     process: ProcessRank,
     parts: int,
 ) -> "lightning.Trainer":
-    together = process.world_size > 1
+    is_distributed = process.world_size > 1
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # a CPU was asked for by name
         warnings.filterwarnings("ignore", ".*GPU available but not used")
         return lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=process.world_size if together else [device.index or 0] if device.type == "cuda" else 1,
-            strategy="ddp_find_unused_parameters_true" if together else "auto",  # EfficientNet's head sees no gradient
-            plugins=[LightningEnvironment()] if together else None,  # whatever scheduler this machine belongs to
+            devices=process.world_size if is_distributed else [device.index or 0] if device.type == "cuda" else 1,
+            strategy="ddp_find_unused_parameters_true"
+            if is_distributed
+            else "auto",  # EfficientNet's head sees no gradient
+            plugins=[LightningEnvironment()] if is_distributed else None,  # whatever scheduler this machine belongs to
             precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
             max_epochs=epochs,
             accumulate_grad_batches=parts,
@@ -232,8 +234,8 @@ def _trainer(
 
 
 @contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for this training, quieten what Lightning warns of that is meant, and put both back."""
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for this training and silence warnings about what is intended; afterwards both are restored."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), warnings.catch_warnings():
         # small squares come from memory: more loader processes than asked for would not help
@@ -255,7 +257,7 @@ def _fingerprint(
     examples: list[Example],
     shas: list[str],
 ) -> str:
-    """Names a training by all that its weights depend on; the number of loader processes is not part of it."""
+    """A hash of everything the weights depend on; the number of loader processes is not part of it."""
     facts = {
         "network": recipe.network.model_dump(),
         "training": recipe.training.facts(),

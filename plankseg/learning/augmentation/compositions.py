@@ -1,4 +1,4 @@
-"""Which variations of an image does the network see in training? Compositions, declared as a table.
+"""Augmentation compositions of the training, declared as a table.
 
 Every composition names the one it includes, the steps of it that it replaces, and its own. A step is the name of an
 albumentations transform and its parameters. The first three vary how an object lies, the others also how it is seen:

@@ -1,4 +1,4 @@
-"""What do the compositions make of an image? One sheet to look at before a training costs an hour."""
+"""Contact sheet of the compositions: augmented examples on one picture, to check before a long training."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How can the costliest transforms of albumentations be cheap on grey squares, and do the same?
+"""Fast versions of costly albumentations transforms for grey squares.
 
 FDA, HistogramMatching and ISONoise are made for colour: a grey square would be repeated three times, transformed
 three times and thrown away twice. These take the same parameters, draw the same way and give the same grey values

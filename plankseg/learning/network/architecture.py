@@ -1,4 +1,4 @@
-"""Which network is it, with which weights, and where does it run?"""
+"""The segmentation network of a recipe, its weights as bytes, and the device it runs on."""
 
 import warnings
 from collections.abc import Mapping

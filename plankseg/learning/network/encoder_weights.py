@@ -1,4 +1,4 @@
-"""Where do the encoder's weights come from? The hub's cache, the hub, a file, or (only when asked for) nowhere."""
+"""Sources of the encoder's weights: the hub's cache, the hub, a file, or (only when asked for) a random start."""
 
 from collections.abc import Mapping
 from pathlib import Path

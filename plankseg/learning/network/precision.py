@@ -1,4 +1,4 @@
-"""In which number format does the network compute? bf16 where the processor has it, weights always in fp32."""
+"""The number format of the computation: bf16 where the processor supports it; weights are always fp32."""
 
 from typing import Literal
 

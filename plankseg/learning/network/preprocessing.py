@@ -1,4 +1,4 @@
-"""How does a grey square become the network's input? The one way, in training, validation, scoring and pre-masks.
+"""Preprocessing of grey squares for the network: the same in training, validation, scoring and pre-masks.
 
 Pixels go to 0..1, are repeated over three channels and normalised by the means and deviations of ImageNet. Encoders
 whose weights were trained with others convert this input themselves (`input_normalisation`).

@@ -1,4 +1,4 @@
-"""Where do segmentation_models_pytorch, timm and lightning come from, beside any torchvision? Import them from here.
+"""Imports of segmentation_models_pytorch, timm and lightning that work beside any torchvision: import them from here.
 
 All three import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and
 its import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plankseg.config import ValidationDraw
-from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.perceptual_hash import alike, as_numbers, perceptual_hash
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.pool.candidates import choosable
@@ -79,15 +78,13 @@ class _Draw:
 
     def _readable(self, image_ids: Sequence[str]) -> Iterator[ImageRow]:
         """Rows of the images that can be read, with the role validation; the others are noted."""
-        for image_id in image_ids:
-            try:
-                grey = self._store.catalogue.load(image_id)
-            except (ImageReadError, StoreError) as error:
-                log.warning("Image %s is left out of the draw: %s", image_id, error)
-                self.unreadable.append(image_id)
-                continue
+        for image_id, grey in self._store.catalogue.readable(image_ids, self._leave_out):
             row = self._store.catalogue.row(image_id)
             yield replace(row, role="validation", phash=perceptual_hash(grey), half=None, added_at=utc_now())
+
+    def _leave_out(self, image_id: str, error: Exception) -> None:
+        log.warning("Image %s is left out of the draw: %s", image_id, error)
+        self.unreadable.append(image_id)
 
 
 def _missing_per_class(store: Store, wanted: ValidationDraw) -> dict[str | None, int]:

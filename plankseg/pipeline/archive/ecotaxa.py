@@ -1,4 +1,4 @@
-"""What does EcoTaxa want to be given? A zip with a table in its own words, and images without their background.
+"""Export format of EcoTaxa: a zip with a table in its own columns, and images without their background.
 
 EcoTaxa's importer reads `ecotaxa*.tsv`: a row of names `<table>_<field>`, a row of types, [t] for text and [f] for
 numbers, and a row per image. It takes the file for UTF-8 only when it begins with a byte order mark; wants an `_id`

@@ -1,4 +1,4 @@
-"""What does a user take home of a segmented archive? One table of measures, and zips that EcoTaxa imports.
+"""Export of a segmented archive: one table of measures, and zips that EcoTaxa imports.
 
 Both are made from finished shards alone, the same bytes every time; a zip that is there already is not written again.
 """

@@ -1,8 +1,7 @@
-"""Which images does a run over the archive still have to do? A list that is cut the same way every time.
+"""Shards of the archive: fixed slices of a list of images, so that a killed run resumes with the missing ones.
 
-A job is a model, a way of looking and a list of images; its shards are fixed slices of that list, so a run that was
-killed finds the same shards again and does those that are missing. Images that an earlier job of the same model and the
-same way of looking has done are not done again; images that could not be read then are, once they can be.
+A job is a model, settings and a list of images; its shards are the same every time. Images that an earlier job of the
+same model and settings has segmented are not segmented again; images that could not be read then are, once they can be.
 """
 
 import hashlib

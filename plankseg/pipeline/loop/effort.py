@@ -1,4 +1,4 @@
-"""How much work was each round for the person, and does it get less?"""
+"""The effort of each round for the person, and whether it still falls."""
 
 from collections.abc import Sequence
 from statistics import fmean, median

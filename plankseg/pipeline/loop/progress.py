@@ -1,4 +1,4 @@
-"""Where does the loop stand, and what is due next? Derived from the tables, never stored a second time."""
+"""Progress of the active-learning loop and its next step, derived from the tables."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -63,7 +63,7 @@ def read_progress(store: Store) -> Progress:
 def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:
     """The one step that brings the loop forward.
 
-    `flat` says why going on seems to bring nothing (see `why_flat`), `replace` that skipped images are replaced.
+    `flat` is the reason why another round would bring nothing (see `plateau_reason`), `replace` that skipped images are replaced.
     """
     if progress.active_model is None:
         return "pretrain" if progress.source else "ingest"

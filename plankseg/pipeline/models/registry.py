@@ -1,4 +1,4 @@
-"""Which model is at work, who decided it, and how does a person decide otherwise?"""
+"""The model registry: the active model, promotions and rollbacks, and how a person names a model."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow, line_of
 from plankseg.storage.tables.promotions import By, PromotionRow
 
-FINAL = "final"  # the experiment under which the last training is recorded
+FINAL = "final"  # the experiment under which the final model is recorded
 
 
 ROUND = re.compile(r"(?:model |round )?(\d{1,4})")

@@ -1,7 +1,7 @@
-"""Which images of the validation set may choose a model, and which only say how good the chosen one is?
+"""Split of the validation set: the selection half decides between models, the test half only reports.
 
-The best of many epochs, rates and runs is partly luck on the images that chose it. So the set is split once: the
-selection half chooses (best epoch, plateau, promotion, comparisons), the test half is seen by no choice.
+The best of many epochs, rates and runs is partly luck on the images that decided. So the set is split once: the
+selection half decides (best epoch, plateau, promotion, comparisons), and no decision depends on the test half.
 """
 
 from collections import Counter, defaultdict

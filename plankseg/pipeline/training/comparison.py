@@ -1,4 +1,4 @@
-"""What came of a comparison? Its runs by falling validation Dice, and those that failed with their reason."""
+"""The result of a comparison: its runs by falling validation Dice, and failed runs with their reason."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Result:
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
-        """What was measured, see `plankseg.pipeline.training.round_training.recorded_metrics`."""
+        """What was measured, see `plankseg.pipeline.training.train_and_register.recorded_metrics`."""
         return dict(json.loads(self.model.metrics))
 
     @property

@@ -1,4 +1,4 @@
-"""Which runs does a grid ask for? Every combination of its values on top of a recipe, each with a name of its own."""
+"""The runs of a grid: every combination of its values on top of a recipe, each with a name of its own."""
 
 from dataclasses import dataclass
 from itertools import product

@@ -1,4 +1,4 @@
-"""How do several GPUs of one machine train one network? A process for each, with its part of every step.
+"""Training on several GPUs of one machine: one process per GPU, each with its part of every step.
 
 The processes are ours, the rest is Lightning's DDP: its own ways to start them would run the flow's program once more,
 or fork a process that has threads and perhaps a GPU open. Each opens the store itself; the first one judges, writes
