@@ -74,8 +74,10 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     seen = compare_on_pool(store, comparison.results, settings())
     page = store.work_dir("reports") / f"compare-{experiment}.html"
     report.write_comparison(page, comparison, seen)
-    said = report.summary(comparison)
-    create_table_artifact(key=f"compare-{experiment}", table=table_of(comparison), description=f"{said} Page: {page}")
+    summary = report.summary(comparison)
+    create_table_artifact(
+        key=f"compare-{experiment}", table=table_of(comparison), description=f"{summary} Page: {page}"
+    )
     if rivals := rivals_table(comparison):
         text = "The best run and conventional masks, on the same images"
         create_table_artifact(key=f"compare-{experiment}-rivals", table=rivals, description=text)
@@ -86,8 +88,8 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
         titles = report.titles_of(comparison)
         sheet = side_by_side_sheet(seen, titles)
         show_picture(f"compare-{experiment}-gallery", f"{experiment}: side by side", sheet, ", ".join(titles))
-    get_run_logger().info("%s%s Page: %s", said, "" if seen else f" {report.NO_POOL}", page)
-    return said
+    get_run_logger().info("%s%s Page: %s", summary, "" if seen else f" {report.NO_POOL}", page)
+    return summary
 
 
 @flow(name="compare", flow_run_name="compare · {grid.name}", persist_result=False)

@@ -63,7 +63,8 @@ def read_progress(store: Store) -> Progress:
 def due(progress: Progress, *, budget: int, flat: str = "", replace: bool = False) -> Step:
     """The one step that brings the loop forward.
 
-    `flat` is the reason why another round would bring nothing (see `plateau_reason`), `replace` that skipped images are replaced.
+    `flat` is the reason why another round would bring nothing (see `plateau_reason`); with `replace` skipped images are
+    replaced.
     """
     if progress.active_model is None:
         return "pretrain" if progress.source else "ingest"

@@ -105,15 +105,15 @@ def find_model(store: Store, words: str) -> ModelRow:
 
     Raises ModelError when it is none or not clear; the message lists what there is.
     """
-    said = " ".join(words.lower().split())
+    name = " ".join(words.lower().split())
     models = store.models.all()
     candidates = store.models.candidates()
-    if numbered := ROUND.fullmatch(said):
+    if numbered := ROUND.fullmatch(name):
         found = store.models.of_round(int(numbered[1]))
         matches = [found] if found else []
     else:
         by_id = {row.model_id: row for row in (*candidates, *models)}  # a candidate that became model 0 is model 0
-        meant = (row.model_id for row in (*candidates, *models) if _is_called(row, said))
+        meant = (row.model_id for row in (*candidates, *models) if _is_called(row, name))
         matches = [by_id[model_id] for model_id in dict.fromkeys(meant)]
     if len(matches) == 1:
         return matches[0]
@@ -127,9 +127,9 @@ def find_model(store: Store, words: str) -> ModelRow:
     raise ModelError(f"No model is called {words!r}; give a round or six or more letters of an id. There are {listed}.")
 
 
-def _is_called(row: ModelRow, said: str) -> bool:
-    begins = PREFIX.fullmatch(said) is not None and row.model_id.startswith(said)
-    return begins or (row.candidate is not None and row.candidate.lower() == said)
+def _is_called(row: ModelRow, name: str) -> bool:
+    begins = PREFIX.fullmatch(name) is not None and row.model_id.startswith(name)
+    return begins or (row.candidate is not None and row.candidate.lower() == name)
 
 
 def decisions_of(store: Store) -> list[Decision]:
@@ -195,9 +195,9 @@ def activate(store: Store, words: str, *, reason: str) -> tuple[ModelRow, bool]:
     """
     model = find_model(store, words)
     if model.candidate is not None:
-        said = f"{reason}: {model.candidate}, experiment {model.experiment!r}"
-        first = replace(model, candidate=None, promoted=True, reason=said, created_at=utc_now())
+        promotion_reason = f"{reason}: {model.candidate}, experiment {model.experiment!r}"
+        first = replace(model, candidate=None, promoted=True, reason=promotion_reason, created_at=utc_now())
         if store.models.commit(first):
             return first, True
-        reason = said
+        reason = promotion_reason
     return model, promote(store, model.model_id, by="person", reason=reason) is not None

@@ -178,19 +178,19 @@ def _die_with_flow() -> None:
 def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Exception:
     """What made the first process fail: the others then only say that they lost it."""
     files = sorted(folder.glob("failed-*.json"))
-    said: list[dict[str, str]] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    for one in said:
-        if one["type"] == _NO_MEMORY:
-            no_memory: Exception = torch.OutOfMemoryError(one["message"])
+    failures: list[dict[str, str]] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for failure in failures:
+        if failure["type"] == _NO_MEMORY:
+            no_memory: Exception = torch.OutOfMemoryError(failure["message"])
             return no_memory
-    for one in said:
-        known: type[PlanksegError] | None = getattr(errors, one["type"], None)
+    for failure in failures:
+        known: type[PlanksegError] | None = getattr(errors, failure["type"], None)
         if known is not None:
-            return known(one["message"])
+            return known(failure["message"])
     codes = {rank: code for rank, process in enumerate(processes) if (code := process.poll())}
     rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one had no time to say so
-    if said and codes[rank] > 0:
-        first = said[0]
+    if failures and codes[rank] > 0:
+        first = failures[0]
         return TrainingError(f"One of the processes that trained together failed: {first['type']}: {first['message']}")
     how = f"by signal {-codes[rank]}" if codes[rank] < 0 else f"with exit code {codes[rank]}, for the reason above"
     return TrainingError(
