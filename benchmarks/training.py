@@ -30,7 +30,7 @@ from plankseg.learning.network.precision import autocast, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 from plankseg.learning.network.torchvision_compat import smp
 from plankseg.learning.sampler import WeightedDraws
-from plankseg.learning.trainer import _loader, train
+from plankseg.learning.trainer import Execution, TrainingTask, _loader, train
 
 AT_LEAST = {"specialized_ratio": 3.0, "step_fp32_ratio": 1.15, "step_bf16_ratio": 2.0}
 AT_MOST = {"loader_wait_share": 0.05, "loader_cpu_share": 0.05}
@@ -189,11 +189,9 @@ def measure_dice() -> dict[str, float]:
         )  # fmt: skip
         recipe = Recipe(network=NetworkConfig(encoder="resnet18", encoder_weights="none"), training=training)
         with tempfile.TemporaryDirectory() as folder:
-            model = train(
-                examples[:35], examples[35:], load=lambda name: samples[name].grey,
-                load_mask=lambda name: samples[name].mask, recipe=recipe, round_number=0, start=None,
-                work_dir=Path(folder), device="cpu", report=lambda _: None,
-            )  # fmt: skip
+            source = Source(lambda name: samples[name].grey, lambda name: samples[name].mask)
+            task = TrainingTask(examples[:35], examples[35:], source, recipe, round_number=0)
+            model = train(task, Execution(Path(folder), "cpu"))
         return model.scores.mean_dice
 
     found = {precision: [dice(seed, precision) for seed in range(3)] for precision in ("fp32", "bf16")}

@@ -71,9 +71,9 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
 
     store = open_store()
     comparison = comparison_of(store, experiment, runs, finished=finished, failures=failures)
-    seen = compare_on_pool(store, comparison.results, settings())
+    images = compare_on_pool(store, comparison.results, settings())
     page = store.work_dir("reports") / f"compare-{experiment}.html"
-    report.write_comparison(page, comparison, seen)
+    report.write_comparison(page, comparison, images)
     summary = report.summary(comparison)
     create_table_artifact(
         key=f"compare-{experiment}", table=table_of(comparison), description=f"{summary} Page: {page}"
@@ -84,11 +84,11 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     if seeds := seeds_table(comparison):
         create_table_artifact(key=f"compare-{experiment}-seeds", table=seeds, description="Over the seeds")
     show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))
-    if seen:
+    if images:
         titles = report.titles_of(comparison)
-        sheet = side_by_side_sheet(seen, titles)
+        sheet = side_by_side_sheet(images, titles)
         show_picture(f"compare-{experiment}-gallery", f"{experiment}: side by side", sheet, ", ".join(titles))
-    get_run_logger().info("%s%s Page: %s", summary, "" if seen else f" {report.NO_POOL}", page)
+    get_run_logger().info("%s%s Page: %s", summary, "" if images else f" {report.NO_POOL}", page)
     return summary
 
 

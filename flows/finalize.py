@@ -22,9 +22,15 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
     model = fit_final(open_store(), recipe, final, settings(), report=log_epochs(log))
     log.info(
         "Final model %s (%d px, %d epochs, %s): Dice %.4f on the %s. %s. %.0f s.",
-        model.model_id[:12], model.side_px, model.epochs, model.candidate, model.validation_dice, model.validation_set,
-        model.reason, time.monotonic() - started,
-    )  # fmt: skip
+        model.model_id[:12],
+        model.side_px,
+        model.epochs,
+        model.candidate,
+        model.validation_dice,
+        model.validation_set,
+        model.reason,
+        time.monotonic() - started,
+    )
     return f"final model {model.model_id[:12]}: validation Dice {model.validation_dice:.4f}; {model.reason}"
 
 

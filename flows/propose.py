@@ -53,8 +53,11 @@ def choose(recipe: Recipe, round_number: int) -> None:
     log = get_run_logger()
     log.info(
         "Round %d: %d images chosen of %d scored, pool %d",
-        round_number, len(proposal.images), proposal.scored, proposal.pool_size,
-    )  # fmt: skip
+        round_number,
+        len(proposal.images),
+        proposal.scored,
+        proposal.pool_size,
+    )
     if proposal.unreadable:
         log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
     create_table_artifact(
@@ -91,8 +94,11 @@ def push(round_number: int) -> int:
         report = push_images(store, label_studio, project, round_number=round_number, options=options)
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
-        round_number, project, len(report.tasks), len(report.imported),
-    )  # fmt: skip
+        round_number,
+        project,
+        len(report.tasks),
+        len(report.imported),
+    )
     return project
 
 

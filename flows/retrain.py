@@ -14,7 +14,7 @@ from plankseg.pipeline.loop.progress import check_trainable, read_progress
 
 @task(cache_policy=NO_CACHE, task_run_name="train model {round_number}")
 def fit_model(recipe: Recipe, round_number: int) -> str:
-    """Train, judge and record one model; a killed training goes on where its last epoch ended."""
+    """Train, evaluate and record one model; a killed training resumes where its last epoch ended."""
     from plankseg.pipeline.training.round_training import fit  # torch is loaded only by the tasks that use it
 
     log, started = get_run_logger(), time.monotonic()
@@ -28,9 +28,15 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
     verdict = "promoted" if model.promoted else "not promoted"
     log.info(
         "Model %d (%d px, %d epochs): Dice %.4f on the %s, %s: %s. %.0f s.",
-        round_number, model.side_px, model.epochs, model.validation_dice, model.validation_set, verdict, model.reason,
+        round_number,
+        model.side_px,
+        model.epochs,
+        model.validation_dice,
+        model.validation_set,
+        verdict,
+        model.reason,
         time.monotonic() - started,
-    )  # fmt: skip
+    )
     return f"model {round_number}: validation Dice {model.validation_dice:.4f}, {verdict}"
 
 

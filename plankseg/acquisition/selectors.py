@@ -59,9 +59,9 @@ def select(query: QueryConfig, scores: PoolScores, rng: np.random.Generator) -> 
 
 
 def most_to_score(query: QueryConfig, pool_size: int) -> int:
-    """Of how many images a selector wants a score, at most."""
-    wanted = {"random": query.batch_size, "top_k": pool_size, "stochastic_batches": query.batches * query.batch_size}
-    return min(pool_size, wanted[query.selector])
+    """The largest number of images that a selector asks scores for."""
+    scored = {"random": query.batch_size, "top_k": pool_size, "stochastic_batches": query.batches * query.batch_size}
+    return min(pool_size, scored[query.selector])
 
 
 def stochastic_batches(
@@ -97,7 +97,7 @@ def top_k(scores: PoolScores, *, batch_size: int = 20, rng: np.random.Generator 
 
     Every image of the pool is scored. A smaller pool is chosen whole. Raises EmptyPoolError and ScoreError.
     """
-    del rng  # there is no chance in it; taken so that the selectors can be swapped
+    del rng  # not random; a parameter only so that the selectors have the same signature
     _check_at_least_one(batch_size=batch_size)
     known = _scored(scores, _ordered(scores.pool))
     chosen = highest(known, batch_size)
@@ -165,13 +165,13 @@ def _scored(scores: PoolScores, image_ids: Sequence[str]) -> dict[str, float]:
 
 
 def _check_scores(scores: Mapping[str, float], image_ids: Iterable[str]) -> None:
-    wanted = sorted(image_ids)
-    bad = [f"{image_id}: missing" for image_id in wanted if image_id not in scores]
-    bad += [f"{i}: {scores[i]}" for i in wanted if i in scores and not math.isfinite(scores[i])]
+    ids = sorted(image_ids)
+    bad = [f"{image_id}: missing" for image_id in ids if image_id not in scores]
+    bad += [f"{i}: {scores[i]}" for i in ids if i in scores and not math.isfinite(scores[i])]
     if bad:
         more = f" and {len(bad) - IDS_NAMED} more" if len(bad) > IDS_NAMED else ""
         raise ScoreError(
-            f"{len(bad)} of {len(wanted)} images have no finite score ({', '.join(bad[:IDS_NAMED])}{more}); "
+            f"{len(bad)} of {len(ids)} images have no finite score ({', '.join(bad[:IDS_NAMED])}{more}); "
             "check the model's weights, or take these images out of the pool."
         )
 

@@ -47,18 +47,18 @@ def fold_batch_norms(network: torch.nn.Module) -> torch.nn.Module:
 
 def _pairs(network: torch.nn.Module, probe: torch.Tensor) -> list[tuple[str, str]]:
     """Names of the convolutions that are used once, each with the plain batch-norm that takes their very output."""
-    given: dict[int, str] = {}
-    kept: list[torch.Tensor] = []  # while an output lives no other tensor can have its identity
+    producers: dict[int, str] = {}
+    outputs: list[torch.Tensor] = []  # kept alive, so that no other tensor gets the same id()
     calls: dict[str, int] = {}
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
 
     def watch(name: str, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         calls[name] = calls.get(name, 0) + 1
         if isinstance(module, torch.nn.Conv2d):
-            given[id(output)] = name
-            kept.append(output)
-        elif id(inputs[0]) in given:
-            found.append((given[id(inputs[0])], name))
+            producers[id(output)] = name
+            outputs.append(output)
+        elif id(inputs[0]) in producers:
+            pairs.append((producers[id(inputs[0])], name))
 
     watched = [(n, m) for n, m in network.named_modules() if type(m) in (torch.nn.Conv2d, torch.nn.BatchNorm2d)]
     hooks = [
@@ -68,7 +68,7 @@ def _pairs(network: torch.nn.Module, probe: torch.Tensor) -> list[tuple[str, str
     network(probe)
     for hook in hooks:
         hook.remove()
-    return [pair for pair in found if calls[pair[0]] == calls[pair[1]] == 1]
+    return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
 
 
 def _replace(network: torch.nn.Module, name: str, module: torch.nn.Module) -> None:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,20 @@ from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 FORWARD_BATCH = 32  # images of the validation set at a time
 
 
+@dataclass(frozen=True)
+class ModuleSetup:
+    """What a training module works with: `report` is called after each epoch, once its checkpoint is written."""
+
+    training: TrainingConfig
+    validation: ValidationSet
+    share_of_corrections: Callable[[int], float]
+    checkpoint: Path
+    device: torch.device
+    report: Callable[[EpochReport], None]
+    forward_batch: int = FORWARD_BATCH
+    process: ProcessRank = SINGLE_PROCESS
+
+
 class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
     """Tversky loss, AdamW, reduce on plateau of the validation Dice; the best epoch's weights are kept.
 
@@ -27,32 +42,13 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
     kept here, not by Lightning, so that the checkpoint is ours and needs no pickle.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        *,
-        training: TrainingConfig,
-        validation: ValidationSet,
-        state: State,
-        share_of_corrections: Callable[[int], float],
-        checkpoint: Path,
-        device: torch.device,
-        report: Callable[[EpochReport], None],
-        forward_batch: int = FORWARD_BATCH,
-        process: ProcessRank = SINGLE_PROCESS,
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, state: State, setup: ModuleSetup) -> None:
         super().__init__()
-        self.network = network.to(device)
+        training = setup.training
+        self.network = network.to(setup.device)
         self.loss = smp.losses.TverskyLoss("binary", alpha=training.alpha_fp, beta=training.beta_fn)
-        self._training_config = training
-        self._validation = validation
+        self._setup = setup
         self._state = state
-        self._share_of_corrections = share_of_corrections
-        self._checkpoint = checkpoint
-        self._device_used = device
-        self._report = report
-        self._forward_batch = forward_batch
-        self._process = process
         self._losses: list[float] = []
         self._started = time.monotonic()
         self._optimizer = self._make_optimizer()
@@ -65,7 +61,7 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        training = self._training_config
+        training = self._setup.training
         return torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=training.weight_decay)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -87,7 +83,12 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         squares, masks = batch
         epoch = self._state.epochs_done + 1
         # dropout must not depend on what was drawn before an interruption
-        seeds = [self._training_config.seed, epoch, batch_idx, *([self._process.rank] if self._process.rank else [])]
+        seeds = [
+            self._setup.training.seed,
+            epoch,
+            batch_idx,
+            *([self._setup.process.rank] if self._setup.process.rank else []),
+        ]
         words = np.random.SeedSequence(seeds).generate_state(1)
         torch.manual_seed(int(words[0]))
         loss: torch.Tensor = self.loss(self.network(squares).float(), masks)
@@ -104,7 +105,7 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         batch-norms may have seen other images, and all must have the same learning rate.
         """
         state, rate = self._state, self.learning_rate
-        first = self._process.rank == 0
+        first = self._setup.process.rank == 0
         scores = self.trainer.strategy.broadcast(self._evaluate() if first else None)
         loss = self._mean_loss()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -117,28 +118,30 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
             validation_dice=scores.mean_dice,
             learning_rate=rate,
             seconds=time.monotonic() - self._started,
-            share_of_corrections=self._share_of_corrections(state.epochs_done),
+            share_of_corrections=self._setup.share_of_corrections(state.epochs_done),
         )
         state.history.append(done)
         state.network, state.optimizer = weights, self._optimizer.state_dict()
         state.plateau = self._plateau.state_dict()
         if first:
-            write_checkpoint(self._checkpoint, state)
-            self._report(done)
+            write_checkpoint(self._setup.checkpoint, state)
+            self._setup.report(done)
 
     def _evaluate(self) -> ImageScores:
         try:
-            predictor = Predictor(self.network, self._device_used, self._training_config.precision, self._forward_batch)
-            return self._validation.score(predictor)
+            predictor = Predictor(
+                self.network, self._setup.device, self._setup.training.precision, self._setup.forward_batch
+            )
+            return self._setup.validation.score(predictor)
         except ScoreError as error:
             raise self._diverged(str(error)) from error
 
     def _mean_loss(self) -> float:
         """Mean loss over all steps of the epoch, and over all processes."""
         mean = float(np.mean(self._losses))
-        if self._process.world_size == 1:
+        if self._setup.process.world_size == 1:
             return mean
-        return float(self.trainer.strategy.reduce(torch.tensor(mean, device=self._device_used), reduce_op="mean"))
+        return float(self.trainer.strategy.reduce(torch.tensor(mean, device=self._setup.device), reduce_op="mean"))
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

@@ -23,11 +23,6 @@ class ImageScores:
         """Mean over the images, each counting the same."""
         return float(np.mean(list(self.dice.values())))
 
-    @property
-    def mean_iou(self) -> float:
-        """Mean over the images, each counting the same."""
-        return float(np.mean(list(self.iou.values())))
-
 
 class Interval(NamedTuple):
     """Bounds of a mean."""

@@ -7,7 +7,7 @@ import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,11 +18,10 @@ from torch.utils.data import DataLoader
 
 from plankseg.config import Recipe
 from plankseg.errors import TrainingError
-from plankseg.imaging.arrays import Grey, Mask
 from plankseg.learning.augmentation.compositions import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
-from plankseg.learning.lightning_module import FORWARD_BATCH, SegmentationModule
+from plankseg.learning.lightning_module import FORWARD_BATCH, ModuleSetup, SegmentationModule
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.architecture import build_network, choose_device, tensor_bytes
 from plankseg.learning.network.precision import uses_bf16
@@ -32,12 +31,12 @@ from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.schedule import RoundPlan, plan_round
 
-__all__ = ["EpochReport", "Example", "TrainedModel", "train"]
+__all__ = ["EpochReport", "Example", "Execution", "Source", "TrainedModel", "TrainingTask", "train"]
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The weights of the best epoch, as safetensors, with its scores and the way there."""
+    """The weights of the best epoch, as safetensors, with its scores and the history of epochs."""
 
     weights: bytes
     epochs: int
@@ -47,30 +46,45 @@ class TrainedModel:
     scores: ImageScores
 
 
+@dataclass(frozen=True)
+class TrainingTask:
+    """Everything the weights of a training depend on.
+
+    `start` is a whole model to start from, else the recipe's encoder weights are used. `references` are images of the
+    target domain in squares of the round's side, for compositions that vary images towards them.
+    """
+
+    examples: Sequence[Example]
+    validation: Sequence[Example]
+    source: Source
+    recipe: Recipe
+    round_number: int
+    start: bytes | None = None
+    references: UInt8[np.ndarray, "n side side"] | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a training runs; its weights do not depend on this, except on the kind of the device.
+
+    Checkpoints are written to `work_dir`, which the caller removes when the model is stored. `process` is the rank of
+    this process among several: each calls `train` in the same way, with torch's process group initialised, and the
+    caller then handles a lack of memory.
+    """
+
+    work_dir: Path
+    device: str
+    process: ProcessRank = SINGLE_PROCESS
+    progress: bool = False
+
+
 def train(
-    examples: Sequence[Example],
-    validation: Sequence[Example],
-    *,
-    load: Callable[[str], Grey],
-    load_mask: Callable[[str], Mask],
-    recipe: Recipe,
-    round_number: int,
-    start: bytes | None,
-    work_dir: Path,
-    device: str,
-    report: Callable[[EpochReport], None],
-    references: UInt8[np.ndarray, "n side side"] | None = None,
-    progress: bool = False,
-    process: ProcessRank = SINGLE_PROCESS,
+    task: TrainingTask, execution: Execution, *, report: Callable[[EpochReport], None] = lambda _: None
 ) -> TrainedModel:
     """Train the network of a round and return its best epoch by validation Dice at native size.
 
-    `start` is a whole model to go on from, else the recipe's encoder weights are used. `references` are images of the
-    target domain in squares of the round's side, for compositions that vary images towards them. Checkpoints are
-    written to `work_dir` at every epoch's end; called again with the same data and recipe, also after it was killed, it
-    resumes there, and on a CPU ends with the same bytes. The caller removes `work_dir` when the model is stored.
-    `process` is the rank of this process among several: each calls this in the same way, with torch's process group
-    initialised, and the caller then handles a lack of memory.
+    A checkpoint is written at every epoch's end. Called again with the same task, also after it was killed, the
+    training resumes there, and on a CPU ends with the same bytes.
 
     Raises:
         TrainingError: nothing to train on or to validate with, an image in both, no references where the composition
@@ -78,53 +92,84 @@ def train(
         MaskShapeError: a mask does not have its image's size.
         WeightsError: the starting weights cannot be had.
     """
-    _check(examples, validation)
-    where = choose_device(device)
-    plan = plan_round(recipe.training, round_number)
-    references = _references_for(recipe, references)
-    source = Source(load, load_mask)
-    composition = compose(recipe.training.augmentation, plan.side_px, references)
-    squares = TrainingSquares(examples, source, composition=composition)
-    validation_set = ValidationSet(validation, source, side_px=plan.side_px)
-    shas = [*squares.mask_shas, *validation_set.mask_shas]
-    work_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = checkpoint_path(
-        work_dir, _fingerprint(recipe, plan, round_number, start, references, [*examples, *validation], shas)
-    )
+    _check(task.examples, task.validation)
+    training = _Training(task, execution, report)
+    if execution.process.world_size > 1:
+        state = training.attempt(execution.process.accumulation_steps)
+    else:
+        state = halving_once(training.attempt, batch_size=task.recipe.training.batch_size)
+    return _trained(state, training.plan)
 
-    def attempt(parts: int) -> State:
-        state = read_checkpoint(checkpoint)
-        with _seeded(recipe.training.seed, where):
-            network = build_network(recipe.network, weights=tensor_bytes(state.network) if state.epochs_done else start)
-            if process.world_size > 1 and where.type == "cuda":  # on a CPU each process has its own statistics
+
+class _Training:
+    """A training whose images are read; `attempt` runs or resumes it."""
+
+    def __init__(self, task: TrainingTask, execution: Execution, report: Callable[[EpochReport], None]) -> None:
+        self._task, self._execution, self._report = task, execution, report
+        self._device = choose_device(execution.device)
+        self._config = task.recipe.training
+        self.plan = plan_round(self._config, task.round_number)
+        references = _references_for(task.recipe, task.references)
+        composition = compose(self._config.augmentation, self.plan.side_px, references)
+        self._squares = TrainingSquares(task.examples, task.source, composition=composition)
+        self._validation = ValidationSet(task.validation, task.source, side_px=self.plan.side_px)
+        execution.work_dir.mkdir(parents=True, exist_ok=True)
+        mask_shas = [*self._squares.mask_shas, *self._validation.mask_shas]
+        self._checkpoint = checkpoint_path(
+            execution.work_dir, _fingerprint(replace(task, references=references), self.plan, mask_shas)
+        )
+
+    def attempt(self, parts: int) -> State:
+        """Train from the last checkpoint to the last epoch, each step in so many parts."""
+        state = read_checkpoint(self._checkpoint)
+        process, task = self._execution.process, self._task
+        with _seeded(self._config.seed, self._device):
+            weights = tensor_bytes(state.network) if state.epochs_done else task.start
+            network = build_network(task.recipe.network, weights=weights)
+            if process.world_size > 1 and self._device.type == "cuda":  # on a CPU each process has its own statistics
                 network = timm.layers.convert_sync_batchnorm(network)  # torch's own drops the activations of timm's
-            draws = _draws(examples, recipe, round_number, state, process)
-            corrected = np.array([example.is_correction for example in examples])
-            module = SegmentationModule(
-                network,
-                training=recipe.training,
-                validation=validation_set,
-                state=state,
+            draws = _draws(task, state, process)
+            corrected = np.array([example.is_correction for example in task.examples])
+            setup = ModuleSetup(
+                training=self._config,
+                validation=self._validation,
                 share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
-                checkpoint=checkpoint,
-                device=where,
-                report=report,
+                checkpoint=self._checkpoint,
+                device=self._device,
+                report=self._report,
                 forward_batch=FORWARD_BATCH // parts,
                 process=process,
             )
-            if state.epochs_done < plan.epochs:
-                _check_process_group(process, state, plan)
-                loader = _loader(squares, draws, recipe, process, parts)
-                left = plan.epochs - state.epochs_done
-                trainer = _trainer(
-                    recipe, where, left, work_dir=work_dir, progress=progress, process=process, parts=parts
-                )
-                trainer.fit(module, loader)
+            module = SegmentationModule(network, state, setup)
+            if state.epochs_done < self.plan.epochs:
+                _check_process_group(process, state, self.plan)
+                loader = _loader(self._squares, draws, task.recipe, process, parts)
+                self._trainer(self.plan.epochs - state.epochs_done, parts).fit(module, loader)
         return state
 
-    if process.world_size > 1:
-        return _trained(attempt(process.accumulation_steps), plan)
-    return _trained(halving_once(attempt, batch_size=recipe.training.batch_size), plan)
+    def _trainer(self, epochs: int, parts: int) -> "lightning.Trainer":
+        device, process = self._device, self._execution.process
+        is_distributed = process.world_size > 1
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # a CPU was asked for by name
+            warnings.filterwarnings("ignore", ".*GPU available but not used")
+            return lightning.Trainer(
+                accelerator="gpu" if device.type == "cuda" else device.type,
+                devices=process.world_size if is_distributed else [device.index or 0] if device.type == "cuda" else 1,
+                # EfficientNet's head sees no gradient
+                strategy="ddp_find_unused_parameters_true" if is_distributed else "auto",
+                plugins=[LightningEnvironment()] if is_distributed else None,  # whatever scheduler this machine has
+                precision="bf16-mixed" if uses_bf16(self._config.precision, device) else "32-true",
+                max_epochs=epochs,
+                accumulate_grad_batches=parts,
+                default_root_dir=self._execution.work_dir,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=self._execution.progress and process.rank == 0,
+                use_distributed_sampler=False,
+            )
 
 
 def _check(examples: Sequence[Example], validation: Sequence[Example]) -> None:
@@ -155,13 +200,12 @@ def _references_for(recipe: Recipe, references: np.ndarray | None) -> np.ndarray
     return references
 
 
-def _draws(
-    examples: Sequence[Example], recipe: Recipe, round_number: int, state: State, process: ProcessRank
-) -> WeightedDraws:
-    words = np.random.SeedSequence([recipe.training.seed, round_number]).generate_state(1)
+def _draws(task: TrainingTask, state: State, process: ProcessRank) -> WeightedDraws:
+    training = task.recipe.training
+    words = np.random.SeedSequence([training.seed, task.round_number]).generate_state(1)
     return WeightedDraws(
-        [example.weight for example in examples],
-        draws=max(recipe.training.draws_per_epoch or len(examples), 2 * process.world_size),
+        [example.weight for example in task.examples],
+        draws=max(training.draws_per_epoch or len(task.examples), 2 * process.world_size),
         seed=int(words[0]),
         first_epoch=state.epochs_done,
         process=process,
@@ -199,40 +243,6 @@ def _use_one_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _trainer(
-    recipe: Recipe,
-    device: torch.device,
-    epochs: int,
-    *,
-    work_dir: Path,
-    progress: bool,
-    process: ProcessRank,
-    parts: int,
-) -> "lightning.Trainer":
-    is_distributed = process.world_size > 1
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # a CPU was asked for by name
-        warnings.filterwarnings("ignore", ".*GPU available but not used")
-        return lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=process.world_size if is_distributed else [device.index or 0] if device.type == "cuda" else 1,
-            strategy="ddp_find_unused_parameters_true"
-            if is_distributed
-            else "auto",  # EfficientNet's head sees no gradient
-            plugins=[LightningEnvironment()] if is_distributed else None,  # whatever scheduler this machine belongs to
-            precision="bf16-mixed" if uses_bf16(recipe.training.precision, device) else "32-true",
-            max_epochs=epochs,
-            accumulate_grad_batches=parts,
-            default_root_dir=work_dir,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress and process.rank == 0,
-            use_distributed_sampler=False,
-        )
-
-
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch for this training and silence warnings about what is intended; afterwards both are restored."""
@@ -248,25 +258,19 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _fingerprint(
-    recipe: Recipe,
-    plan: RoundPlan,
-    round_number: int,
-    start: bytes | None,
-    references: np.ndarray | None,
-    examples: list[Example],
-    shas: list[str],
-) -> str:
+def _fingerprint(task: TrainingTask, plan: RoundPlan, mask_shas: Sequence[str]) -> str:
     """A hash of everything the weights depend on; the number of loader processes is not part of it."""
+    recipe, start, references = task.recipe, task.start, task.references
+    examples = zip([*task.examples, *task.validation], mask_shas, strict=True)
     facts = {
         "network": recipe.network.model_dump(),
         "training": recipe.training.facts(),
         "plan": asdict(plan),
-        "round": round_number,
+        "round": task.round_number,
         "start": hashlib.sha256(start).hexdigest() if start is not None else None,
         "steps": [asdict(step) for step in declared_steps(recipe.training.augmentation)],
         "references": hashlib.sha256(references.tobytes()).hexdigest() if references is not None else None,
-        "examples": [[*asdict(example).values(), sha] for example, sha in zip(examples, shas, strict=True)],
+        "examples": [[*asdict(example).values(), sha] for example, sha in examples],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import Draw, WeightedDraws
-from plankseg.learning.trainer import _stay_single_threaded
+from plankseg.learning.trainer import _use_one_thread
 from tests.support import tiny_training as tiny
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def epochs(workers: int, count: int = 2, augmentation: str = "affine") -> list[t
         sampler=draws,
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_stay_single_threaded,
+        worker_init_fn=_use_one_thread,
     )
     found = []
     for epoch in range(count):

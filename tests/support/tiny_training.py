@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from plankseg.config import NetworkConfig, Recipe, TrainingConfig
-from plankseg.learning.trainer import EpochReport, Example, TrainedModel, train
+from plankseg.learning.trainer import EpochReport, Example, Execution, Source, TrainedModel, TrainingTask, train
 
 EXAMPLES = [Example(f"source-{i}", 1.0) for i in range(6)] + [
     Example(f"corrected-{i}", 10.0, is_correction=True) for i in range(2)
@@ -60,7 +60,10 @@ def train_tiny(work_dir: Path, recipe: Recipe | None = None, **changes: object) 
         "validation": VALIDATION,
     }
     arguments |= changes
-    return train(arguments.pop("examples"), arguments.pop("validation"), **arguments)
+    source = Source(arguments.pop("load"), arguments.pop("load_mask"))
+    execution = Execution(arguments.pop("work_dir"), arguments.pop("device"))
+    report = arguments.pop("report")
+    return train(TrainingTask(source=source, **arguments), execution, report=report)
 
 
 def _main(folder: Path, kill_after: int) -> None:

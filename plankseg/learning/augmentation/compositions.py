@@ -1,8 +1,8 @@
 """Augmentation compositions of the training, declared as a table.
 
 Every composition names the one it includes, the steps of it that it replaces, and its own. A step is the name of an
-albumentations transform and its parameters. The first three vary how an object lies, the others also how it is seen:
-paler, blurred, on other ground, and at last with the style of images of the target domain.
+albumentations transform and its parameters. The first three vary the geometry of an object, the others also its
+appearance: paler, blurred, on other ground, and at last with the style of images of the target domain.
 """
 
 import random

@@ -1,7 +1,5 @@
 """Contact sheet of the compositions: augmented examples on one picture, to check before a long training."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, UInt8
 
@@ -16,7 +14,6 @@ def contact_sheet(
     references: UInt8[np.ndarray, "m side side"] | None,
     draws: int = 8,
     seed: int = 0,
-    names: Sequence[str] = tuple(COMPOSITIONS),
 ) -> Picture:
     """A row for each composition, a column for each draw, under the same images as they are; outlines show the masks.
 
@@ -25,7 +22,7 @@ def contact_sheet(
     """
     shown = [number % len(squares) for number in range(draws)]
     rows = [GalleryRow(tuple(outline(squares[i], masks[i]) for i in shown), "as it is")]
-    for name in names:
+    for name in COMPOSITIONS:
         if needs_references(name) and (references is None or len(references) == 0):
             continue
         composition = compose(name, squares.shape[1], references)

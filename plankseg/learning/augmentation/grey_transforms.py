@@ -61,12 +61,12 @@ def swap_low_amplitudes(
     side, spare = square.shape[0], amplitudes.shape[1] - 1
     rows, columns = _low_frequencies(side, border)
     reach = columns.stop - 1
-    wanted = amplitudes[spare - reach : spare + reach + 1, : reach + 1]
+    target = amplitudes[spare - reach : spare + reach + 1, : reach + 1]
     spectrum = np.fft.rfft2(square.astype(np.float32))
     low = spectrum[rows, columns]
     own = np.abs(low)
     phases = np.divide(low, own, out=np.ones_like(low), where=own > 0)
-    spectrum[rows, columns] = low + _window(side, border) * (wanted - own) * phases
+    spectrum[rows, columns] = low + _window(side, border) * (target - own) * phases
     varied = np.fft.irfft2(spectrum, s=square.shape)
     return np.clip(np.rint(varied), 0, 255).astype(np.uint8)
 
@@ -121,8 +121,8 @@ def match_levels(
     square: UInt8[np.ndarray, "side side"], quantiles: Float[np.ndarray, "levels"], share: float
 ) -> UInt8[np.ndarray, "side side"]:
     """The square's grey levels moved by `share` of the way to those of equal rank among `quantiles`, 256 of them."""
-    there = np.flatnonzero(np.diff(quantiles, prepend=0))  # levels that the reference does not have are no target
-    matched = np.floor(np.interp(_quantiles(square), quantiles[there], there))
+    levels = np.flatnonzero(np.diff(quantiles, prepend=0))  # levels that the reference does not have are no target
+    matched = np.floor(np.interp(_quantiles(square), quantiles[levels], levels))
     table = np.rint(share * matched + (1 - share) * np.arange(256)).astype(np.uint8)
     return np.asarray(cv2.LUT(square, table))
 

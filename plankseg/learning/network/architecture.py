@@ -77,8 +77,10 @@ def choose_device(name: str) -> torch.device:
     }
     if kind in counts and (not number or number.isdecimal()) and int(number or 0) < counts[kind]:
         return torch.device(name)
-    there = ", ".join(f"{kind} ({count})" for kind, count in counts.items() if count)
-    raise SettingsError(f"There is no device {name!r} here. Set PLANKSEG_DEVICE to auto or to one of these: {there}.")
+    available = ", ".join(f"{kind} ({count})" for kind, count in counts.items() if count)
+    raise SettingsError(
+        f"There is no device {name!r} here. Set PLANKSEG_DEVICE to auto or to one of these: {available}."
+    )
 
 
 def _construct(config: NetworkConfig, path: Path | None) -> Any:

@@ -38,9 +38,18 @@ _LENGTHS = {
 }
 _AREAS = {"area_px": "area", "filled_area_px": "area_filled"}
 _TEXTS = (
-    "img_file_name", "object_id", "object_annotation_category", "object_annotation_status", "sample_id", "acq_id",
-    "process_id", "process_software", "process_model", "process_views", "process_particle_pixel_size_mm",
-)  # fmt: skip
+    "img_file_name",
+    "object_id",
+    "object_annotation_category",
+    "object_annotation_status",
+    "sample_id",
+    "acq_id",
+    "process_id",
+    "process_software",
+    "process_model",
+    "process_views",
+    "process_particle_pixel_size_mm",
+)
 _OTHERS = ("width", "height", "confidence", "agreement", "parts", "touches_border", "empty")
 
 

@@ -47,8 +47,8 @@ class Exported:
 
 def measures_of(store: Store, model: ModelRow, settings: str, image_ids: Sequence[str]) -> pa.Table:
     """What was measured in these images, by ascending image_id; images that were not segmented are left out."""
-    found = store.segments.measures(store.segments.done(model.model_id, settings))
-    return found.filter(pc.is_in(found["image_id"], pa.array(list(image_ids), pa.string())))
+    measures = store.segments.measures(store.segments.done(model.model_id, settings))
+    return measures.filter(pc.is_in(measures["image_id"], pa.array(list(image_ids), pa.string())))
 
 
 def export(store: Store, model: ModelRow, settings: str, image_ids: Sequence[str], *, config: ExportConfig) -> Exported:
@@ -130,7 +130,7 @@ def _write_table(
 
 @dataclass(frozen=True)
 class _Zips:
-    """Zips for EcoTaxa of what one model found by one way of looking."""
+    """Zips for EcoTaxa of the images that one model segmented with one set of settings."""
 
     store: Store
     folder: Path

@@ -67,8 +67,9 @@ def plans(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> I
 def plan(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> SegmentationJob:
     """Cut a part of the catalogue into shards; the same catalogue and settings give the same ones.
 
-    Where the backend is still `auto` the network looks as it was trained: `backend_for` says what is better.
-    Without a size in the settings shards take a minute each at the speed of those that are done; the smallest before.
+    Where the backend is still `auto` the network is computed as it was trained: `choose_archive_backend` finds a
+    faster one. Without a size in the settings shards take a minute each at the speed of finished ones; the first shards
+    are the smallest.
     Raises EmptyPoolError when no image belongs to the part.
     """
     ids = images_of(store, part)

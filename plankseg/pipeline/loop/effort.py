@@ -54,19 +54,19 @@ def was_redrawn(row: LabelRow, *, below: float) -> bool:
 
 def effort_of(store: Store, *, redrawn_below: float) -> list[RoundEffort]:
     """The effort of every round that has a usable answer, by round."""
-    found: list[RoundEffort] = []
-    pace: float | None = None
+    efforts: list[RoundEffort] = []
+    first_seconds: float | None = None
     for n in store.proposals.rounds():
         groups = _groups(store, n)
         if not any(groups.values()):
             continue
         shown, blind, control = (_effort(groups[name], redrawn_below) for name in ("shown", "blind", "control"))
         if n == 1:
-            pace = shown.seconds_median
+            first_seconds = shown.seconds_median
         saved = None
-        if pace is not None and shown.seconds_median is not None:
-            saved = round((pace - shown.seconds_median) * shown.images, 1)
-        found.append(
+        if first_seconds is not None and shown.seconds_median is not None:
+            saved = round((first_seconds - shown.seconds_median) * shown.images, 1)
+        efforts.append(
             RoundEffort(
                 round=n,
                 shown=shown,
@@ -75,11 +75,11 @@ def effort_of(store: Store, *, redrawn_below: float) -> list[RoundEffort]:
                 control=control if groups["control"] else None,
             )
         )
-    return found
+    return efforts
 
 
 def anchoring_of(store: Store) -> Anchoring | None:
-    """What showing the pre-mask did, over all rounds with blind images; None where there was none."""
+    """The effect of showing the pre-mask, over all rounds with blind images; None without blind images."""
     shown, blind = list[float](), list[float]()
     for n in store.proposals.rounds():
         groups = _groups(store, n)
@@ -123,10 +123,10 @@ def plateau_reason(store: Store, rules: RoundsConfig) -> str:
 def _groups(store: Store, round_number: int) -> dict[str, list[LabelRow]]:
     """The usable answers of a round by how their images were asked for."""
     groups: dict[str, list[LabelRow]] = {"shown": [], "blind": [], "control": []}
-    asked = {row.image_id: row for row in store.proposals.asked(round_number)}
+    proposed = {row.image_id: row for row in store.proposals.asked(round_number)}
     for answer in store.labels.answered(round_number):
-        if answer.status == "usable" and answer.image_id in asked:
-            groups[_group(asked[answer.image_id])].append(answer)
+        if answer.status == "usable" and answer.image_id in proposed:
+            groups[_group(proposed[answer.image_id])].append(answer)
     return groups
 
 

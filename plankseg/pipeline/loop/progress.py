@@ -43,10 +43,10 @@ def read_progress(store: Store) -> Progress:
     """Read the tables and say where the loop stands."""
     rounds = store.proposals.rounds()
     current = max(rounds, default=0)
-    asked = store.proposals.asked(current) if current else []
-    chosen = tuple(row.image_id for row in asked)
+    proposed = store.proposals.asked(current) if current else []
+    chosen = tuple(row.image_id for row in proposed)
     answers = {row.image_id: row.status for row in store.labels.answered(current)} if current else {}
-    replaced = {row.replaces for row in asked}
+    replaced = {row.replaces for row in proposed}
     active = store.models.active()
     return Progress(
         source=store.catalogue.counts()["source"],

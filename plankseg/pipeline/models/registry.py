@@ -83,8 +83,8 @@ def rollback(store: Store, *, by: By, reason: str) -> PromotionRow:
         models = store.models.all()
         line = line_of(models, decisions)
         if len(line) < 2:
-            there = f"model {line[0].round} is the only one that was ever promoted" if line else "no model is at work"
-            raise ModelError(f"Nothing to go back to: {there}. `plankseg promote` puts another model to work.")
+            why = f"model {line[0].round} is the only one that was ever promoted" if line else "no model is at work"
+            raise ModelError(f"Nothing to go back to: {why}. `plankseg promote` puts another model to work.")
         return PromotionRow(
             model_id=line[-2].model_id,
             kind="rollback",
@@ -166,19 +166,21 @@ def _later(row: PromotionRow, model: ModelRow) -> Decision:
     return Decision(model, row.kind, row.by, row.reason, row.decided_at, row.previous, comparison)
 
 
-def model_for(store: Store, wanted: str | None = None) -> ModelRow:
+def model_for(store: Store, id_prefix: str | None = None) -> ModelRow:
     """The model that an archive is segmented with: the final one, or the active one where rounds were trained since.
 
-    `wanted` names another by the first characters of its id. Raises SettingsError for no such model, or several.
+    `id_prefix` names another by the first characters of its id. Raises SettingsError for no such model, or several.
     """
     finals, active = store.models.candidates(FINAL), store.models.active()
-    if wanted:
+    if id_prefix:
         every = {row.model_id: row for row in (*store.models.candidates(), *store.models.all())}
-        found = [row for model_id, row in every.items() if model_id.startswith(wanted.strip().lower())]
-        if len(found) != 1:
-            there = ", ".join(model_id[:12] for model_id in every) or "no model at all: train one first"
-            raise SettingsError(f"{len(found)} models have an id that begins with {wanted!r}; there is {there}.")
-        return found[0]
+        matches = [row for model_id, row in every.items() if model_id.startswith(id_prefix.strip().lower())]
+        if len(matches) != 1:
+            available = ", ".join(model_id[:12] for model_id in every) or "no model at all: train one first"
+            raise SettingsError(
+                f"{len(matches)} models have an id that begins with {id_prefix!r}; there is {available}."
+            )
+        return matches[0]
     if finals and (active is None or finals[-1].round >= active.round):
         return finals[-1]
     if active is None:

@@ -31,23 +31,25 @@ class NearDuplicate:
 def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
     """Every image of source and pool at most so many bits from one of the validation set, by role and image_id.
 
-    Only recorded hashes are looked at: call `complete_hashes` before something is chosen or trained.
+    Only recorded hashes are compared: call `complete_hashes` before something is chosen or trained.
     """
     every = store.catalogue.role_index()
-    (kept,) = np.nonzero(every.in_role("validation") & every.is_hashed)
-    if not len(kept):
+    (validation,) = np.nonzero(every.in_role("validation") & every.is_hashed)
+    if not len(validation):
         return []
     from plankseg.imaging.perceptual_hash import nearest  # loads OpenCV, which an empty store can do without
 
-    found = []
+    duplicates = []
     for role in TRAINING_ROLES:
-        (there,) = np.nonzero(every.in_role(role) & every.is_hashed)
-        least, which = nearest(every.hashes[there], every.hashes[kept], bits=bits)
-        found += [
-            NearDuplicate(every.ids[there[near]], role, like=every.ids[kept[which[near]]], bits_apart=int(least[near]))
+        (others,) = np.nonzero(every.in_role(role) & every.is_hashed)
+        least, which = nearest(every.hashes[others], every.hashes[validation], bits=bits)
+        duplicates += [
+            NearDuplicate(
+                every.ids[others[near]], role, like=every.ids[validation[which[near]]], bits_apart=int(least[near])
+            )
             for near in np.flatnonzero(least <= bits)
         ]
-    return found
+    return duplicates
 
 
 def near_duplicate_ids(store: Store, *, bits: int) -> frozenset[str]:

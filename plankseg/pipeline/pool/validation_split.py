@@ -12,7 +12,7 @@ from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Half, ImageRow
 
-FEWEST = 4  # with fewer images there is no test half: what chooses would be one image
+MIN_IMAGES_TO_SPLIT = 4  # with fewer images there is no test half: a single image would decide
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def fix_halves(store: Store, image_ids: Iterable[str] | None = None) -> Halves:
 
     Called when something is trained: from then on the selection half has been used to choose.
     """
-    wanted = _with_masks(store) if image_ids is None else set(image_ids)
-    _, new = _split(store, wanted)
+    ids = _with_masks(store) if image_ids is None else set(image_ids)
+    _, new = _split(store, ids)
     if new:
         store.catalogue.record_halves(new)
-    return _split(store, wanted)[0]  # read again: another run may have been first
+    return _split(store, ids)[0]  # read again: another run may have been first
 
 
 def _with_masks(store: Store) -> set[str]:
@@ -53,7 +53,7 @@ def _split(store: Store, image_ids: set[str]) -> tuple[Halves, dict[str, Half]]:
     """The halves, and which images of them are not recorded yet."""
     rows = store.catalogue.rows(image_ids)
     new: dict[str, Half] = {row.image_id: "selection" for row in rows if row.half is None}
-    if len(rows) >= FEWEST:
+    if len(rows) >= MIN_IMAGES_TO_SPLIT:
         new = _balanced(rows)
     of: dict[str, Half] = {row.image_id: row.half for row in rows if row.half is not None} | new
     ids = sorted(of)

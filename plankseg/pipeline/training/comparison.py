@@ -106,7 +106,7 @@ def over_seeds(comparison: Comparison) -> list[OverSeeds]:
     if len(groups) == len(comparison.results):
         return []
     names = short_names(tuple(groups))
-    found = [
+    groups_over_seeds = [
         OverSeeds(
             names[key],
             tuple(result.dice for result in group),
@@ -114,4 +114,4 @@ def over_seeds(comparison: Comparison) -> list[OverSeeds]:
         )
         for key, group in groups.items()
     ]
-    return sorted(found, key=lambda one: -float(np.mean(one.dice)))
+    return sorted(groups_over_seeds, key=lambda one: -float(np.mean(one.dice)))

@@ -32,8 +32,15 @@ def planned_runs(base: Recipe, grid: Grid) -> tuple[Run, ...]:
         ("training", "augmentation"): grid.augmentations or (training.augmentation,),
         ("training", "seed"): grid.seeds or (training.seed,),
     }
-    if not any((grid.architectures, grid.encoders, grid.freeze_encoder, grid.learning_rates, grid.augmentations,
-                grid.seeds)):  # fmt: skip
+    lists = (
+        grid.architectures,
+        grid.encoders,
+        grid.freeze_encoder,
+        grid.learning_rates,
+        grid.augmentations,
+        grid.seeds,
+    )
+    if not any(lists):
         raise SettingsError(
             f"Grid {grid.name!r} is empty: there is nothing to compare. Give at least one list of values, for example"
             " the learning rates 1e-4 and 3e-4; for one training run the flow 'pretrain'."
@@ -48,9 +55,9 @@ def short_names(keys: tuple[str, ...]) -> dict[str, str]:
     if len(keys) < 2 or len({len(each) for each in words}) > 1:
         return {key: key for key in keys}
     differs = [len(set(column)) > 1 for column in zip(*words, strict=True)]
-    kept = [d or (n + 1 < len(differs) and differs[n + 1] and words[0][n] in _UNITS) for n, d in enumerate(differs)]
+    is_kept = [d or (n + 1 < len(differs) and differs[n + 1] and words[0][n] in _UNITS) for n, d in enumerate(differs)]
     return {
-        key: " ".join(word for word, keep in zip(each, kept, strict=True) if keep)
+        key: " ".join(word for word, keep in zip(each, is_kept, strict=True) if keep)
         for key, each in zip(keys, words, strict=True)
     }
 

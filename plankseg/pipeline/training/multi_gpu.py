@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,16 +30,18 @@ from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.network.architecture import choose_device
 from plankseg.learning.oom import halving_once, is_out_of_memory
-from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
-from plankseg.learning.trainer import EpochReport, Example, TrainedModel, train
+from plankseg.learning.process_rank import ProcessRank
+from plankseg.learning.trainer import EpochReport, Example, Execution, Source, TrainedModel, TrainingTask, train
 from plankseg.local_servers import die_with_parent
 from plankseg.storage.store import Store
 
 References = UInt8[np.ndarray, "n side side"]
 Report = Callable[[EpochReport], None]
 
-PATIENCE = timedelta(minutes=30)  # of a process that waits for the others: the first one may judge many images
-_TOLD, _JOB, _START, _REFERENCES, _RENDEZVOUS = "epochs", "job.json", "start.safetensors", "references.npy", "meeting"
+PROCESS_GROUP_TIMEOUT = timedelta(
+    minutes=30
+)  # of a process that waits for the others: the first one may evaluate many images
+_EPOCHS, _JOB, _START, _REFERENCES, _RENDEZVOUS = "epochs", "job.json", "start.safetensors", "references.npy", "meeting"
 
 _NO_MEMORY = torch.OutOfMemoryError.__name__
 
@@ -58,38 +60,35 @@ class TrainingJob(FrozenModel):
     work_dir: Path
 
     def train(
-        self,
-        store: Store,
-        *,
-        start: bytes | None,
-        references: References | None,
-        report: Report,
-        progress: bool = False,
-        process: ProcessRank = SINGLE_PROCESS,
+        self, store: Store, initial: "Initial", report: Report, *, progress: bool, process: ProcessRank
     ) -> TrainedModel:
         """Read images and masks from the store and train. See `plankseg.learning.trainer.train`."""
 
         def load_mask(image_id: str) -> Mask:
             return decode_mask(store.blobs.get(self.masks[image_id], "png"))
 
-        return train(
-            self.examples,
-            self.validation,
-            load=store.catalogue.loader(example.image_id for example in (*self.examples, *self.validation)),
-            load_mask=load_mask,
+        load = store.catalogue.loader(example.image_id for example in (*self.examples, *self.validation))
+        task = TrainingTask(
+            examples=self.examples,
+            validation=self.validation,
+            source=Source(load, load_mask),
             recipe=self.recipe,
             round_number=self.round_number,
-            start=start,
-            work_dir=self.work_dir,
-            device=self.device,
-            report=report,
-            references=references,
-            progress=progress,
-            process=process,
+            start=initial.start,
+            references=initial.references,
         )
+        return train(task, Execution(self.work_dir, self.device, process, progress), report=report)
 
 
-def train_ddp(job: TrainingJob, *, start: bytes | None, references: References | None, report: Report) -> None:
+@dataclass(frozen=True)
+class Initial:
+    """The large arrays that a training begins with: the weights of a whole model, and style references."""
+
+    start: bytes | None = None
+    references: References | None = None
+
+
+def train_ddp(job: TrainingJob, initial: Initial, report: Report) -> None:
     """Train on as many devices as the recipe says, until the checkpoint in `job.work_dir` holds the whole training.
 
     Raises:
@@ -101,33 +100,33 @@ def train_ddp(job: TrainingJob, *, start: bytes | None, references: References |
     with tempfile.TemporaryDirectory(dir=job.work_dir, prefix="together-") as name:
         folder = Path(name)
         (folder / _JOB).write_text(job.model_dump_json(), encoding="utf-8")
-        if start is not None:
-            (folder / _START).write_bytes(start)
-        if references is not None:
-            np.save(folder / _REFERENCES, references)
+        if initial.start is not None:
+            (folder / _START).write_bytes(initial.start)
+        if initial.references is not None:
+            np.save(folder / _REFERENCES, initial.references)
         halving_once(
             lambda parts: _run_all(folder, ranks, parts, report), batch_size=job.recipe.training.batch_size // ranks
         )
 
 
 def _check_devices(device: str, ranks: int) -> None:
-    found = choose_device(device)
-    if found.type == "cpu":
+    chosen = choose_device(device)
+    if chosen.type == "cpu":
         return
-    there = torch.cuda.device_count() if found.type == "cuda" and found.index is None else 1
-    if there < ranks:
+    available = torch.cuda.device_count() if chosen.type == "cuda" and chosen.index is None else 1
+    if available < ranks:
         raise SettingsError(
-            f"The recipe asks for {ranks} devices (training.devices), and PLANKSEG_DEVICE={device} is {there} here. Set"
-            f" training.devices to {there}, or PLANKSEG_DEVICE to auto on a machine with {ranks} GPUs."
+            f"The recipe asks for {ranks} devices (training.devices), and PLANKSEG_DEVICE={device} is {available} here."
+            f" Set training.devices to {available}, or PLANKSEG_DEVICE to auto on a machine with {ranks} GPUs."
         )
 
 
 def _run_all(folder: Path, ranks: int, parts: int, report: Report) -> None:
-    """Start the processes, pass on what the first tells, and end them all when one fails."""
-    told = folder / _TOLD
-    for left in (told, folder / _RENDEZVOUS, *folder.glob("failed-*")):
+    """Start the processes, report the epochs that the first one writes, and end them all when one fails."""
+    epochs = folder / _EPOCHS
+    for left in (epochs, folder / _RENDEZVOUS, *folder.glob("failed-*")):
         left.unlink(missing_ok=True)
-    told.touch()
+    epochs.touch()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(ranks):
@@ -146,7 +145,7 @@ def _run_all(folder: Path, ranks: int, parts: int, report: Report) -> None:
             processes.append(
                 subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_flow)
             )
-        with told.open(encoding="utf-8") as lines:
+        with epochs.open(encoding="utf-8") as lines:
             partial = ""
             while True:
                 codes = [process.poll() for process in processes]
@@ -176,7 +175,7 @@ def _die_with_flow() -> None:
 
 
 def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Exception:
-    """What made the first process fail: the others then only say that they lost it."""
+    """The error of the process that failed first; the others then only report that they lost it."""
     files = sorted(folder.glob("failed-*.json"))
     failures: list[dict[str, str]] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     for failure in failures:
@@ -191,16 +190,16 @@ def _failure(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> Except
     rank = min(codes, key=lambda rank: codes[rank])  # a signal's number is negative: that one had no time to say so
     if failures and codes[rank] > 0:
         first = failures[0]
-        return TrainingError(f"One of the processes that trained together failed: {first['type']}: {first['message']}")
+        return TrainingError(f"One of the processes of this training failed: {first['type']}: {first['message']}")
     how = f"by signal {-codes[rank]}" if codes[rank] < 0 else f"with exit code {codes[rank]}, for the reason above"
     return TrainingError(
-        f"Process {rank + 1} of {len(processes)} that trained together ended {how}. Start the training again: it goes"
-        " on after its last whole epoch."
+        f"Process {rank + 1} of {len(processes)} of this training ended {how}. Start the training again: it"
+        " resumes after its last whole epoch."
     )
 
 
-def _take_part(folder: Path, process: ProcessRank) -> None:
-    """What each of the processes does."""
+def _run_process(folder: Path, process: ProcessRank) -> None:
+    """The training in one of the processes."""
     job = TrainingJob.model_validate_json((folder / _JOB).read_text(encoding="utf-8"))
     start, references = folder / _START, folder / _REFERENCES
     device = choose_device(job.device)
@@ -214,14 +213,15 @@ def _take_part(folder: Path, process: ProcessRank) -> None:
         store=torch.distributed.FileStore(str(folder / _RENDEZVOUS), process.world_size),
         rank=process.rank,
         world_size=process.world_size,
-        timeout=PATIENCE,
+        timeout=PROCESS_GROUP_TIMEOUT,
     )
-    with (folder / _TOLD).open("a", encoding="utf-8") as told:
+    with (folder / _EPOCHS).open("a", encoding="utf-8") as epochs:
         job.train(
             Store.open(job.store, max_image_pixels=job.max_image_pixels),
-            start=start.read_bytes() if start.exists() else None,
-            references=np.load(references) if references.exists() else None,
-            report=lambda epoch: print(json.dumps(asdict(epoch)), file=told, flush=True),
+            Initial(
+                start.read_bytes() if start.exists() else None, np.load(references) if references.exists() else None
+            ),
+            lambda epoch: print(json.dumps(asdict(epoch)), file=epochs, flush=True),
             progress=sys.stderr.isatty(),
             process=process,
         )
@@ -229,9 +229,9 @@ def _take_part(folder: Path, process: ProcessRank) -> None:
 
 
 def _main(folder: Path, process: ProcessRank) -> None:
-    """Take part, or say in a file what went wrong and leave without a farewell, which the others might keep waiting."""
+    """Run one process. An error is written to a file, and the process ends at once: a normal end might wait."""
     try:
-        _take_part(folder, process)
+        _run_process(folder, process)
     except BaseException as error:  # noqa: BLE001 SystemExit too: whoever leaves early leaves the others waiting
         no_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
         kind = _NO_MEMORY if no_memory else type(error).__name__

@@ -22,7 +22,7 @@ from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.pipeline.models.registry import FINAL
 from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
 from plankseg.pipeline.pool.style_references import reference_squares
-from plankseg.pipeline.training.multi_gpu import TrainingJob, train_ddp
+from plankseg.pipeline.training.multi_gpu import Initial, TrainingJob, train_ddp
 from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, mask_sha
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -130,12 +130,10 @@ def _train(store: Store, training: Training, settings: Settings, registration: R
     )
     start = store.models.weights(training.start.model_id) if training.start else None
     process = ProcessRank(world_size=recipe.training.devices)
-    references, report = training.references, registration.report
+    initial = Initial(start, training.references)
     if process.world_size > 1:
-        train_ddp(job, start=start, references=references, report=report)  # trains; the call below reads the result
-    return job.train(
-        store, start=start, references=references, report=report, progress=sys.stderr.isatty(), process=process
-    )
+        train_ddp(job, initial, registration.report)  # trains; the call below reads the result
+    return job.train(store, initial, registration.report, progress=sys.stderr.isatty(), process=process)
 
 
 def recorded_metrics(store: Store, model: TrainedModel, training: Training, settings: Settings) -> dict[str, Any]:

@@ -72,10 +72,11 @@ def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
 ) -> None:
     """However slow it is on so small a network, here it is the fastest that agrees."""
     bounds = InferenceConfig(calibration_images=6, min_dice=0, min_rank_correlation=-1)
-    recipe = TINY.model_copy(update={"inference": bounds})
+    training = TINY.training.model_copy(update={"precision": "auto"})
+    recipe = TINY.model_copy(update={"inference": bounds, "training": training})
     monkeypatch.setattr(backend_benchmark, "_fastest", lambda trials: trials[-1])
     store = store_with(tmp_path, pool=40)
-    model = add_model(store, 0, weights=weights)
+    model = add_model(store, 0, weights=weights, recipe=recipe)
     network, ids = build_network(TINY.network, weights=weights), store.catalogue.ids("pool")
     backends = select_backends(store, model, network, recipe, TrialImages(ids, to_score=10**6))
     again = select_backends(store, model, network, recipe)

@@ -136,7 +136,7 @@ def test_two_places_serve_two_runs_and_a_third_is_refused(store: Store) -> None:
     places = ("cuda:0", "cuda:1")
     with free_device(store, places) as one, free_device(store, places) as two:
         assert (one, two) == places
-        with pytest.raises(StoreBusyError, match="All 2 places"):
+        with pytest.raises(StoreBusyError, match="All 2 slots"):
             with free_device(store, places):
                 pass
     with free_device(store, places) as again:

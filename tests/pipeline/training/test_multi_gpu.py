@@ -65,7 +65,7 @@ def test_one_killed_among_two_ends_both_and_the_next_start_ends_as_if_nothing_ha
         for second in taking_part()[1:]:
             second.send_signal(signal.SIGKILL)
 
-    with pytest.raises(TrainingError, match=r"Process 2 of 2 that trained together ended by signal 9.*its last whole"):
+    with pytest.raises(TrainingError, match=r"Process 2 of 2 of this training ended by signal 9.*its last whole"):
         fit(shaken, recipe, CPU, round_number=0, report=kill_the_second)
     assert taking_part() == []
     again: list[EpochReport] = []

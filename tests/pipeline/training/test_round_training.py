@@ -13,7 +13,7 @@ from plankseg.errors import TrainingError
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.sampler import WeightedDraws
-from plankseg.learning.trainer import TrainedModel
+from plankseg.learning.trainer import Execution, TrainedModel, TrainingTask
 from plankseg.pipeline.models.registry import decisions_of
 from plankseg.pipeline.training import multi_gpu, train_and_register, verdict
 from plankseg.pipeline.training.round_training import fit
@@ -138,16 +138,16 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
         values = dict(zip(data_ids, dice, strict=True))
         return ImageScores(dice=values, iou=values)
 
-    def train(examples: Any, validation: Any, **rest: Any) -> TrainedModel:
-        calls.append({"examples": examples, "validation": validation, **rest})
-        (rest["work_dir"] / "checkpoint").write_text("half done")
+    def train(task: TrainingTask, execution: Execution, *, report: Any) -> TrainedModel:
+        calls.append(vars(task) | vars(execution) | {"load": task.source.load})
+        (execution.work_dir / "checkpoint").write_text("half done")
         return TrainedModel(
-            weights=f"weights {rest['round_number']} {after}".encode(),
+            weights=f"weights {task.round_number} {after}".encode(),
             epochs=1,
             side_px=32,
             best_epoch=0,
             history=[],
-            scores=scores([e.image_id for e in validation], after),
+            scores=scores([e.image_id for e in task.validation], after),
         )
 
     def evaluate(_store: Store, _row: Any, data: TrainingSet, _settings: Settings) -> ImageScores:
