@@ -12,7 +12,7 @@ from plankseg.imaging.threshold import fixed_threshold_mask
 from plankseg.pipeline.models.rivals import AUTOMATIC, FIXED, rival_scores, rival_verdict
 from plankseg.pipeline.models.standings import RivalVerdict, standings_of
 from plankseg.pipeline.reports.status import read_status, rival_sentence, standing_rows
-from plankseg.pipeline.training.round_training import mask_loader
+from plankseg.pipeline.training.training_set import mask_loader
 from plankseg.storage.store import Store
 from tests.support.little_store import add_model, square, store_with
 
