@@ -246,7 +246,7 @@ def test_memory_that_runs_out_once_halves_the_images_at_a_time_and_says_so(tmp_p
     assert len(steps) == 2 + 1 + 2  # the optimizer asks for the loss, so the failing step was begun too
     assert [epoch.epoch for epoch in model.history] == [1, 2]
     assert "at 4 images a step (CUDA out of memory" in caplog.text
-    assert "with 2 at a time, two times a step" in caplog.text
+    assert "with 2 images at a time, in two parts a step" in caplog.text
 
 
 def test_memory_that_runs_out_twice_ends_the_training_with_the_next_step(tmp_path, monkeypatch):

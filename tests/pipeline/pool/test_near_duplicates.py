@@ -101,7 +101,7 @@ def test_the_recipe_says_how_like_is_too_like(planted: tuple[Store, set[str]]) -
 
 @pytest.mark.slow
 def test_none_of_them_is_trained_on_nor_a_reference(planted: tuple[Store, set[str]]) -> None:
-    from plankseg.pipeline.pool.style_references import _lottery
+    from plankseg.pipeline.pool.style_references import _drawn
     from plankseg.pipeline.training.training_set import training_set
 
     store, expected = planted
@@ -111,7 +111,7 @@ def test_none_of_them_is_trained_on_nor_a_reference(planted: tuple[Store, set[st
     assert not {example.image_id for example in data.examples} & expected
     assert data.corrections == 1
     assert len(data.left_out) == 4
-    assert not set(_lottery(store, TINY)) & expected
+    assert not set(_drawn(store, TINY)) & expected
 
 
 def test_images_of_an_older_store_get_their_hash_once(planted: tuple[Store, set[str]], tmp_path: Path) -> None:
