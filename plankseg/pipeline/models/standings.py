@@ -49,13 +49,13 @@ class RivalVerdict:
     def words(self) -> str:
         """The verdict as half a sentence."""
         if self.better:
-            said = f"better than the {self.rival}"
+            outcome = f"better than the {self.rival}"
         elif self.images < FEWEST_TO_TELL:
-            said = f"not shown to be better than the {self.rival} (below {FEWEST_TO_TELL} images)"
+            outcome = f"not shown to be better than the {self.rival} (below {FEWEST_TO_TELL} images)"
         else:
-            said = f"not better than the {self.rival}, which costs nobody's time"
+            outcome = f"not better than the {self.rival}, which costs nobody's time"
         return (
-            f"{said}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f}, "
+            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f}, "
             f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] on {self.images} images"
         )
 

@@ -229,7 +229,7 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
 ) -> None:
     from plankseg.config import Recipe
     from plankseg.labelling.api.client import LabelStudioClient
-    from plankseg.pipeline.pool.style_references import _lottery
+    from plankseg.pipeline.pool.style_references import _drawn
     from plankseg.pipeline.training.training_set import training_set
 
     classes = sorted((real_data / "zooscannet-sample" / "imgs").iterdir())
@@ -283,4 +283,4 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     assert abs(len(data.validation) - len(data.test)) <= 1 < len(data.test)
     assert choosable(store)
     assert not set(choosable(store)) & kept_apart
-    assert not set(_lottery(store, recipe)) & kept_apart
+    assert not set(_drawn(store, recipe)) & kept_apart
