@@ -62,7 +62,7 @@ def planted(tmp_path: Path) -> tuple[Store, set[str]]:
     clean = [draw_sample("clean", seed) for seed in range(6)]
     given = {f"{n}.png": encode_mask(one.mask) for n, one in enumerate(clean)}
     twins = copies(kept[1].grey)
-    given |= {name: encode_mask(np.ones(Image.open(io.BytesIO(data)).size[::-1], bool)) for name, data in twins.items()}
+    given |= {name: encode_mask(square(Image.open(io.BytesIO(data)).size[::-1], 9)) for name, data in twins.items()}
     given = {Path(name).stem + ".png": mask for name, mask in given.items()}
     put(
         store,
