@@ -10,7 +10,7 @@ from plankseg.errors import BackendError
 from plankseg.inference import backend_benchmark, backends
 from plankseg.inference.backend_benchmark import Calibration, Inference, Trial, calibrate, rank_correlation
 from plankseg.inference.quantization import quantizes_here
-from tests.inference.test_predictor import SIDE, Function, pictures, tiny_network
+from tests.support.tiny_networks import SIDE, Function, pictures, tiny_network
 
 pytestmark = pytest.mark.slow
 
