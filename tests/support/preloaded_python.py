@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 PRELOADED = (
-    "lightning.pytorch",
-    "segmentation_models_pytorch",
+    "pandas",
+    "boto3",
     "label_studio_sdk",
     "flows.advance",
     "flows.compare",
