@@ -12,8 +12,6 @@ DIR ?= demo
 ROUNDS ?= 2
 VENV := .venv
 QUICK := "(not live and not browser and not slow and not real_data)"
-QUICK_PASSED := .cache/quick-tests-passed
-SOURCES := $(shell git ls-files --cached --others --exclude-standard 2>/dev/null | sed 's/ /\\ /g')
 LS_VENV := .venv-label-studio
 TEMPLATE := .cache/label-studio.sqlite3
 UV := $(VENV)/bin/uv
@@ -88,17 +86,13 @@ check: setup
 types:
 	@$(VENV)/bin/mypy
 
-quick-tests: $(QUICK_PASSED)
-
-# The quick tests, unless they have passed on these very files: `make test` does not repeat what `make check` just did.
-$(QUICK_PASSED): $(VENV)/.ready $(SOURCES)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n 2 --quick -m $(QUICK)
-	@touch $@
+quick-tests:
+	@bash tests/quick-tests.sh $(VENV) $(QUICK)
 
 test: setup
 	@bash tests/install-chromium.sh
 	@bash tests/install-radosgw.sh
-	@$(MAKE) --no-print-directory quick-tests
+	@bash tests/quick-tests.sh $(VENV) $(QUICK) --unless-passed
 	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not "$(QUICK)
 
 bench: setup
