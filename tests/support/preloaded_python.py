@@ -4,7 +4,9 @@ Such a process is one of its own: it has its own id, environment and output, and
 imports are shared, which cost ten seconds of CPU for every interpreter. Usage: preloaded_python.py SOCKET
 """
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -14,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,6 +42,7 @@ def main(address: str) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     assert threading.active_count() == 1, f"a fork would lose these threads: {threading.enumerate()}"
+    gc.freeze()  # what was imported is garbage to none of the programs, and need not be looked through by each
     program = serve(address)
     environment = program["environment"]
     names = {name for name in {*os.environ, *environment} if name.startswith("PREFECT_")}
@@ -52,7 +56,7 @@ def main(address: str) -> None:
         import torch
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    run(program["command"])
+    end(run(program["command"]))
 
 
 def serve(address: str) -> dict[str, Any]:
@@ -96,14 +100,33 @@ def tell(connection: socket.socket, child: int) -> NoReturn:
     os._exit(0)
 
 
-def run(command: list[str]) -> None:
-    """Run a file or, after `-c`, lines of Python, as the interpreter does."""
-    if command[0] == "-c":
-        sys.argv, sys.path[0] = ["-c", *command[2:]], ""
-        exec(compile(command[1], "<string>", "exec"), {"__name__": "__main__"})
-    else:
-        sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
-        runpy.run_path(command[0], run_name="__main__")
+def run(command: list[str]) -> int:
+    """Run a file or, after `-c`, lines of Python, as the interpreter does; the exit status."""
+    try:
+        if command[0] == "-c":
+            sys.argv, sys.path[0] = ["-c", *command[2:]], ""
+            exec(compile(command[1], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
+            runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        print(error.code, file=sys.stderr)
+        return 1
+    except BaseException:  # noqa: BLE001  (as the interpreter does: whatever it is, it is printed)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(status: int) -> NoReturn:
+    """End as the interpreter does, but let the system clear the modules: that takes longer than most programs."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def die_with_parent() -> None:

@@ -40,9 +40,11 @@ class ForkedProgram:
             try:
                 self.returncode = int(self._answers.readline())
             except TimeoutError as error:
-                # a file that ran into a timeout refuses to read on
-                self._answers = self._connection.makefile()
+                self._answers.close()
+                self._answers = self._connection.makefile()  # one that ran into a timeout refuses to read on
                 raise subprocess.TimeoutExpired("a flow", timeout or 0) from error
+            self._answers.close()
+            self._connection.close()
         return self.returncode
 
     def poll(self) -> int | None:
