@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from plankseg.config import Recipe
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.augmentation.compositions import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
@@ -45,6 +46,7 @@ class TrainedModel:
     best_epoch: int
     history: list[EpochReport]
     scores: ImageScores
+    postprocessing: Postprocessing = PLAIN
 
 
 def train(

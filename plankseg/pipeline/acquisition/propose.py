@@ -12,12 +12,13 @@ from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, ImageReadError, StoreError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.inference.backend_benchmark import Inference
 from plankseg.inference.predictor import Looked, look
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.pipeline.acquisition.score_shards import ScoringShard, score_images, shards_to_score
 from plankseg.pipeline.models.backend_choice import select_backends
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
 from plankseg.sorted_ids import SortedIds
@@ -188,9 +189,9 @@ def model_of(store: Store, there: Sequence[ProposalRow]) -> ModelRow:
     return model
 
 
-def premask(looked: Looked) -> Mask:
-    """The mask that the person is shown: where the mean of the views is at least one half."""
-    return looked.probability >= 0.5
+def premask(looked: Looked, postprocessing: Postprocessing = PLAIN) -> Mask:
+    """The mask that the person is shown: where the mean of the views is at least one half, post-processed."""
+    return postprocessing.mask_of(looked.probability)
 
 
 def _commit(
@@ -214,7 +215,8 @@ def _commit(
         inference=inference,
     )
     manifest_sha = store.blobs.put(manifest.to_json(), "json")
-    premasks = {one.image_id: store.blobs.put(encode_mask(premask(one)), "png") for one in looked}
+    postprocessing = postprocessing_of(model)
+    premasks = {one.image_id: store.blobs.put(encode_mask(premask(one, postprocessing)), "png") for one in looked}
     order = {one.image_id: index for index, one in enumerate(looked)}
     blind = _blind(recipe.query, selection.chosen, round_number)
     rows = [

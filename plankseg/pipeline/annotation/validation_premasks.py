@@ -8,7 +8,7 @@ from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.pipeline.annotation.validation_images import unmasked
 from plankseg.pipeline.models.evaluation import predicted_masks
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 
 
@@ -27,5 +27,13 @@ def premasks_of_active(store: Store, settings: Settings) -> Premasks:
         raise TrainingError("There is no model to draw pre-masks; run 'pretrain' first, or leave premasks off.")
     ids = [image_id for image_id in unmasked(store) if not store.catalogue.is_lost(image_id)]
     weights = store.models.weights(model.model_id)
-    masks = predicted_masks(store, ids, settings, weights=weights, recipe=recipe_of(model), side_px=model.side_px)
+    masks = predicted_masks(
+        store,
+        ids,
+        settings,
+        weights=weights,
+        recipe=recipe_of(model),
+        side_px=model.side_px,
+        postprocessing=postprocessing_of(model),
+    )
     return Premasks(model.model_id, dict(zip(ids, masks, strict=True)))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
+from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.imaging.shape import expected_dice, measure_shape
 from plankseg.inference.backends import Backend, plain_backend
 from plankseg.inference.finding import Found, find_objects
@@ -17,7 +18,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import ordered_map
 from plankseg.pipeline.archive.shards import Shard
 from plankseg.pipeline.models.loading import cached_backend, cached_network, compute_lock
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
 
@@ -37,11 +38,12 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     """
     with compute_lock:
         started = time.monotonic()
+        postprocessing = postprocessing_of(shard.model)
         looker, views, largest_part = _looker(store, shard, device)
         found = find_objects(looker, shard.image_ids, views)
         rows = list(
             ordered_map(
-                lambda one: _row(store, one, largest_part=largest_part),
+                lambda one: _row(store, one, postprocessing, largest_part=largest_part),
                 found,
                 threads=WRITERS,
                 ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
@@ -85,12 +87,12 @@ def _looker(store: Store, shard: Shard, device: str) -> tuple[TTAPredictor, tupl
     return looker, views, settings["largest_part"]
 
 
-def _row(store: Store, one: Found | Unreadable, *, largest_part: bool) -> Row:
+def _row(store: Store, one: Found | Unreadable, postprocessing: Postprocessing, *, largest_part: bool) -> Row:
     """What is recorded of one image; its mask is kept first."""
     if isinstance(one, Unreadable):
         return dict.fromkeys(MEASURES.names) | {"image_id": one.image_id, "reason": one.reason}
     probability = one.probability()
-    mask = probability >= 0.5
+    mask = postprocessing.mask_of(probability)
     confidence = expected_dice(mask, probability)
     if largest_part:
         mask = largest_component(mask)

@@ -6,6 +6,7 @@ from typing import Any
 from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.mask_metrics import dice_off_outline
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.learning.network.forward import predict
 from plankseg.learning.scorecard import measure, scorecard
@@ -15,7 +16,14 @@ READ_AT_ONCE = 32
 
 
 def predicted_masks(
-    store: Store, image_ids: Sequence[str], settings: Settings, *, weights: bytes, recipe: Recipe, side_px: int
+    store: Store,
+    image_ids: Sequence[str],
+    settings: Settings,
+    *,
+    weights: bytes,
+    recipe: Recipe,
+    side_px: int,
+    postprocessing: Postprocessing = PLAIN,
 ) -> Iterator[Mask]:
     """What a model sees in images, one mask after the other, at native size and as in its own validation."""
     device = choose_device(settings.device)
@@ -24,7 +32,7 @@ def predicted_masks(
         greys = [store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
         precision = recipe.training.precision
         for answer in predict(network, greys, side_px=side_px, device=device, precision=precision):
-            yield answer >= 0.5
+            yield postprocessing.mask_of(answer)
 
 
 def full_scorecard(
@@ -36,9 +44,12 @@ def full_scorecard(
     weights: bytes,
     recipe: Recipe,
     side_px: int,
+    postprocessing: Postprocessing = PLAIN,
 ) -> dict[str, Any]:
     """All measures of a model on images with masks, see `scorecard_of`."""
-    masks = predicted_masks(store, image_ids, settings, weights=weights, recipe=recipe, side_px=side_px)
+    masks = predicted_masks(
+        store, image_ids, settings, weights=weights, recipe=recipe, side_px=side_px, postprocessing=postprocessing
+    )
     return scorecard_of(store, dict(zip(image_ids, masks, strict=True)), load_mask)
 
 

@@ -12,7 +12,7 @@ from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import dice
 from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.pipeline.models.evaluation import predicted_masks
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, name_of, plain_picture
 from plankseg.pipeline.training.comparison import Result
@@ -56,6 +56,7 @@ def compare_on_pool(
             weights=store.models.weights(row.model_id),
             recipe=recipe_of(row),
             side_px=row.side_px,
+            postprocessing=postprocessing_of(row),
         )
         columns.append(list(masks))
     compared = [

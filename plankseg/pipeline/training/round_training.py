@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from plankseg.config import Recipe, Settings, TrainingConfig
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
+from plankseg.imaging.postprocessing import choose_postprocessing
 from plankseg.learning.metrics import ImageScores, bootstrap_interval, paired_bootstrap, score_images
 from plankseg.learning.process_rank import ProcessRank
 from plankseg.learning.trainer import EpochReport, Example, TrainedModel
 from plankseg.pipeline.models.evaluation import full_scorecard, predicted_masks
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.pipeline.models.registry import PairedComparison
 from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
 from plankseg.pipeline.models.standings import recorded_verdict
@@ -33,6 +35,8 @@ from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class TrainingSet:
     data_version: int
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
+    pool_masks: int = 0
 
     @property
     def corrections(self) -> int:
@@ -77,7 +82,8 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     version = store.labels.version()
     labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
     kept_apart = set(store.catalogue.ids("validation"))
-    split = fix_halves(store, kept_apart & labels.keys())
+    # an automatic mask of the pool is no truth to judge by: its image may join the validation set later
+    split = fix_halves(store, {i for i in kept_apart & labels.keys() if labels[i].origin != "threshold"})
     validation_ids = set(split.selection)
     name = f"validation set ({len(validation_ids)} images)"
     if split.test:
@@ -94,10 +100,13 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         if row.by_person and 1 <= row.round <= round_number and image_id not in validation_ids | kept_apart
     )
     plain = [i for i in source if i not in validation_ids and not labels[i].by_person]
-    left_out = alike.intersection((*plain, *corrected))
-    plain, corrected = ([i for i in ids if i not in left_out] for ids in (plain, corrected))
-    weight = correction_weight(recipe.training, source=len(plain), corrections=len(corrected))
-    examples = [Example(i, 1.0) for i in plain]
+    pool = _automatic_masks_of_pool(store, recipe, labels)
+    left_out = alike.intersection((*plain, *pool, *corrected))
+    plain, pool, corrected = ([i for i in ids if i not in left_out] for ids in (plain, pool, corrected))
+    pool_weight = recipe.training.pool_mask_weight or 0.0
+    others = len(plain) + pool_weight * len(pool)
+    weight = correction_weight(recipe.training, source=others, corrections=len(corrected))
+    examples = [Example(i, 1.0) for i in plain] + [Example(i, pool_weight) for i in pool]
     examples += [Example(i, weight, is_correction=True) for i in corrected]
     if not examples or not validation_ids:
         raise TrainingError(
@@ -112,11 +121,27 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         data_version=version,
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
+        pool_masks=len(pool),
     )
 
 
-def correction_weight(training: TrainingConfig, *, source: int, corrections: int) -> float:
-    """Sampler weight of one correction beside source images of weight 1: the recipe's, or what makes their share."""
+def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, LabelRow]) -> list[str]:
+    """Images of the pool that are trained on with their automatic mask: none that a person ever answered or skipped."""
+    if recipe.training.pool_mask_weight is None:
+        return []
+    pool = set(store.catalogue.ids("pool")) - store.labels.hand_labelled_ids()
+    found = sorted(i for i, row in labels.items() if row.origin == "threshold" and i in pool)
+    if not found:
+        log.warning(
+            "training.pool_mask_weight is %g, but no image of the pool has an automatic mask. Ingest the pool again "
+            "with automatic masks; what was in the catalogue stays.",
+            recipe.training.pool_mask_weight,
+        )
+    return found
+
+
+def correction_weight(training: TrainingConfig, *, source: float, corrections: int) -> float:
+    """Sampler weight of one correction beside others of total weight `source`: fixed, or what makes its share."""
     share = training.correction_share
     if share is None or not source or not corrections:
         return training.correction_weight
@@ -220,9 +245,26 @@ def train_on(
     process = ProcessRank(world_size=recipe.training.devices)
     if process.world_size > 1:
         train_ddp(job, start=start, references=references, report=report)  # the whole way; what follows reads it
-    return job.train(
+    trained = job.train(
         store, start=start, references=references, report=report, progress=sys.stderr.isatty(), process=process
     )
+    if recipe.masks.postprocessing == "none":
+        return trained
+    return _with_postprocessing(store, trained, data, recipe, settings)
+
+
+def _with_postprocessing(
+    store: Store, model: TrainedModel, data: TrainingSet, recipe: Recipe, settings: Settings
+) -> TrainedModel:
+    """The model with the post-processing that its masks of the choosing images want, and their scores with it."""
+    ids = [example.image_id for example in data.validation]
+    weights = model.weights
+    masks = list(predicted_masks(store, ids, settings, weights=weights, recipe=recipe, side_px=model.side_px))
+    load_mask = mask_loader(store, data.labels)
+    truth = [load_mask(image_id) for image_id in ids]
+    chosen = choose_postprocessing(masks, truth)
+    scores = score_images(ids, [chosen(mask) for mask in masks], truth)
+    return replace(model, postprocessing=chosen, scores=scores)
 
 
 def row_of(model: TrainedModel, data: TrainingSet, recipe: Recipe, metrics: Mapping[str, Any], **more: Any) -> ModelRow:
@@ -296,7 +338,15 @@ def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings)
     """Dice and IoU of a stored model per validation image, at native size."""
     ids = [example.image_id for example in data.validation]
     weights, recipe = store.models.weights(row.model_id), recipe_of(row)
-    masks = predicted_masks(store, ids, settings, weights=weights, recipe=recipe, side_px=row.side_px)
+    masks = predicted_masks(
+        store,
+        ids,
+        settings,
+        weights=weights,
+        recipe=recipe,
+        side_px=row.side_px,
+        postprocessing=postprocessing_of(row),
+    )
     load_mask = mask_loader(store, data.labels)
     return score_images(ids, list(masks), [load_mask(image_id) for image_id in ids])
 
@@ -320,6 +370,7 @@ def recorded_metrics(
             weights=model.weights,
             recipe=recipe,
             side_px=model.side_px,
+            postprocessing=model.postprocessing,
         )
         for name, examples in (("selection", data.validation), ("test", data.test))
         if examples
@@ -333,6 +384,8 @@ def recorded_metrics(
     against = rival_verdict(judged)
     return judged | {
         "against_rivals": asdict(against) if against else None,
+        "postprocessing": asdict(model.postprocessing),
+        "pool_masks": data.pool_masks,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),
         "dice": float(dice.mean()),
