@@ -87,13 +87,13 @@ types:
 	@$(VENV)/bin/mypy
 
 quick-tests:
-	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n 2 --quick -m $(QUICK)
+	@bash tests/quick-tests.sh $(VENV) $(QUICK)
 
 test: setup
 	@bash tests/install-chromium.sh
 	@bash tests/install-radosgw.sh
-	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --quick -m $(QUICK)
-	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "not "$(QUICK)
+	@bash tests/quick-tests.sh $(VENV) $(QUICK) --unless-passed
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not "$(QUICK)
 
 bench: setup
 	@missed=""; for script in benchmarks/[a-z]*.py; do echo "== $$script"; \

@@ -25,6 +25,11 @@ class ImageFolder(FrozenModel):
         description="source: clean, gets automatic masks. pool: images to choose from. validation: never trained on."
     )
     masks: str | None = Field(None, description="Folder of masks with the images' names, where there are some.")
+    automatic_masks: bool = Field(
+        False,
+        description="Of a pool: make automatic masks too, as of a source. Recipes with a weight for the pool's masks "
+        "train on those that are accepted; nobody is shown one as an answer.",
+    )
     dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
     layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
         "auto",
@@ -50,6 +55,7 @@ def read_images(images: ImageFolder) -> IngestReport:
             dataset=images.dataset,
             masks=Path(images.masks) if images.masks else None,
             layout=images.layout,
+            automatic_masks=images.automatic_masks,
             table=Path(images.table) if images.table else None,
             columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
             max_pixels=settings().max_image_pixels,

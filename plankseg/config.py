@@ -71,6 +71,12 @@ class TrainingConfig(FrozenModel):
         description="Share of an epoch's draws that are corrections, however many there are; empty: "
         "each correction has the sampler weight above.",
     )
+    pool_mask_weight: float | None = Field(
+        None,
+        gt=0,
+        description="Train on the pool's automatic masks too, with this sampler weight; an answer replaces an image's "
+        "automatic mask. Empty: they are not trained on. They are made when the pool is ingested with automatic masks.",
+    )
     draws_per_epoch: int | None = Field(
         None, ge=2, description="Images drawn per epoch; empty: as many as the training set has."
     )
@@ -92,8 +98,9 @@ class TrainingConfig(FrozenModel):
     seed: int = Field(0, ge=0, description="Seed of weights, sampler and augmentation.")
 
     def facts(self) -> dict[str, object]:
-        """What weights depend on, for fingerprints; a setting that came later counts only where it is not 1."""
+        """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
         without = {"loader_workers"} | ({"devices"} if self.devices == 1 else set())
+        without |= {"pool_mask_weight"} if self.pool_mask_weight is None else set()
         return self.model_dump(exclude=without)
 
     @model_validator(mode="after")
@@ -170,6 +177,16 @@ class InferenceConfig(FrozenModel):
     seed: int = Field(0, ge=0, description="Seed of the draw of the images that are tried on.")
 
 
+class MasksConfig(FrozenModel):
+    """What becomes of the network's answer before anybody sees it."""
+
+    postprocessing: Literal["none", "choose"] = Field(
+        "none",
+        description="choose: fill holes and drop small parts where that makes the masks of the images that choose "
+        "better; decided once for each model, recorded with it, and done alike wherever its masks are made.",
+    )
+
+
 class RoundsConfig(FrozenModel):
     """When to stop, what counts as effort, and what becomes of skipped images."""
 
@@ -228,6 +245,7 @@ class Recipe(FrozenModel):
     rounds: RoundsConfig = RoundsConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
+    masks: MasksConfig = MasksConfig()
 
 
 class Grid(FrozenModel):

@@ -1,16 +1,20 @@
-"""What all tests share: array shapes checked while testing, real servers, and real images."""
+"""What all tests share: array shapes checked while testing, real servers, real images, and a bound on memory."""
 
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.support import ceph
-from tests.support.live_servers import LiveLabelStudio
+from tests.support import ceph, memory
+from tests.support.live_servers import LiveLabelStudio, LivePrefect, servers
 from tests.support.s3_servers import S3Server, moto, named_by_environment
+from tests.support.subprocess_flow import end_preloaded
 
 install_import_hook(
     ["plankseg.imaging", "plankseg.learning", "plankseg.inference", "plankseg.acquisition"], "beartype.beartype"
@@ -21,6 +25,22 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 from plankseg import local_servers  # noqa: E402  (after the import hook)
+
+SLOWEST_FIRST = (
+    "tests/flows/test_faults.py",
+    "tests/flows/test_segment.py",
+    "tests/flows/test_four_rounds_live.py",
+    "tests/browser/test_loop.py",
+    "tests/flows/test_killed_learning.py",
+    "tests/flows/test_killed_proposing.py",
+    "tests/flows/test_dask.py",
+    "tests/flows/test_compare.py",
+    "tests/flows/test_demo.py",
+    "tests/flows/test_up.py",
+    "tests/browser/test_correcting.py",
+    "tests/flows/test_four_rounds.py",
+    "tests/flows/test_propose.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +55,66 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if marks and re.search(r"mark\.(slow|live)\b", marks[0]) else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules stay together, for they share servers and stores; the longest begin first, so that two workers end alike.
+
+    With xdist this needs `--dist loadgroup --no-loadscope-reorder`; a test with a group of its own keeps it.
+    """
+    rank = {name: number for number, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(module_of(item), len(rank)))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(module_of(item)))
+
+
+def module_of(item: pytest.Item) -> str:
+    """The path of a test's file, from the root of the repository."""
+    return item.nodeid.split("::")[0]
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_is_given_back() -> Iterator[None]:
+    """After a module that took much: networks, compiled models and their arrays would otherwise stay to the end."""
+    yield
+    if memory.resident_mb() > memory.ROOMY_MB:
+        memory.give_back()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what this process started; a process that took more memory than it may fails the run."""
+    end_preloaded()
+    servers.end()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak_mb"] = memory.peak_mb()
+        return
+    peaks["this process"] = memory.peak_mb()
+    if max(peaks.values()) > memory.BOUND_MB and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+peaks: dict[str, int] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """What a worker of xdist says at its end."""
+    peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak_mb", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The peak of every process that ran tests."""
+    said = ", ".join(f"{name} {peak} MB" for name, peak in sorted(peaks.items()))
+    too_much = any(peak > memory.BOUND_MB for peak in peaks.values())
+    terminalreporter.write_line(f"Most memory resident: {said}; the bound is {memory.BOUND_MB} MB.", red=too_much)
+
+
+# --- images and servers ---------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images, or a skip that says how to have it."""
@@ -47,46 +127,77 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_settings(tmp_path_factory: pytest.TempPathFactory) -> local_servers.ServerSettings:
-    """A working directory and ports for the servers of this test run."""
-    return local_servers.ServerSettings(
-        tmp_path_factory.mktemp("servers"), local_servers.free_port(), local_servers.free_port()
-    )
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "servers"
 
 
 @pytest.fixture(scope="session")
-def label_studio(server_settings: local_servers.ServerSettings) -> Iterator[LiveLabelStudio]:
-    """A real Label Studio server, started for this test run and stopped after it."""
-    credentials = local_servers.ensure_credentials(server_settings.directory)
-    with local_servers.start_label_studio(server_settings) as server:
-        server.wait()
-        yield LiveLabelStudio(
-            server_settings.label_studio_url, credentials.token, credentials.email, credentials.password
-        )
+def server_settings(of_all_workers: Path) -> local_servers.ServerSettings:
+    """A working directory, a log-in and ports for the servers of this test run."""
+
+    @contextmanager
+    def choose(folder: Path) -> Iterator[dict[str, Any]]:
+        local_servers.ensure_credentials(folder)
+        yield {"prefect_port": local_servers.free_port(), "label_studio_port": local_servers.free_port()}
+
+    folder = of_all_workers / "settings"
+    return local_servers.ServerSettings(folder, **servers.use(folder, choose))
 
 
 @pytest.fixture(scope="session")
-def prefect_server(server_settings: local_servers.ServerSettings) -> Iterator[local_servers.Server]:
-    """A real Prefect server, started for this test run and stopped after it."""
-    with local_servers.start_prefect(server_settings) as server:
-        server.wait()
-        yield server
+def label_studio(of_all_workers: Path, server_settings: local_servers.ServerSettings) -> LiveLabelStudio:
+    """A real Label Studio server, started once for this test run and stopped after it."""
+
+    @contextmanager
+    def start(_: Path) -> Iterator[dict[str, Any]]:
+        log_in = local_servers.ensure_credentials(server_settings.directory)
+        with local_servers.start_label_studio(server_settings) as server:
+            server.wait()
+            at = server_settings.label_studio_url
+            yield asdict(LiveLabelStudio(at, log_in.token, log_in.email, log_in.password))
+
+    return LiveLabelStudio(**servers.use(of_all_workers / "label-studio", start))
 
 
 @pytest.fixture(scope="session")
-def radosgw_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def prefect_server(of_all_workers: Path, server_settings: local_servers.ServerSettings) -> LivePrefect:
+    """A real Prefect server, started once for this test run and stopped after it."""
+
+    @contextmanager
+    def start(_: Path) -> Iterator[dict[str, Any]]:
+        with local_servers.start_prefect(server_settings) as server:
+            server.wait()
+            yield asdict(LivePrefect(server_settings.prefect_url, server.process.pid))
+
+    return LivePrefect(**servers.use(of_all_workers / "prefect", start))
+
+
+@pytest.fixture(scope="session")
+def radosgw_server(of_all_workers: Path) -> S3Server:
     """A Ceph object gateway, which checks credentials, or a skip that says how to have it."""
     if lacking := ceph.missing():
         pytest.skip(f"{', '.join(lacking)} not found: run tests/install-radosgw.sh as root")
-    with ceph.radosgw(tmp_path_factory.mktemp("ceph")) as server:
-        yield server
+
+    @contextmanager
+    def start(folder: Path) -> Iterator[dict[str, Any]]:
+        with ceph.radosgw(folder) as server:
+            yield asdict(server)
+
+    return S3Server(**servers.use(of_all_workers / "ceph", start))
 
 
 @pytest.fixture(scope="session")
-def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def moto_server(of_all_workers: Path) -> S3Server:
     """An S3 server in memory, for this test run."""
-    with moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
+
+    @contextmanager
+    def start(folder: Path) -> Iterator[dict[str, Any]]:
+        with moto(folder) as server:
+            yield asdict(server)
+
+    return S3Server(**servers.use(of_all_workers / "moto", start))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from plankseg import local_servers
 from plankseg.errors import ServerError
 from plankseg.local_servers import Server, ServerSettings, ensure_credentials, free_port, require_free
-from tests.support.live_servers import LiveLabelStudio
+from tests.support.live_servers import LiveLabelStudio, LivePrefect
 
 ROOT = local_servers.ROOT
 
@@ -399,11 +399,11 @@ def test_the_table_of_listeners_is_read_right() -> None:
 
 @pytest.mark.live
 def test_real_servers_listen_on_loopback_alone(
-    server_settings: ServerSettings, label_studio: LiveLabelStudio, prefect_server: Server
+    server_settings: ServerSettings, label_studio: LiveLabelStudio, prefect_server: LivePrefect
 ) -> None:
     for port in (server_settings.prefect_port, server_settings.label_studio_port):
         assert listening(port) == {"127.0.0.1"}
-    tree = [psutil.Process(prefect_server.process.pid)]
+    tree = [psutil.Process(prefect_server.pid)]
     tree += tree[0].children(recursive=True)
     addresses = {c.laddr.ip for p in tree for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert addresses == {"127.0.0.1"}

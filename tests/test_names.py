@@ -37,7 +37,6 @@ NO_MODULE = {
     "tests/archives/containers/test_containers.py": "the same tests on every kind of container",
     "tests/browser/test_correcting.py": "a person's answers in the real interface",
     "tests/browser/test_loop.py": "a whole round in the real interface",
-    "tests/flows/test_choosing_backends.py": "the choice of a backend by two flows",
     "tests/flows/test_dask.py": "the flow segment on Dask workers that are killed",
     "tests/flows/test_faults.py": "the flows while their servers fail",
     "tests/flows/test_four_rounds.py": "four rounds of the loop in memory",

@@ -23,6 +23,8 @@ FIRST_WORKER_TIMEOUT_S = 60.0  # workers that are started together with the sche
 WORKER_CHECK_S = 30.0  # how often we check that a worker is left
 NO_WORKER_TIMEOUT_S = 600.0  # a machine that is started anew may take minutes
 WORKER_BYTES = 2 * 2**30  # torch, a network and a few batches of squares
+# Dask serves its logs and tables of tasks over plain HTTP, to every user of the machine and without the key.
+NO_STATUS_PAGES = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
 SAME_EVERYWHERE = ("python", "dask", "distributed", "cloudpickle")
 SAME_ON_WORKERS = ("plankseg", "prefect", "torch", "numpy")
 RUN_AGAIN = "then run this again: finished shards are kept"
@@ -73,20 +75,22 @@ def _local_cluster() -> Any:
 
     One for each GPU, or one for each core as far as memory allows, with one thread each.
     """
+    import dask.config
     from distributed import Nanny, Scheduler, Security, SpecCluster
 
     key = Security.temporary()
     local = {"host": "127.0.0.1", "protocol": "tls://", "security": key, "dashboard": False}
     worker = {"nthreads": 1, "memory_limit": 0}  # no limit by Dask
-    return SpecCluster(
-        scheduler={"cls": Scheduler, "options": {**local, "port": 0, "dashboard_address": "127.0.0.1:0"}},
-        workers={
-            number: {"cls": Nanny, "options": {**local, **worker, "env": {"PLANKSEG_DEVICE": device}}}
-            for number, device in enumerate(local_devices(settings().device))
-        },
-        security=key,
-        silence_logs=logging.WARNING,
-    )
+    with dask.config.set(NO_STATUS_PAGES):
+        return SpecCluster(
+            scheduler={"cls": Scheduler, "options": {**local, "port": 0, "dashboard_address": "127.0.0.1:0"}},
+            workers={
+                number: {"cls": Nanny, "options": {**local, **worker, "env": {"PLANKSEG_DEVICE": device}}}
+                for number, device in enumerate(local_devices(settings().device))
+            },
+            security=key,
+            silence_logs=logging.WARNING,
+        )
 
 
 def local_devices(device: str) -> list[str]:

@@ -16,11 +16,14 @@ def ingest(
     masks: Annotated[Path | None, typer.Option(help="Folder of masks with the images' names.")] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="Of a pool: make masks too.")] = False,
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
     from plankseg.pipeline.ingest.terminal_ingest import IngestArguments, ingest_at_terminal
 
-    arguments = IngestArguments(role=role, layout=layout, masks=masks, table=table, dataset=dataset)
+    arguments = IngestArguments(
+        role=role, layout=layout, masks=masks, table=table, dataset=dataset, automatic_masks=automatic_masks
+    )
     ingest_at_terminal(console, settings(), place, arguments)
 
 

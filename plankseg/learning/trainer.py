@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from plankseg.config import Recipe
 from plankseg.errors import TrainingError
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.augmentation.compositions import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
@@ -44,6 +45,7 @@ class TrainedModel:
     best_epoch: int
     history: list[EpochReport]
     scores: ImageScores
+    postprocessing: Postprocessing = PLAIN
 
 
 @dataclass(frozen=True)

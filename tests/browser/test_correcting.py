@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from tests.support.browser_session import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
-from tests.support.ui_walk import Person, Stroke, find_chromium, open_window, tab_url, task_url
+from tests.support.ui_walk import Person, Stroke, find_chromium, open_window, out_of, picture_folders, tab_url, task_url
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
@@ -104,21 +103,6 @@ def act(person: Person, name: str, premask: np.ndarray) -> Stroke | None:
     else:
         person.submit()
     return stroke
-
-
-def picture_folders(folder: Path) -> list[Path]:
-    wanted = os.environ.get("PLANKSEG_SCREENSHOTS")
-    folders = [folder / "pictures", *([Path(wanted)] if wanted else [])]
-    for path in folders:
-        path.mkdir(parents=True, exist_ok=True)
-    return folders
-
-
-def out_of(mask: np.ndarray) -> list[tuple[float, float]]:
-    """A path with a corner, from the object's middle over its edge to where nothing is, in image pixels (x, y)."""
-    height, width = mask.shape
-    row, column = np.argwhere(mask).mean(axis=0)
-    return [(float(column), float(row)), (width * 0.12, float(row)), (width * 0.12, height * 0.2)]
 
 
 def check_where(answer: Answered, *, could_change: np.ndarray) -> None:

@@ -16,10 +16,9 @@ from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
-from tests.browser.test_correcting import out_of, picture_folders
-from tests.support.prefect_api import get, runs, serve_up, until
+from tests.support.prefect_api import get, log_of, runs, serve_up, until
 from tests.support.run_form import RunForm, log_in_to_prefect
-from tests.support.ui_walk import Person, find_chromium, open_window, tab_url
+from tests.support.ui_walk import Person, find_chromium, open_window, out_of, picture_folders, tab_url
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
 # What the person does with the first images of the round; the rest is submitted as it is.
@@ -46,7 +45,7 @@ def wait_for_end(at: local_servers.ServerSettings, run_id: str) -> dict[str, Any
         seen.update(get(at, f"flow_runs/{run_id}"))
         return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
-    until(has_ended, what=lambda: str(seen), timeout_s=500)
+    until(has_ended, what=lambda: f"{seen.get('state_name')}\n{log_of(at, run_id)}", timeout_s=240)
     assert seen["state_type"] == "COMPLETED", seen
     return seen
 
@@ -58,7 +57,7 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         form = RunForm(person.page, at.prefect_url, deployment_id(at, "ingest"))
         form.write("Folder", str(images))
         form.choose("Role", role)
-        person.read_progress(f"prefect-ingest-{role}")
+        person.look(f"prefect-ingest-{role}")
         wait_for_end(at, form.submit())
     form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
     small = {
@@ -73,10 +72,10 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
     }
     for label, value in small.items():
         form.write(label, value)
-    person.read_progress("prefect-pretrain")
+    person.look("prefect-pretrain")
     wait_for_end(at, form.submit())
     person.page.wait_for_timeout(1000)
-    person.read_progress("prefect-pretrain-has-run")
+    person.look("prefect-pretrain-has-run")
 
 
 def premask(store: Store, row: ProposalRow) -> np.ndarray:
@@ -101,7 +100,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
     tab = tab_url(client, project, client.ensure_tab(project, "Round 1", 1))
     person.page.goto(tab)
     person.page.wait_for_timeout(3000)
-    person.read_progress("round-1-tab")
+    person.look("round-1-tab")
     stream: str | None = f"{tab}&labeling=1"
     wishes, done = list(DONE_TO), Counter[str]()
     for number in range(20):
@@ -119,7 +118,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
             person.delete_mask()
         elif deed == "unusable":
             person.call_unusable()
-        person.read_progress(f"round-1-image-{number:02d}-{deed}")
+        person.look(f"round-1-image-{number:02d}-{deed}")
         if deed == "skipped":
             person.skip()
         else:
@@ -144,7 +143,7 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         done = correct_round_one(person, client, store)
         until(
             lambda: tasks_of(client, 2) == 20,
-            what=lambda: f"{read_progress(store)}\n{runs(at, 'advance')[-2:]}",
+            what=lambda: f"{read_progress(store)}\n{[run['state_name'] for run in runs(at, 'advance')]}",
             timeout_s=500,
         )
 
@@ -168,12 +167,12 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         mask = {row.image_id: premask(store, row) for row in second}[tasks[shown]["data"]["image_id"]]
         if mask.any():
             person.wait_for_mask(mask)
-        person.read_progress("round-2-waits")
+        person.look("round-2-waits")
         started_by = {one["created_by"]["type"] for one in runs(at, "advance") if one["created_by"]}  # type: ignore[index]
         assert "AUTOMATION" in started_by, "the event started it, not the clock alone"
         page.goto(f"{at.prefect_url}/runs")
         page.wait_for_timeout(3000)
-        person.read_progress("prefect-runs")
+        person.look("prefect-runs")
 
 
 def tasks_of(client: LabelStudioClient, round: int) -> int:

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,14 @@ import pytest
 
 from plankseg import local_servers
 from plankseg.storage.store import Store
+from tests.support.live_servers import LivePrefect
 from tests.support.prefect_api import post
 from tests.support.small_world import World
+from tests.support.subprocess_flow import SUPPORT, run_flow
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 
-DRIVER = Path(__file__).with_name("killed_compare.py")
+DRIVER = SUPPORT / "killed_compare.py"
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,7 @@ class Bench:
             "PLANKSEG_STORE": str(self.store.root),
             "PLANKSEG_DEVICE": "cpu",
         }
-        return subprocess.run(
-            [sys.executable, str(DRIVER), *arguments],
-            env=environment,
-            cwd=local_servers.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_flow(DRIVER, *arguments, environment=environment)
 
     def artifact_sizes(self) -> dict[str, int]:
         """Characters of what the last run showed, by key."""
@@ -62,7 +55,7 @@ class Bench:
 
 @pytest.fixture
 def bench(
-    world: World, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+    world: World, server_settings: local_servers.ServerSettings, prefect_server: LivePrefect, tmp_path: Path
 ) -> Bench:
     return Bench(world.copy(tmp_path / "store"), server_settings)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rounds.little_store import add_model
 
 from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
@@ -19,15 +18,17 @@ from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from tests.support.dask_cluster import dask_cluster
+from tests.support.little_store import add_model
+from tests.support.live_servers import LivePrefect
 from tests.support.prefect_api import until
 from tests.support.segment_harness import Bench
-from tests.support.subprocess_flow import alone
+from tests.support.subprocess_flow import SUPPORT, alone, end_of
 
 IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "48"))
 SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
-CHOOSE = Path(__file__).with_name("choose_once.py")
+CHOOSE = SUPPORT / "choose_once.py"
 PATIENCE_S = 280 + IMAGES / 5
 CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha"]  # the manifest names the machine, threads too
 SMALL = Recipe(
@@ -64,7 +65,7 @@ def bench(archive: Path, to: Path, server_settings: local_servers.ServerSettings
 def on_threads(
     archive: Path,
     server_settings: local_servers.ServerSettings,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What the run on threads leaves."""
@@ -98,7 +99,7 @@ def test_a_worker_killed_in_the_middle_costs_a_shard_and_changes_no_byte(
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         killed_at = time.monotonic() - started
-        assert process.wait(PATIENCE_S) == 0, log()
+        assert end_of(process, tmp_path / "log", silent_s=PATIENCE_S) == 0, log()
     told(f"dask, one of two workers killed after {killed_at:.1f} s and {before} of {SHARDS} shards: "
          f"{time.monotonic() - started:.1f} s")  # fmt: skip
     assert 0 < before < SHARDS
@@ -117,7 +118,7 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
         log = (tmp_path / "log").read_text
         until(lambda: len(running.recorded()) >= 2, what=log, timeout_s=PATIENCE_S)
         cluster.scheduler.send_signal(signal.SIGKILL)
-        assert process.wait(90) == 1, log()
+        assert end_of(process, tmp_path / "log", silent_s=90) == 1, log()
         assert f"The Dask scheduler {cluster.address} went away" in log()
         assert "run this again" in log()
     assert 2 <= len(running.recorded()) < SHARDS
@@ -129,7 +130,7 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
 
 
 def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last_bit(
-    archive: Path, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+    archive: Path, server_settings: local_servers.ServerSettings, prefect_server: LivePrefect, tmp_path: Path
 ) -> None:
     recipe = SMALL.model_copy(
         update={"query": QueryConfig(batches=6, batch_size=5), "inference": InferenceConfig(backend="folded")}
@@ -163,7 +164,7 @@ def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback
         ports = [one.laddr for each in family for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
         assert len(ports) > 2, "a scheduler and at least one worker with its nanny"
         assert {at.ip for at in ports} == {"127.0.0.1"}
-        assert process.wait(PATIENCE_S) == 0, log()
+        assert end_of(process, tmp_path / "log", silent_s=PATIENCE_S) == 0, log()
     finally:
         local_servers.end(process)
     until(lambda: not any(each.is_running() for each in family[1:]), what=lambda: f"left of {family}", timeout_s=30)

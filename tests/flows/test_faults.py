@@ -268,7 +268,12 @@ def until_at_rest(stage: Stage, runs_before: int) -> None:
         runs = stage.runs_of("advance")  # those of other cases too, which may well have failed
         return len(runs) > runs_before and all(run["state_type"] in ENDED for run in runs)
 
-    until(at_rest, what=lambda: str([(run["name"], run["state_name"]) for run in stage.runs_of("advance")]))
+    until(at_rest, what=lambda: states_of_runs(stage))
+
+
+def states_of_runs(stage: Stage) -> str:
+    """Every run of `advance` and how far it is."""
+    return str([(run["name"], run["state_name"], stage.log_of(run["id"])) for run in stage.runs_of("advance")[:10]])
 
 
 def test_a_storm_of_two_hundred_webhooks_brings_one_training(stage: Stage, calm: Outcome) -> None:
@@ -315,7 +320,7 @@ def test_without_a_relay_the_schedule_finishes_the_round(stage: Stage, calm: Out
     trained, ran = trainings(stage), len(stage.runs_of("advance"))
     stage.answer()
     tick_every(stage.at, 15)
-    until(lambda: stage.store.proposals.rounds() == [1, 2], what=lambda: str(stage.runs_of("advance")))
+    until(lambda: stage.store.proposals.rounds() == [1, 2], what=lambda: states_of_runs(stage))
     tick_every(stage.at, None)
     until_at_rest(stage, ran)
     assert trainings(stage) == trained + 1

@@ -7,13 +7,14 @@ import pytest
 from plankseg import local_servers
 from plankseg.storage.store import Store
 from tests.support.archive_packing import jpeg, tar_of
+from tests.support.live_servers import LivePrefect
 from tests.support.subprocess_flow import alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
-    server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+    server_settings: local_servers.ServerSettings, prefect_server: LivePrefect, tmp_path: Path
 ) -> None:
     environment = server_settings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     files = {f"imgs/Egg/{n}.jpg": jpeg(n) for n in range(3)} | {"imgs/Egg/bad.jpg": b"none"}

@@ -12,6 +12,7 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 from tests.support.advance_harness import Bench, bench_for, what_is_in
+from tests.support.live_servers import LivePrefect
 from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,7 +30,7 @@ def undisturbed(
     world: World,
     server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Bench, Path]:
     """A round without a kill, and a copy of its store from before the answers were collected."""

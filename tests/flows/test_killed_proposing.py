@@ -9,6 +9,7 @@ import pytest
 from plankseg import local_servers
 from plankseg.labelling.api.client import LabelStudioClient
 from tests.support.advance_harness import bench_for, what_is_in
+from tests.support.live_servers import LivePrefect
 from tests.support.small_world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -26,7 +27,7 @@ def expected(
     world: World,
     server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> object:
     """What an undisturbed run proposes."""
@@ -60,7 +61,7 @@ def test_of_two_advances_at_once_one_works_and_the_other_says_so(
     world: World,
     server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     bench = bench_for(world.copy(tmp_path / "store"), "two at once", server_settings, client)
@@ -76,7 +77,7 @@ def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on
     world: World,
     server_settings: local_servers.ServerSettings,
     client: LabelStudioClient,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     bench = bench_for(world.copy(tmp_path / "store"), "down and up", server_settings, client)

@@ -9,13 +9,14 @@ from flows.maintain import Upkeep
 from plankseg import local_servers
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
+from tests.support.live_servers import LivePrefect
 from tests.support.subprocess_flow import alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def test_a_dry_run_changes_nothing_and_the_real_one_puts_files_together(
-    server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+    server_settings: local_servers.ServerSettings, prefect_server: LivePrefect, tmp_path: Path
 ) -> None:
     environment = server_settings.environment() | {"PLANKSEG_STORE": str(tmp_path / "store")}
     store, sha = Store.open(tmp_path / "store"), "0" * 64

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from rounds.ecotaxa_rules import complaints
-from rounds.little_store import add_answers, add_proposal
 
 from flows.demo import LAPTOP
 from plankseg import local_servers
 from plankseg.config import FinalConfig, InferenceConfig, Settings
 from plankseg.storage.store import Store
+from tests.support.ecotaxa_rules import complaints
+from tests.support.little_store import add_answers, add_proposal
+from tests.support.live_servers import LivePrefect
 from tests.support.segment_harness import Bench
 from tests.support.small_world import World
 
@@ -28,7 +29,7 @@ def finished_shards(done: subprocess.CompletedProcess[str]) -> int:
 def calm(
     world: World,
     server_settings: local_servers.ServerSettings,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What an undisturbed run leaves."""
@@ -86,7 +87,7 @@ FINAL = finalizing(FinalConfig(side_px=64, batch_size=4, epochs=3))
 def calm_final(
     world: World,
     server_settings: local_servers.ServerSettings,
-    prefect_server: local_servers.Server,
+    prefect_server: LivePrefect,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, bytes]:
     """What an undisturbed last training and the harvest after it leave."""
@@ -126,7 +127,7 @@ def test_killed_in_the_last_training_it_goes_on_and_the_final_model_makes_the_sa
 @pytest.mark.real_data
 @pytest.mark.timeout(2400)  # a training and four passes over 1,468 images, beside another worker's tests
 def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
-    real_data: Path, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server, tmp_path: Path
+    real_data: Path, server_settings: local_servers.ServerSettings, prefect_server: LivePrefect, tmp_path: Path
 ) -> None:
     """A demo model on ScanCol crops, a last training with twenty answers, all of the ZooScanNet sample."""
     from plankseg.pipeline.ingest.register_images import ingest_folder

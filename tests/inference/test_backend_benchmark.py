@@ -17,7 +17,7 @@ from plankseg.inference.backend_benchmark import (
     rank_correlation,
 )
 from plankseg.inference.quantization import quantizes_here
-from tests.inference.test_predictor import SIDE, Function, pictures, tiny_network
+from tests.support.tiny_networks import SIDE, Function, pictures, tiny_network
 
 pytestmark = pytest.mark.slow
 

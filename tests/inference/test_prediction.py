@@ -15,7 +15,7 @@ from plankseg.inference.prediction import Prediction, agreement_of
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Unreadable
 from plankseg.inference.tta import View, dihedral_views, recipe_views
-from tests.inference.test_predictor import SIDE, pictures, tiny_network
+from tests.support.tiny_networks import SIDE, pictures, tiny_network
 
 pytestmark = pytest.mark.slow
 QUERY = QueryConfig(forward_batch=15, noise_sd=0.1)

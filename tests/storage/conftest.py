@@ -1,8 +1,10 @@
-"""Where the storage tests keep their stores: a folder in the everyday check, in the whole suite two S3 servers as well.
+"""Where the storage tests keep their stores: a folder in the everyday check, in the whole suite on S3 as well.
 
-The one in memory starts anywhere; Ceph's gateway checks signatures and credentials, and orders and limits as it likes.
+The S3 server in memory starts anywhere. Ceph's gateway checks signatures and credentials, and orders and limits as it
+likes; it is slower, so those tests have it too that are marked `every_s3_server`: credentials, leases, conditions.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,18 @@ from tests.support.faulty_proxy import Faults, faulty
 from tests.support.s3_servers import S3Server, named_by_environment
 
 SERVERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("moto", "radosgw")]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what would run on Ceph's gateway without asking anything that only it answers."""
+
+    def stays(item: pytest.Item) -> bool:
+        parameters = item.callspec.id if hasattr(item, "callspec") else ""
+        return not re.search(r"\bradosgw\b", parameters) or item.get_closest_marker("every_s3_server") is not None
+
+    left_out = [item for item in items if not stays(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if stays(item)]
 
 
 @pytest.fixture(params=SERVERS)

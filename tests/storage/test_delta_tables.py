@@ -64,6 +64,7 @@ def test_rows_come_back_as_they_were(root: str) -> None:
     assert sorted(from_table(ImageRow, tables.read("images")), key=lambda row: row.uri) == rows
 
 
+@pytest.mark.every_s3_server
 def test_the_same_transaction_is_a_no_op(root: str) -> None:
     tables = tables_at(root)
     assert tables.append("proposals", rows_of("a"), ["proposal-1"])
@@ -81,6 +82,7 @@ def test_half_recorded_transactions_are_refused(root: str) -> None:
     assert tables.read("proposals").num_rows == 20
 
 
+@pytest.mark.every_s3_server
 def test_of_six_processes_with_the_same_transaction_one_wins(root: str) -> None:
     won = race(append, [(root, "proposal-1", f"p{i}") for i in range(6)])
     assert sorted(won, key=str) == [False] * 5 + [True]
@@ -88,6 +90,7 @@ def test_of_six_processes_with_the_same_transaction_one_wins(root: str) -> None:
     assert any(sorted(ids) == sorted(sha(f"p{i}-{j}") for j in range(20)) for i in range(6))
 
 
+@pytest.mark.every_s3_server
 def test_eight_processes_with_different_transactions_all_commit(root: str) -> None:
     won = race(append, [(root, f"proposal-{i}", f"p{i}") for i in range(8)])
     assert won == [True] * 8
@@ -99,6 +102,7 @@ def append_to_each(roots: list[str], name: str) -> int:
     return sum(append(root, f"proposal-{name}", name) for root in roots)
 
 
+@pytest.mark.every_s3_server
 def test_a_table_made_by_several_at_once_is_one_table(root: str) -> None:
     roots = [f"{root}/{i}" for i in range(12)]
     assert race(append_to_each, [(roots, f"p{i}") for i in range(4)]) == [12] * 4

@@ -85,6 +85,7 @@ def test_a_newer_or_damaged_layout_is_left_alone(root: str, marker: str) -> None
     assert bytes_at(f"{root}/plankseg.json") == marker.encode()
 
 
+@pytest.mark.every_s3_server
 def test_the_second_one_is_told_who_is_at_work(root: str) -> None:
     store = Store.open(root)
     with store.lock("advance"):
@@ -97,6 +98,7 @@ def test_the_second_one_is_told_who_is_at_work(root: str) -> None:
         pass
 
 
+@pytest.mark.every_s3_server
 def test_waiting_gets_the_lock_when_it_is_free(root: str) -> None:
     store, order = Store.open(root), []
 
@@ -113,6 +115,7 @@ def test_waiting_gets_the_lock_when_it_is_free(root: str) -> None:
     assert order == ["first", "second"]
 
 
+@pytest.mark.every_s3_server
 @pytest.mark.parametrize("kind", ["alone", "fork"])
 def test_a_lock_dies_with_its_process_even_if_a_forked_child_lives_on(root: str, kind: str) -> None:
     command = [sys.executable, "-c", HOLDER, root, kind]

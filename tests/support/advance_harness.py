@@ -1,7 +1,6 @@
 """Where a test's `advance` runs: in a process of its own, on a store and a project of its own, on real servers."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.annotation.connection import project_of
 from plankseg.storage.store import Store
 from tests.support.small_world import World
+from tests.support.subprocess_flow import SUPPORT, end_of, run_flow, start_flow
 
-DRIVER = Path(__file__).with_name("killed_advance.py")
+DRIVER = SUPPORT / "killed_advance.py"
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,13 @@ class Bench:
 
     def advance(self, point: str = "nowhere") -> subprocess.CompletedProcess[str]:
         """Run `advance` in a process of its own, killed at the point."""
-        return subprocess.run(
-            [sys.executable, str(DRIVER), point],
-            env=self.environment,
-            cwd=local_servers.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_flow(DRIVER, point, environment=self.environment)
 
     @contextmanager
     def advance_held(self, point: str, folder: Path) -> Iterator[None]:
         """Run `advance` in a process of its own, held at the point for the block, then let go; wait for its end."""
         log = folder / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, str(DRIVER), point],
-                env=self.environment | {"PAUSE_IN": str(folder)}, cwd=local_servers.ROOT, stdout=output,
-                stderr=subprocess.STDOUT,
-            )  # fmt: skip
+        process = start_flow(DRIVER, point, environment=self.environment | {"PAUSE_IN": str(folder)}, log=log)
         try:
             while not (folder / "here").exists():
                 assert process.poll() is None, log.read_text()
@@ -57,7 +44,7 @@ class Bench:
             yield
         finally:
             (folder / "go").touch()
-            process.wait(300)
+            end_of(process, log)
 
     def project_id(self) -> int:
         """The project's number."""

@@ -27,7 +27,7 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.advance_harness import what_is_in
-from tests.support.prefect_api import get, post, tick_every, until
+from tests.support.prefect_api import get, log_of, post, tick_every, until
 from tests.support.small_world import TINY, World
 
 TITLE = "plankseg"
@@ -162,9 +162,7 @@ class Stage:
 
     def log_of(self, run_id: str) -> str:
         """What a run and the runs that it called wrote."""
-        below = post(self.at, "flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}).json()
-        asked = {"logs": {"flow_run_id": {"any_": [run_id, *(run["id"] for run in below)]}}, "limit": 200}
-        return "\n".join(row["message"] for row in post(self.at, "logs/filter", asked).json())
+        return log_of(self.at, run_id)
 
     def runs_of(self, flow: str, state: str | None = None) -> list[dict[str, Any]]:
         """Every run of a flow, of one state."""

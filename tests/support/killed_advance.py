@@ -23,7 +23,7 @@ import plankseg.storage.tables.proposals as proposals
 
 
 def die(*_: Any, **__: Any) -> None:
-    """End this process as a power cut would, or hold it while the test does something to its server_settings."""
+    """End this process as a power cut would, or hold it while the test does something to its servers."""
     folder = os.environ.get("PAUSE_IN")
     if not folder:
         os.kill(os.getpid(), signal.SIGKILL)

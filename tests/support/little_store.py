@@ -93,6 +93,7 @@ def add_model(
     recipe: Recipe = TINY,
     validation_dice: float = 0.5,
     validation_set: str = "validation set (2 images)",
+    metrics: str = "{}",
 ) -> ModelRow:
     """A model's row, with weights that are only bytes unless given."""
     row = ModelRow(
@@ -102,7 +103,7 @@ def add_model(
         data_version=store.labels.version(),
         side_px=recipe.training.side_px,
         epochs=recipe.training.epochs,
-        metrics="{}",
+        metrics=metrics,
         promoted=promoted,
         reason="the first model",
         validation_dice=validation_dice,

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,34 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
         until(lambda: not any(psutil.pid_exists(pid) for pid in family), what=lambda: f"left of {family}")
 
 
-def until(is_so, *, what, timeout_s: float = 240.0) -> None:  # type: ignore[no-untyped-def]
-    """Wait for something, and say what was seen if it does not come."""
-    deadline = time.monotonic() + timeout_s
+LOOK_EVERY_S = 5.0
+
+
+def until(is_so: Callable[[], object], *, what: Callable[[], str], timeout_s: float = 240.0) -> None:
+    """Wait for something for as long as what is seen goes on changing, and say what was seen if nothing does any more.
+
+    A busy machine may take many times as long as a quiet one; `timeout_s` is the longest time without any change. The
+    timeout of the test itself ends a wait in which something changes for ever.
+    """
+    seen, last_change = what_is_seen(what), time.monotonic()
+    next_look = last_change + LOOK_EVERY_S
     while not is_so():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.5)
+        now = time.monotonic()
+        if now >= min(next_look, last_change + timeout_s):
+            seen_now = what_is_seen(what)
+            if seen_now != seen:
+                seen, last_change = seen_now, now
+            assert now < last_change + timeout_s, f"nothing has changed for {timeout_s:.0f} s:\n{seen_now}"
+            next_look = now + LOOK_EVERY_S
+        time.sleep(0.25)
+
+
+def what_is_seen(what: Callable[[], str]) -> str:
+    """What there is to be seen now, or why nothing is: a server may be away, a log not begun."""
+    try:
+        return what()
+    except (OSError, httpx.HTTPError) as error:
+        return repr(error)
 
 
 def answers(url: str) -> bool:
@@ -106,8 +128,15 @@ def run(at: local_servers.ServerSettings, flow: str, parameters: dict[str, objec
         seen.update(get(at, f"flow_runs/{started['id']}"))
         return seen["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
-    until(has_ended, what=lambda: str(seen))
+    until(has_ended, what=lambda: f"{seen.get('state_name')}\n{log_of(at, started['id'])}")
     return seen
+
+
+def log_of(at: local_servers.ServerSettings, run_id: str) -> str:
+    """What a run and the runs that it called wrote."""
+    below = post(at, "flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}).json()
+    asked = {"logs": {"flow_run_id": {"any_": [run_id, *(run["id"] for run in below)]}}, "limit": 200}
+    return "\n".join(row["message"] for row in post(at, "logs/filter", asked).json())
 
 
 def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]:

@@ -1,15 +1,15 @@
 """A store, and the flow `segment` over it in a process of its own; what it leaves, byte for byte."""
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from plankseg import local_servers
 from plankseg.storage.store import Store
+from tests.support.subprocess_flow import SUPPORT, ForkedProgram, run_flow, start_flow
 
-DRIVER = Path(__file__).with_name("killed_harvest.py")
+DRIVER = SUPPORT / "killed_harvest.py"
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,15 @@ class Bench:
         ours = {"PLANKSEG_STORE": str(self.store.root), "PLANKSEG_DEVICE": "cpu"}
         return self.server_settings.environment() | ours | dict(self.more)
 
-    def command(self, point: str, count: int = 0, shard_size: int = 30, views: str = "recipe") -> list[str]:
-        return [sys.executable, str(DRIVER), point, str(count), str(shard_size), views]
-
     def segment(
         self, point: str = "nowhere", count: int = 0, shard_size: int = 30, views: str = "recipe"
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(point, count, shard_size, views),
-            env=self.environment, cwd=local_servers.ROOT, capture_output=True, text=True, timeout=3600, check=False,
-        )  # fmt: skip
+        how = (point, str(count), str(shard_size), views)
+        return run_flow(DRIVER, *how, environment=self.environment, silent_s=600)
 
-    def start(self, log: Path, *, shard_size: int, views: str = "recipe") -> "subprocess.Popen[bytes]":
+    def start(self, log: Path, *, shard_size: int, views: str = "recipe") -> ForkedProgram:
         """The same, without waiting for its end."""
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                self.command("nowhere", 0, shard_size, views),
-                env=self.environment, cwd=local_servers.ROOT, stdout=output, stderr=subprocess.STDOUT,
-                preexec_fn=local_servers.die_with_parent,
-            )  # fmt: skip
+        return start_flow(DRIVER, "nowhere", "0", str(shard_size), views, environment=self.environment, log=log)
 
     def recorded(self) -> list[str]:
         """The shards that are done, as often as they are recorded."""

@@ -1,8 +1,9 @@
-"""How does a person's hand move through Label Studio?
+"""A person's hand in Label Studio: log in, open tasks, paint, erase, submit, skip.
 
 The real interface in headless Chromium; points are given in image pixels, x from the left and y from the top.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -249,3 +250,18 @@ def open_window(chromium: str) -> Iterator[Page]:
         context.set_default_timeout(PATIENCE_MS)
         yield context.pages[0]
         context.close()
+
+
+def picture_folders(folder: Path) -> list[Path]:
+    wanted = os.environ.get("PLANKSEG_SCREENSHOTS")
+    folders = [folder / "pictures", *([Path(wanted)] if wanted else [])]
+    for path in folders:
+        path.mkdir(parents=True, exist_ok=True)
+    return folders
+
+
+def out_of(mask: np.ndarray) -> list[tuple[float, float]]:
+    """A path with a corner, from the object's middle over its edge to where nothing is, in image pixels (x, y)."""
+    height, width = mask.shape
+    row, column = np.argwhere(mask).mean(axis=0)
+    return [(float(column), float(row)), (width * 0.12, float(row)), (width * 0.12, height * 0.2)]

@@ -12,7 +12,9 @@ from plankseg.acquisition.manifest import Choice, Manifest
 from plankseg.acquisition.selectors import PoolScores, Selection, draw_rng, most_to_score, select
 from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
+from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.predictor import TTAPredictor
@@ -20,6 +22,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.acquisition.score_shards import Scorer, ScoringShard, score_images, shards_to_score
 from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
 from plankseg.pipeline.models.loading import load_network
+from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
 from plankseg.sorted_ids import SortedIds
@@ -190,6 +193,11 @@ def model_of(store: Store, proposed: Sequence[ProposalRow]) -> ModelRow:
     return model
 
 
+def premask(prediction: Prediction, postprocessing: Postprocessing = PLAIN) -> Mask:
+    """The mask that the person is shown: where the mean of the views is at least one half, post-processed."""
+    return postprocessing.mask_of(prediction.probability)
+
+
 def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Proposal) -> None:
     """Write pre-masks and manifest, then one commit with a row for every image of every candidate batch."""
     choice = Choice(proposal.round, proposal.model.model_id, proposal.pool_size, proposal.choice)
@@ -201,7 +209,10 @@ def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Pr
         seed=query.seed,
         manifest_sha=store.blobs.put(manifest.to_json(), "json"),
     )
-    premasks = {one.image_id: store.blobs.put(encode_mask(one.mask), "png") for one in proposal.images}
+    postprocessing = postprocessing_of(proposal.model)
+    premasks = {
+        one.image_id: store.blobs.put(encode_mask(premask(one, postprocessing)), "png") for one in proposal.images
+    }
     order = {one.image_id: index for index, one in enumerate(proposal.images)}
     blind = _blind(query, selection.chosen, proposal.round)
     rows = [

@@ -8,11 +8,11 @@ from plankseg.config import Settings
 from plankseg.imaging.masks import encode_mask
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device
-from plankseg.pipeline.acquisition.propose import model_of
+from plankseg.pipeline.acquisition.propose import model_of, premask
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.models.backend_choice import select_backends
 from plankseg.pipeline.models.loading import load_network
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
@@ -40,7 +40,7 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
             image_id=image_id,
             uncertainty=prediction.uncertainty,
             chosen=True,
-            premask_sha=store.blobs.put(encode_mask(prediction.mask), "png"),
+            premask_sha=store.blobs.put(encode_mask(premask(prediction, postprocessing_of(model))), "png"),
             model_id=model.model_id,
             seed=first.seed,
             manifest_sha=first.manifest_sha,

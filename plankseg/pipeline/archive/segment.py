@@ -7,6 +7,7 @@ from dataclasses import asdict
 from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
 from plankseg.imaging.masks import encode_mask, largest_component
+from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.imaging.shape import expected_dice, measure_shape
 from plankseg.inference.backends import Backend, plain_backend
 from plankseg.inference.prediction import Prediction
@@ -17,7 +18,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import ordered_map
 from plankseg.pipeline.archive.shards import Shard
 from plankseg.pipeline.models.loading import cached_backend, cached_network, compute_lock
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
 
@@ -37,11 +38,12 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     """
     with compute_lock:
         started = time.monotonic()
+        postprocessing = postprocessing_of(shard.model)
         batches = _predictor(store, shard, device).batches(shard.image_ids)
         largest_part = json.loads(shard.settings)["largest_part"]
         rows = list(
             ordered_map(
-                lambda item: _row(store, item, largest_part=largest_part),
+                lambda item: _row(store, item, postprocessing, largest_part=largest_part),
                 (item for batch in batches for item in batch),
                 threads=WRITERS,
                 ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
@@ -84,11 +86,11 @@ def _predictor(store: Store, shard: Shard, device: str) -> TTAPredictor:
     return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px, views)
 
 
-def _row(store: Store, item: Prediction | Unreadable, *, largest_part: bool) -> Row:
+def _row(store: Store, item: Prediction | Unreadable, postprocessing: Postprocessing, *, largest_part: bool) -> Row:
     """The recorded row of one image; its mask is stored first."""
     if isinstance(item, Unreadable):
         return dict.fromkeys(MEASURES.names) | {"image_id": item.image_id, "reason": item.reason}
-    mask = item.mask
+    mask = postprocessing.mask_of(item.probability)
     confidence = expected_dice(mask, item.probability)
     if largest_part:
         mask = largest_component(mask)

@@ -61,7 +61,8 @@ LEAST_GREY = 3  # the largest grey of a 16-bit image that is too dark to be one:
 class IngestOptions:
     """How an archive is read. `masks`: a folder of masks of the same relative names, taken as given.
 
-    `table` lies outside of the archive; `columns` names columns with unusual names, '' for none.
+    `table` lies outside of the archive; `columns` names columns with unusual names, '' for none. `automatic_masks`:
+    images of a pool get automatic masks as those of a source do, for `training.pool_mask_weight`.
     """
 
     dataset: str | None = None
@@ -70,6 +71,11 @@ class IngestOptions:
     table: Path | None = None
     columns: dict[Meaning, str] | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
+    automatic_masks: bool = False
+
+    def makes_masks(self, role: Role) -> bool:
+        """Whether images of this role get automatic masks."""
+        return role == "source" or (role == "pool" and self.automatic_masks)
 
 
 Guess = Literal["12 bits", "dark field"]
@@ -143,15 +149,17 @@ def ingest(
 ) -> IngestReport:
     """Put every image of an archive into the catalogue; doing it again adds only what is new.
 
-    Source images get an automatic mask, checked against the instrument's own area where that is known, or a recorded
-    reason for having none. Masks that come with the images are taken as given, later too for an image that has no
-    usable label yet. A file that cannot be read is reported, the rest goes on. A known image whose file is gone gets
-    its new location. An archive that ends too early gives what is whole, and the report's `damage`.
+    Source images, and those of the pool where the options say so, get an automatic mask, checked against the
+    instrument's own area where that is known, or a recorded reason for having none. Masks that come with the images are
+    taken as given, later too for an image that has no usable label yet. A file that cannot be read is reported, the
+    rest goes on. A known image whose file is gone gets its new location. An archive that ends too early gives what is
+    whole, and the report's `damage`.
 
     Bytes of the validation set are left out of source and pool, bytes of the source are left out of the pool.
     """
     report = IngestReport(role, layout=archive.layout)
-    known = KnownImages(store, role, wants_masks=options.masks is not None or archive.layout == "pairs")
+    wants_masks = options.masks is not None or archive.layout == "pairs" or (role == "pool" and options.automatic_masks)
+    known = KnownImages(store, role, wants_masks=wants_masks)
     polarity = polarity_of(_sampled_masks(archive, options.masks), max_pixels=options.max_pixels)
     task = _Task(store, archive, role, options, known, report, polarity)
     fresh: list[_NewImage] = []
@@ -330,14 +338,14 @@ def _display_path(task: _Task, name: str) -> str:
 
 
 def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> tuple[LabelRow | None, bool]:
-    """The label an image comes with, handed in or made from a clean image; and whether it was read as dark field."""
+    """The label an image comes with, handed in or automatic where wanted; and whether it was read as dark field."""
     if task.options.masks is not None:
         mask = given_mask(task.options.masks, Path(record.entry.name), grey, polarity=task.polarity)
         return _usable(task.store, image_id, "given", mask, at=now), False
     if record.masks is not None:
         mask = only_mask(record.masks(), grey=grey, polarity=task.polarity)
         return _usable(task.store, image_id, "given", mask, at=now), False
-    if task.role != "source":
+    if not task.options.makes_masks(task.role):
         return None, False
     made = automatic_mask(grey, instrument_area_px=record.area_px)
     if made.mask is not None:

@@ -24,6 +24,7 @@ class IngestArguments:
     masks: Path | None = None
     table: Path | None = None
     dataset: str | None = None
+    automatic_masks: bool = False
 
 
 def ingest_at_terminal(console: Console, settings: Settings, location: str, arguments: IngestArguments) -> None:
@@ -47,6 +48,7 @@ def ingest_at_terminal(console: Console, settings: Settings, location: str, argu
         masks=arguments.masks,
         table=arguments.table,
         dataset=arguments.dataset,
+        automatic_masks=arguments.automatic_masks,
         max_pixels=settings.max_image_pixels,
     )
     with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as progress:

@@ -1,16 +1,17 @@
 """Evaluation of a model on images of the store: predicted masks, and measures where masks are known."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.mask_metrics import dice_off_outline
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.scorecard import measure, scorecard
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -24,6 +25,7 @@ class Evaluator:
     store: Store
     predictor: Predictor
     side_px: int
+    postprocessing: Postprocessing = PLAIN
 
     @classmethod
     def of_weights(cls, store: Store, weights: bytes, recipe: Recipe, side_px: int, settings: Settings) -> "Evaluator":
@@ -36,14 +38,19 @@ class Evaluator:
     def of_model(cls, store: Store, model: ModelRow, settings: Settings) -> "Evaluator":
         """For a stored model. Raises what `Models.weights` and `build_network` raise."""
         weights = store.models.weights(model.model_id)
-        return cls.of_weights(store, weights, recipe_of(model), model.side_px, settings)
+        plain = cls.of_weights(store, weights, recipe_of(model), model.side_px, settings)
+        return plain.with_postprocessing(postprocessing_of(model))
+
+    def with_postprocessing(self, postprocessing: Postprocessing) -> "Evaluator":
+        """The same model with its masks post-processed."""
+        return replace(self, postprocessing=postprocessing)
 
     def masks(self, image_ids: Sequence[str]) -> Iterator[Mask]:
         """The predicted masks, one after the other, at native size."""
         for first in range(0, len(image_ids), READ_AT_ONCE):
             greys = [self.store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
             for probability in self.predictor.predict(greys, self.side_px):
-                yield probability >= 0.5
+                yield self.postprocessing.mask_of(probability)
 
     def scorecard(self, image_ids: Sequence[str], load_mask: Callable[[str], Mask]) -> dict[str, Any]:
         """All measures of the model on images with masks, see `scorecard_of`."""

@@ -1,9 +1,12 @@
 """The recipe that a model was trained with, and the one in force."""
 
+import json
+
 from pydantic import ValidationError
 
 from plankseg.config import Recipe
 from plankseg.errors import SettingsError
+from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -12,6 +15,11 @@ def recipe_in_force(store: Store) -> Recipe:
     """The recipe the active model was trained with, which later steps go on with; the defaults before there is one."""
     active = store.models.active()
     return recipe_of(active) if active else Recipe()
+
+
+def postprocessing_of(model: ModelRow) -> Postprocessing:
+    """What is done to a model's masks wherever they are made."""
+    return Postprocessing.recorded(json.loads(model.metrics))
 
 
 def recipe_of(model: ModelRow) -> Recipe:

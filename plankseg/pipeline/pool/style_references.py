@@ -42,7 +42,7 @@ def reference_squares(store: Store, recipe: Recipe, round_number: int) -> UInt8[
 
 def _drawn(store: Store, recipe: Recipe) -> Iterator[str]:
     """Images of the pool, in the order in which they were drawn; a few more than are needed."""
-    left_out = {row.image_id for row in store.labels.current() if row.status == "unusable"}
+    left_out = {row.image_id for row in store.labels.current() if row.status == "unusable" and row.by_person}
     left_out |= near_duplicate_ids(store, bits=recipe.validation.near_duplicate_bits)
     candidates = (image_id for image_id in store.catalogue.ids("pool") if image_id not in left_out)
     yield from heapq.nsmallest(

@@ -17,7 +17,10 @@ MIN_IMAGES_TO_SPLIT = 4  # with fewer images there is no test half: a single ima
 
 @dataclass(frozen=True)
 class Halves:
-    """The images of the validation set that have a usable mask, ascending; `test` is empty for a very small set."""
+    """The images of the validation set that have a usable mask, ascending; `test` is empty for a very small set.
+
+    An automatic mask is none: it would measure how well a model repeats the automatic method.
+    """
 
     selection: tuple[str, ...]
     test: tuple[str, ...]
@@ -45,7 +48,8 @@ def fix_halves(store: Store, image_ids: Iterable[str] | None = None) -> Halves:
 
 
 def _with_masks(store: Store) -> set[str]:
-    usable = {row.image_id for row in store.labels.current() if row.status == "usable"}
+    labels = store.labels.current()
+    usable = {row.image_id for row in labels if row.status == "usable" and row.origin != "threshold"}
     return usable & set(store.catalogue.ids("validation"))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
-from plankseg.pipeline.acquisition.propose import Proposal
-from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.acquisition.propose import Proposal, premask
+from plankseg.pipeline.models.recipes import postprocessing_of, recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.status import (
     STANDING_COLUMNS,
@@ -32,13 +32,14 @@ ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "mode
 def proposal_gallery(store: Store, proposal: Proposal) -> str:
     """The round's images as a data URI: image, uncertainty, pre-mask outline, and the score as caption."""
     top = max(float(one.uncertainty_map.max()) for one in proposal.images)
+    postprocessing = postprocessing_of(proposal.model)
     rows = []
     for one in proposal.images:
         grey = store.catalogue.load(one.image_id)
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
-        pictures = (plain, heatmap(uncertain, high=top), outline(grey, one.mask))
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one, postprocessing)))
         rows.append(GalleryRow(pictures, f"{name_of(store, one.image_id)}  {one.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))

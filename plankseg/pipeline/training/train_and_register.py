@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from plankseg.config import Recipe, Settings
-from plankseg.learning.metrics import bootstrap_interval
+from plankseg.imaging.postprocessing import choose_postprocessing
+from plankseg.learning.metrics import bootstrap_interval, score_images
 from plankseg.learning.process_rank import ProcessRank
 from plankseg.learning.trainer import EpochReport, TrainedModel
 from plankseg.pipeline.models.evaluation import Evaluator
@@ -133,7 +134,22 @@ def _train(store: Store, training: Training, settings: Settings, registration: R
     initial = Initial(start, training.references)
     if process.world_size > 1:
         train_ddp(job, initial, registration.report)  # trains; the call below reads the result
-    return job.train(store, initial, registration.report, progress=sys.stderr.isatty(), process=process)
+    model = job.train(store, initial, registration.report, progress=sys.stderr.isatty(), process=process)
+    if recipe.masks.postprocessing == "none":
+        return model
+    return _with_postprocessing(store, model, training, settings)
+
+
+def _with_postprocessing(store: Store, model: TrainedModel, training: Training, settings: Settings) -> TrainedModel:
+    """The model with the post-processing that is best on the images that decide, and their scores with it."""
+    ids = [example.image_id for example in training.data.validation]
+    evaluator = Evaluator.of_weights(store, model.weights, training.recipe, model.side_px, settings)
+    masks = list(evaluator.masks(ids))
+    load_mask = mask_loader(store, training.data.labels)
+    truth = [load_mask(image_id) for image_id in ids]
+    chosen = choose_postprocessing(masks, truth)
+    scores = score_images(ids, [chosen(mask) for mask in masks], truth)
+    return replace(model, postprocessing=chosen, scores=scores)
 
 
 def recorded_metrics(store: Store, model: TrainedModel, training: Training, settings: Settings) -> dict[str, Any]:
@@ -145,7 +161,8 @@ def recorded_metrics(store: Store, model: TrainedModel, training: Training, sett
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
     low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
-    evaluator = Evaluator.of_weights(store, model.weights, training.recipe, model.side_px, settings)
+    plain = Evaluator.of_weights(store, model.weights, training.recipe, model.side_px, settings)
+    evaluator = plain.with_postprocessing(model.postprocessing)
     load_mask = mask_loader(store, data.labels)
     measures = {
         name: evaluator.scorecard([example.image_id for example in examples], load_mask)
@@ -160,6 +177,8 @@ def recorded_metrics(store: Store, model: TrainedModel, training: Training, sett
     against = rival_verdict(evaluated)
     return evaluated | {
         "against_rivals": asdict(against) if against else None,
+        "postprocessing": asdict(model.postprocessing),
+        "pool_masks": data.pool_masks,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),
         "dice": float(dice.mean()),

@@ -1,5 +1,6 @@
 """The training set of a round: source masks, corrections of the rounds so far, and the images that evaluate."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from plankseg.pipeline.pool.validation_split import fix_halves
 from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class TrainingSet:
     data_version: int
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
+    pool_masks: int = 0
 
     @property
     def corrections(self) -> int:
@@ -52,7 +56,8 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     version = store.labels.version()
     labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
     validation_role = set(store.catalogue.ids("validation"))
-    split = fix_halves(store, validation_role & labels.keys())
+    # An automatic mask of the pool is no ground truth: its image may join the validation set later.
+    split = fix_halves(store, {i for i in validation_role & labels.keys() if labels[i].origin != "threshold"})
     validation_ids = set(split.selection)
     name = f"validation set ({len(validation_ids)} images)"
     if split.test:
@@ -69,10 +74,13 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         if row.by_person and 1 <= row.round <= round_number and image_id not in validation_ids | validation_role
     )
     plain = [i for i in source if i not in validation_ids and not labels[i].by_person]
-    left_out = near_duplicates.intersection((*plain, *corrected))
-    plain, corrected = ([i for i in ids if i not in left_out] for ids in (plain, corrected))
-    weight = correction_weight(recipe.training, source=len(plain), corrections=len(corrected))
-    examples = [Example(i, 1.0) for i in plain]
+    pool = _automatic_masks_of_pool(store, recipe, labels)
+    left_out = near_duplicates.intersection((*plain, *pool, *corrected))
+    plain, pool, corrected = ([i for i in ids if i not in left_out] for ids in (plain, pool, corrected))
+    pool_weight = recipe.training.pool_mask_weight or 0.0
+    others = len(plain) + pool_weight * len(pool)
+    weight = correction_weight(recipe.training, source=others, corrections=len(corrected))
+    examples = [Example(i, 1.0) for i in plain] + [Example(i, pool_weight) for i in pool]
     examples += [Example(i, weight, is_correction=True) for i in corrected]
     if not examples or not validation_ids:
         raise TrainingError(
@@ -87,11 +95,27 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         data_version=version,
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
+        pool_masks=len(pool),
     )
 
 
-def correction_weight(training: TrainingConfig, *, source: int, corrections: int) -> float:
-    """Sampler weight of one correction beside source images of weight 1: the recipe's, or from the recipe's share."""
+def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, LabelRow]) -> list[str]:
+    """Images of the pool that are trained on with their automatic mask: none that a person ever answered or skipped."""
+    if recipe.training.pool_mask_weight is None:
+        return []
+    pool = set(store.catalogue.ids("pool")) - store.labels.hand_labelled_ids()
+    masked = sorted(i for i, row in labels.items() if row.origin == "threshold" and i in pool)
+    if not masked:
+        log.warning(
+            "training.pool_mask_weight is %g, but no image of the pool has an automatic mask. Ingest the pool again "
+            "with automatic masks; what was in the catalogue stays.",
+            recipe.training.pool_mask_weight,
+        )
+    return masked
+
+
+def correction_weight(training: TrainingConfig, *, source: float, corrections: int) -> float:
+    """Sampler weight of one correction beside others of total weight `source`: fixed, or from the recipe's share."""
     share = training.correction_share
     if share is None or not source or not corrections:
         return training.correction_weight

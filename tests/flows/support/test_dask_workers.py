@@ -1,10 +1,13 @@
 """Missing schedulers and workers, other versions and lost shards are named, with what to do."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
+import httpx
+import psutil
 import pytest
-from distributed import KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 
 from flows.support import dask_workers
@@ -126,3 +129,25 @@ def test_each_gpu_has_a_worker_and_each_core_where_there_is_none(monkeypatch: py
     monkeypatch.setattr(system, "CPU_COUNT", 2)
     assert set(dask_workers.local_devices("cpu")) == {"cpu"}
     assert len(dask_workers.local_devices("cpu")) <= 2
+
+
+def test_workers_of_this_machine_answer_nobody_without_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_workers, "local_devices", lambda device: ["cpu"])
+    with dask_workers._local_cluster() as cluster:
+        with Client(cluster) as with_key:
+            with_key.wait_for_workers(1, timeout=60)
+            assert with_key.submit(sum, [1, 2]).result() == 3
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        ports = {one.laddr for each in family for one in each.net_connections("inet") if one.status == "LISTEN"}
+        assert len(ports) > 3, "a scheduler, a nanny and a worker"
+        for at in ports:
+            for page in ("info/main/logs.html", "info/main/workers.html", "json/counts.json", "metrics", "status"):
+                with suppress(httpx.TransportError):  # it speaks TLS alone
+                    url = f"http://{at.ip}:{at.port}/{page}"
+                    assert httpx.get(url, timeout=10, trust_env=False).status_code == 404, url
+        for scheme in ("tls", "tcp"):
+            with (
+                pytest.raises((OSError, TypeError)),
+                Client(f"{scheme}://127.0.0.1:{cluster.scheduler.port}", timeout=5),
+            ):
+                pass

@@ -1,5 +1,7 @@
 """The images a person gets next: drawn, scored, chosen and committed once."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from plankseg.acquisition.manifest import Manifest, replay
 from plankseg.config import QueryConfig, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
-from plankseg.imaging.masks import decode_mask
-from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, propose
+from plankseg.imaging.masks import decode_mask, largest_component
+from plankseg.imaging.postprocessing import Postprocessing
+from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, premask, propose
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from tests.support.little_store import TINY, add_answers, add_images, add_model, store_with
@@ -49,6 +52,21 @@ def test_what_is_committed_is_what_was_shown(store: Store) -> None:
         np.testing.assert_array_equal(kept, one.mask)
     assert {row.batch for row in store.proposals.of_round(1)} == set(range(TINY.query.batches))
     assert all(row.premask_sha is None for row in store.proposals.of_round(1) if not row.chosen)
+
+
+def test_premasks_are_postprocessed_as_the_model_was_judged(tmp_path: Path, weights: bytes) -> None:
+    store = store_with(tmp_path, pool=12)
+    largest = Postprocessing(largest_only=True)
+    add_model(store, 0, weights=weights, metrics=json.dumps({"postprocessing": asdict(largest)}))
+    proposal = proposed(store)
+    masks = {
+        row.image_id: decode_mask(store.blobs.get(str(row.premask_sha), "png")) for row in store.proposals.chosen(1)
+    }
+    changed = 0
+    for one in proposal.images:
+        np.testing.assert_array_equal(masks[one.image_id], largest_component(premask(one)))
+        changed += not np.array_equal(masks[one.image_id], premask(one))
+    assert changed
 
 
 def test_the_stored_manifest_replays_the_choice(store: Store) -> None:

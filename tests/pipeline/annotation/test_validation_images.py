@@ -30,9 +30,9 @@ from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import near_duplicates
 from plankseg.pipeline.pool.validation_split import fix_halves
 from plankseg.storage.store import Store
-from tests.pipeline.pool.test_near_duplicates import copies
 from tests.support.little_store import add_answers, add_proposal, noisy_image, square, write_images
 from tests.support.live_servers import LiveLabelStudio
+from tests.support.near_copies import copies
 
 SHAPE = noisy_image(0).shape
 TWO = ValidationDraw()

@@ -1,7 +1,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from plankseg.config import Part, SegmentConfig
 from plankseg.errors import EmptyPoolError, StoreError
 from plankseg.imaging.masks import decode_mask, largest_component
+from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.imaging.shape import measure_shape
 from plankseg.pipeline.archive import shards
 from plankseg.pipeline.archive.segment import segment_shard
@@ -75,6 +76,21 @@ def test_masks_and_measures_belong_together(store: Store) -> None:
         assert row["feret_px"] == found.feret_px
         assert row["reason"] is None
         assert (row["confidence"] is None) == found.empty
+
+
+def test_masks_are_postprocessed_as_the_model_was_judged(store: Store, tmp_path: Path, weights: bytes) -> None:
+    other = store_with(tmp_path / "other", pool=12, source=2)
+    filled = Postprocessing(fill_holes=True, largest_only=True)
+    add_model(other, 0, weights=weights, metrics=json.dumps({"postprocessing": asdict(filled)}))
+    found = []
+    for one in (store, other):
+        job = planned(one)
+        do(one, job)
+        found.append({row["image_id"]: decode_mask(one.blobs.get(str(row["mask_sha"]), "png"))
+                      for row in all_measures(one, job)})  # fmt: skip
+    plain, changed = found
+    assert any(not np.array_equal(plain[i], changed[i]) for i in plain)
+    assert all(np.array_equal(filled(plain[i]), changed[i]) for i in plain)
 
 
 def test_a_shard_that_was_lost_is_done_again_with_the_same_bytes(store: Store, tmp_path: Path) -> None:

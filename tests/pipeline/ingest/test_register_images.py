@@ -132,6 +132,23 @@ def test_a_source_image_gets_an_automatic_mask_or_a_recorded_reason(store: Store
             assert (row.status, row.reason) == ("unusable", report.maskless[0].reason)
 
 
+def test_a_pool_gets_automatic_masks_only_where_they_are_wanted_also_later(store: Store, tmp_path: Path) -> None:
+    pool = write_images(tmp_path / "pool", range(3), draw=clean_image)
+    (pool / "blank.png").write_bytes(encode_grey(np.full((50, 60), 255, np.uint8)))
+    assert ingest_folder(store, pool, role="pool").masks == 0
+    assert store.labels.current() == []
+    wanted = IngestOptions(automatic_masks=True)
+    report = ingest_folder(store, pool, role="pool", options=wanted)
+    assert (report.added, report.known, report.masks, len(report.maskless)) == (0, 4, 3, 1)
+    rows = store.labels.current()
+    assert {row.origin for row in rows} == {"threshold"}
+    assert [row.status for row in rows].count("usable") == 3
+    assert len(choosable(store)) == 4  # a person may still be asked for each of them
+    assert ingest_folder(store, pool, role="pool", options=wanted).masks == 0
+    assert len(store.labels.current()) == 4
+    assert ingest_folder(store, pool, role="validation", options=wanted).masks == 0
+
+
 def test_given_masks_are_taken_as_they_are_and_unfit_ones_left_out_with_a_reason(store: Store, tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", range(6))
     shape = noisy_image(0).shape

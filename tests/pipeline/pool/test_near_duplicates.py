@@ -4,7 +4,6 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,23 +18,7 @@ from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplica
 from plankseg.storage.schemas import as_mappings
 from plankseg.storage.store import Store
 from tests.support.little_store import TINY, add_answers, square
-
-
-def jpeg(image: Image.Image, quality: int = 80) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()
-
-
-def copies(grey: np.ndarray) -> dict[str, bytes]:
-    """The same picture as other files: saved again, a little smaller, a little larger and darker."""
-    image = Image.fromarray(grey)
-    width, height = image.size
-    return {
-        "saved-again.jpg": jpeg(image),
-        "smaller.png": encode_grey(np.array(image.resize((round(width * 0.9), round(height * 0.9))))),
-        "larger.jpg": jpeg(image.resize((round(width * 1.1), round(height * 1.1))).point(lambda v: v * 0.97)),
-    }
+from tests.support.near_copies import copies
 
 
 def put(
@@ -62,7 +45,7 @@ def planted(tmp_path: Path) -> tuple[Store, set[str]]:
     clean = [draw_sample("clean", seed) for seed in range(6)]
     given = {f"{n}.png": encode_mask(one.mask) for n, one in enumerate(clean)}
     twins = copies(kept[1].grey)
-    given |= {name: encode_mask(np.ones(Image.open(io.BytesIO(data)).size[::-1], bool)) for name, data in twins.items()}
+    given |= {name: encode_mask(square(Image.open(io.BytesIO(data)).size[::-1], 9)) for name, data in twins.items()}
     given = {Path(name).stem + ".png": mask for name, mask in given.items()}
     put(
         store,

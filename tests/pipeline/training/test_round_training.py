@@ -1,6 +1,7 @@
 """Models out of a store: what they are trained and judged on, and that each comes once."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,19 +9,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plankseg.config import Recipe, Settings
+from plankseg.config import MasksConfig, Recipe, Settings
 from plankseg.errors import TrainingError
+from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.metrics import ImageScores
+from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.trainer import Execution, TrainedModel, TrainingTask
+from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
+from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.models.registry import decisions_of
 from plankseg.pipeline.training import multi_gpu, train_and_register, verdict
 from plankseg.pipeline.training.round_training import fit
 from plankseg.pipeline.training.train_and_register import Training
 from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, training_set
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, add_images, add_model, square, store_with
+from tests.support.little_store import (
+    TINY,
+    add_answers,
+    add_images,
+    add_model,
+    clean_image,
+    square,
+    store_with,
+    write_images,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +141,104 @@ def test_the_fingerprint_names_data_recipe_and_round(store: Store) -> None:
     assert Training(TINY, training_set(store, TINY, 1), 1).fingerprint in names
 
 
+# --- automatic masks of the pool, and post-processing ---------------------------------------------------------------
+
+
+def with_pool_masks(folder: Path, weight: float = 0.5) -> tuple[Store, Recipe]:
+    """A store whose pool has six automatic masks and four images of noise without, and a recipe that uses them."""
+    store = store_with(folder, source=6, validation=2)
+    images = write_images(folder / "pool", range(3000, 3006), draw=clean_image)
+    write_images(images, range(4))
+    ingest_folder(store, images, role="pool", options=IngestOptions(automatic_masks=True))
+    training = TINY.training.model_copy(update={"pool_mask_weight": weight})
+    return store, TINY.model_copy(update={"training": training})
+
+
+def test_automatic_masks_of_the_pool_train_at_their_weight_and_only_where_the_recipe_says_so(tmp_path: Path) -> None:
+    store, recipe = with_pool_masks(tmp_path)
+    data = training_set(store, recipe, 0)
+    weights = {example.image_id: example.weight for example in data.examples}
+    pool = store.catalogue.ids("pool")
+    masked = {row.image_id for row in store.labels.current() if row.status == "usable"} & set(pool)
+    assert len(masked) == data.pool_masks == 6
+    assert weights == dict.fromkeys(store.catalogue.ids("source"), 1.0) | dict.fromkeys(masked, 0.5)
+    assert not any(example.is_correction for example in data.examples)
+    plain = training_set(store, TINY, 0)
+    assert (ids(plain.examples), plain.pool_masks) == (store.catalogue.ids("source"), 0)
+
+
+def test_whatever_a_person_answered_replaces_the_automatic_mask(tmp_path: Path) -> None:
+    store, recipe = with_pool_masks(tmp_path)
+    first = training_set(store, recipe, 0)
+    answered, skipped, later = [e.image_id for e in first.examples if e.weight == 0.5][:3]
+    shape = clean_image(0).shape
+    add_answers(store, 1, [answered], mask=square(shape, 9))
+    add_answers(store, 1, [skipped], status="skipped")
+    add_answers(store, 2, [later], mask=square(shape, 9))
+    data = training_set(store, recipe, 1)
+    weights = {example.image_id: example.weight for example in data.examples}
+    assert weights[answered] == 10.0
+    assert not {skipped, later} & weights.keys()
+    assert data.pool_masks == 3
+    np.testing.assert_array_equal(mask_loader(store, data.labels)(answered), square(shape, 9))
+
+
+def test_an_automatic_mask_is_no_truth_when_its_image_joins_the_validation_set(tmp_path: Path) -> None:
+    store, recipe = with_pool_masks(tmp_path)
+    before = training_set(store, recipe, 0)
+    ingest_folder(store, tmp_path / "pool", role="validation")
+    after = training_set(store, recipe, 0)
+    assert ids(after.validation) == ids(before.validation)
+    assert set(ids(after.examples)) <= set(store.catalogue.ids("source"))  # less what is like one of them
+
+
+def test_a_recipe_that_wants_masks_of_a_pool_without_any_says_so(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = TINY.model_copy(update={"training": TINY.training.model_copy(update={"pool_mask_weight": 1.0})})
+    assert training_set(store, recipe, 0).examples == training_set(store, TINY, 0).examples
+    assert "no image of the pool has an automatic mask" in caplog.text
+
+
+def test_a_share_of_corrections_counts_the_pools_masks_by_their_weight(tmp_path: Path) -> None:
+    store, recipe = with_pool_masks(tmp_path, weight=3.0)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"correction_share": 0.5})})
+    add_answers(store, 1, store.catalogue.ids("pool")[:1], mask=square(store_shape(store), 9))
+    examples = training_set(store, recipe, 1).examples
+    corrected = sum(example.weight for example in examples if example.is_correction)
+    assert corrected == pytest.approx(sum(example.weight for example in examples) / 2)
+
+
+def store_shape(store: Store) -> tuple[int, int]:
+    grey = store.catalogue.load(store.catalogue.ids("pool")[0])
+    return grey.shape[0], grey.shape[1]
+
+
+def test_postprocessing_is_chosen_where_the_recipe_says_so_recorded_and_judged_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_with(tmp_path, source=6, pool=4, validation=16)
+    hollow = square((34, 41), 12)
+    hollow[4:7, 4:7] = False
+
+    def predict(_predictor: Predictor, greys: list[Any], _side_px: int) -> list[Any]:
+        return [hollow.astype(np.float32) for _ in greys]
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    plain = fit(store, TINY, CPU, round_number=0)
+    assert json.loads(plain.metrics)["postprocessing"] == asdict(PLAIN)
+    recipe = TINY.model_copy(update={"masks": MasksConfig(postprocessing="choose")})
+    row = fit(store, recipe, CPU, round_number=1)
+    assert postprocessing_of(row) == Postprocessing(fill_holes=True)
+    assert postprocessing_of(add_model(store, 2)) == PLAIN
+    assert row.validation_dice == 1.0
+    metrics = json.loads(row.metrics)
+    assert metrics["measures"]["selection"]["means"]["dice"]["mean"] == metrics["test"]["dice"] == 1.0
+    data = training_set(store, recipe, 1)
+    assert verdict.evaluate(store, row, data, CPU).mean_dice == 1.0
+    assert verdict.evaluate(store, plain, data, CPU).mean_dice < 1.0
+
+
 # --- judging, with a training that only pretends ---------------------------------------------------------------------
 
 
@@ -160,7 +272,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
 
 
 def evaluator_that_gives(card: dict[str, Any]) -> Any:
-    return SimpleNamespace(of_weights=lambda *_: SimpleNamespace(scorecard=lambda *_: card))
+    evaluator = SimpleNamespace(scorecard=lambda *_: card)
+    evaluator.with_postprocessing = lambda _: evaluator
+    return SimpleNamespace(of_weights=lambda *_: evaluator)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_a_missing_object_is_said_to_be_missing(root: str) -> None:
         blobs.get(sha("never"), "png")
 
 
+@pytest.mark.every_s3_server
 def test_changed_bytes_are_noticed_and_healed_by_putting_again(root: str) -> None:
     blobs = blobs_at(root)
     name = blobs.put(b"mask", "png")
@@ -103,6 +104,7 @@ def put_many(root: str) -> int:
     return len({blobs.put(b"x" * 5000 + bytes([i]), "png") for i in range(100)})
 
 
+@pytest.mark.every_s3_server
 @pytest.mark.slow
 def test_many_processes_may_put_the_same_object(root: str) -> None:
     assert race(put_many, [(root,)] * 3) == [100] * 3

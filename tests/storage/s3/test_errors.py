@@ -37,6 +37,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.every_s3_server
 @pytest.mark.parametrize(("refusal", "said"), REFUSALS)
 def test_a_refusal_is_named_with_its_cure_by_both_clients_and_leaves_nothing(
     store: Store, faults: Faults, refusal: tuple[int, str], said: str
@@ -74,6 +75,7 @@ def test_credentials_that_expire_in_the_middle_of_a_commit_lose_nothing(
     assert sorted(row.ls_annotation or 0 for row in store.labels.current()) == [1, 2, 3]
 
 
+@pytest.mark.every_s3_server
 def test_renewed_credentials_are_found_without_a_new_start(
     store: Store, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,12 +249,14 @@ def propose(root: str, machine: int) -> bool:
     return store.proposals.commit(1, [proposed(f"{machine}-{i}", seed=machine) for i in range(20)])
 
 
+@pytest.mark.every_s3_server
 def test_two_machines_that_propose_the_same_round_give_one_winner(store: Store) -> None:
     assert sorted(race(propose, [(str(store.root), machine) for machine in range(2)])) == [False, True]
     rows = store.proposals.of_round(1)
     assert (len(rows), len({row.seed for row in rows})) == (20, 1)
 
 
+@pytest.mark.every_s3_server
 def test_no_credentials_at_all_are_said(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bucket = s3_server.new_bucket()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

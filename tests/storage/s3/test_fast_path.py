@@ -14,7 +14,7 @@ from tests.support.faulty_proxy import Faults
 from tests.support.racing_processes import in_forked_child
 from tests.support.s3_servers import S3Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_s3_server]
 
 
 @pytest.fixture

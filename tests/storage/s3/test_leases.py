@@ -15,7 +15,7 @@ from plankseg.storage.s3.leases import Leases
 from tests.support.racing_processes import race
 from tests.support.s3_servers import S3Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_s3_server]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from plankseg.storage.s3.client import in_threads
 from tests.support.racing_processes import in_forked_child, race
 from tests.support.s3_servers import S3Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_s3_server]
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def propose(root: str, seed: int) -> bool:
     return Proposals(tables_at(root)).commit(1, [proposed(f"{seed}-{i}", seed=seed) for i in range(20)])
 
 
+@pytest.mark.every_s3_server
 def test_two_proposals_at_once_give_one_winner(root: str) -> None:
     won = race(propose, [(root, seed) for seed in range(3)])
     assert sorted(won) == [False, False, True]

@@ -14,7 +14,8 @@ from plankseg.learning.network.architecture import build_network, model_bytes
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
-from tests.support.subprocess_flow import alone, artifacts
+from tests.support.live_servers import LivePrefect
+from tests.support.subprocess_flow import SUPPORT, alone, artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.real_data, pytest.mark.timeout(600)]
 
@@ -47,10 +48,10 @@ def store(real_data: Path, tmp_path: Path) -> Store:
 
 
 def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_one(
-    store: Store, server_settings: local_servers.ServerSettings, prefect_server: local_servers.Server
+    store: Store, server_settings: local_servers.ServerSettings, prefect_server: LivePrefect
 ) -> None:
     environment = server_settings.environment() | {"PLANKSEG_STORE": str(store.root), "PLANKSEG_DEVICE": "cpu"}
-    alone(Path(__file__).with_name("choose_once.py"), RECIPE.model_dump_json(), environment=environment)
+    alone(SUPPORT / "choose_once.py", RECIPE.model_dump_json(), environment=environment)
     shown = artifacts(server_settings)["round-1-backends"]
     table = json.loads(str(shown["data"]))
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}

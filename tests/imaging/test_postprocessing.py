@@ -1,0 +1,75 @@
+"""Post-processing: each step alone, the choice among them, and what is recorded."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from plankseg.imaging.masks import dice
+from plankseg.imaging.postprocessing import CANDIDATES, PLAIN, Postprocessing, choose_postprocessing
+
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
+
+
+def scene(*, hole: bool = False, speck: bool = False, twin: bool = False) -> np.ndarray:
+    mask = np.zeros((30, 40), bool)
+    mask[5:20, 5:20] = True
+    if hole:
+        mask[10:14, 10:14] = False
+    if speck:
+        mask[25, 35] = True
+    if twin:
+        mask[5:15, 25:35] = True
+    return mask
+
+
+@given(MASKS)
+def test_by_default_nothing_changes(mask: np.ndarray) -> None:
+    assert np.array_equal(PLAIN(mask), mask)
+    assert CANDIDATES[0] == PLAIN
+
+
+@given(MASKS, st.sampled_from(CANDIDATES))
+def test_twice_is_once(mask: np.ndarray, candidate: Postprocessing) -> None:
+    once = candidate(mask)
+    assert np.array_equal(candidate(once), once)
+
+
+def test_each_step_does_what_its_name_says() -> None:
+    seen = scene(hole=True, speck=True, twin=True)
+    assert np.array_equal(Postprocessing(fill_holes=True)(seen), scene(speck=True, twin=True))
+    assert np.array_equal(Postprocessing(smallest_part=0.25)(seen), scene(hole=True, twin=True))
+    assert np.array_equal(Postprocessing(fill_holes=True, largest_only=True)(seen), scene())
+
+
+def test_a_map_of_probabilities_is_cut_at_one_half_first() -> None:
+    probability = np.where(scene(hole=True), 0.5, 0.49).astype(np.float32)
+    assert np.array_equal(PLAIN.mask_of(probability), scene(hole=True))
+    assert np.array_equal(Postprocessing(fill_holes=True).mask_of(probability), scene())
+
+
+def test_the_best_of_all_is_chosen_and_the_plainest_of_equals() -> None:
+    predicted, truth = [scene(hole=True, speck=True)] * 6, [scene()] * 6
+    chosen = choose_postprocessing(predicted, truth)
+    assert chosen == Postprocessing(fill_holes=True, smallest_part=0.05)
+    assert dice(chosen(predicted[0]), truth[0]) == 1.0
+    assert choose_postprocessing(truth, truth) == PLAIN
+
+
+def test_holes_stay_where_the_truth_has_them() -> None:
+    truth = [scene(hole=True)] * 6
+    assert choose_postprocessing(truth, truth) == PLAIN
+    assert choose_postprocessing([scene(hole=True, speck=True)] * 6, truth) == Postprocessing(smallest_part=0.05)
+
+
+def test_five_images_choose_nothing() -> None:
+    assert choose_postprocessing([scene(hole=True)] * 5, [scene()] * 5) == PLAIN
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_what_was_chosen_is_read_back_and_a_model_of_before_has_none(candidate: Postprocessing) -> None:
+    assert Postprocessing.recorded({"postprocessing": asdict(candidate)}) == candidate
+    assert Postprocessing.recorded({"dice": 0.5}) == PLAIN

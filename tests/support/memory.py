@@ -1,0 +1,26 @@
+"""How much memory a test process takes, and how it gives back what a module's tests have left."""
+
+import ctypes
+import resource
+import sys
+
+BOUND_MB = 2500
+ROOMY_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
+
+
+def peak_mb() -> int:
+    """The most that this process has had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def resident_mb() -> int:
+    """What this process has resident now."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
+
+
+def give_back() -> None:
+    """Let go of cached networks, and hand the freed memory back to the system: the heap would keep it, in pieces."""
+    if loading := sys.modules.get("plankseg.pipeline.models.loading"):
+        loading.forget()
+    ctypes.CDLL(None).malloc_trim(0)
