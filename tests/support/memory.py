@@ -22,5 +22,5 @@ def resident_mb() -> int:
 def give_back() -> None:
     """Let go of cached networks, and hand the freed memory back to the system: the heap would keep it, in pieces."""
     if loading := sys.modules.get("plankseg.pipeline.models.loading"):
-        loading.forget()
+        loading.clear_cache()
     ctypes.CDLL(None).malloc_trim(0)
