@@ -12,9 +12,9 @@ LAPTOP_DRAWS, FEWEST_DRAWS = 384, 32
 def named_recipe(name: RecipeName, images: int) -> Recipe:
     """The recipe of a name for a training set of so many images.
 
-    `published` is the published one, whatever the number. `laptop` is sized for two cores, `quality` for a GPU. Both start
-    from ImageNet weights that need no hub, train on the pool's automatic masks beside the source's, and choose how masks
-    are post-processed. What they reach is in docs/log.md.
+    `published` is the published one, whatever the number. `laptop` is sized for two cores, `quality` for a GPU. Both
+    start from ImageNet weights that need no hub, train on the pool's automatic masks beside the source's, and choose
+    how masks are post-processed. What they reach is in docs/log.md.
     """
     if name == "published":
         return Recipe()
