@@ -2,6 +2,7 @@
 #
 #   make demo [ROUNDS=2] [DIR=demo] [STORE=s3]         two synthetic domains, simulated person; s3: all in a bucket
 #   make demo SOURCE=dir POOL=dir [POOL_MASKS=dir]     real folders; without masks it stops where a person must click
+#             [VALIDATION=dir VALIDATION_MASKS=dir]    ... judged on images whose masks a person made
 #   make up   [DIR=demo]                               serve Prefect and Label Studio for a working directory
 #   make deploy                                        the flows, onto the Prefect server of PREFECT_API_URL
 #   make pictures [DIR=demo]                           the pictures of README, from a finished demo
@@ -37,7 +38,7 @@ WITHOUT_COMMON_MARKER = sed "s/ ; python_full_version < '3.14' and sys_platform 
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
 
 setup:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.ready $(TEMPLATE)
@@ -69,7 +70,8 @@ $(TEMPLATE): $(LS_VENV)/.ready label_studio/migrate.sh
 
 demo: setup
 	@$(VENV)/bin/plankseg demo --directory "$(DIR)" --rounds $(ROUNDS) \
-	    $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)")
+	    $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)") \
+	    $(if $(VALIDATION),--validation "$(VALIDATION)") $(if $(VALIDATION_MASKS),--validation-masks "$(VALIDATION_MASKS)")
 
 up: setup
 	@$(VENV)/bin/plankseg up --directory "$(DIR)"

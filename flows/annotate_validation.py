@@ -4,9 +4,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.support.artifacts import show_refusals, show_table
 from flows.support.flow_options import NETWORK_RETRIES
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import ValidationDraw, settings
@@ -28,10 +28,8 @@ def fetch_masks() -> None:
 
     with connect(settings()) as label_studio:
         collected = collect_masks(open_store(), label_studio, project_of_validation(label_studio, settings()))
-    log = get_run_logger()
-    log.info("Validation set: %d new answers", collected.new)
-    for reason in collected.quarantined:
-        log.warning("Quarantined: %s", reason)
+    get_run_logger().info("Validation set: %d new answers", collected.new)
+    show_refusals("validation", collected)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each class")
@@ -84,13 +82,10 @@ def show_validation(store: Store) -> str:
         f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
         f"{len(near)} near-duplicates kept out of pool and training"
     )
-    create_table_artifact(key="validation-set", table=[asdict(one) for one in classes], description=summary)
+    show_table("validation-set", [asdict(one) for one in classes], summary)
     if near:
-        create_table_artifact(
-            key="near-duplicates",
-            table=[asdict(one) for one in near[:500]],
-            description=f"{len(near)} images at most {bits} bits from one of the validation set, the first 500.",
-        )
+        text = f"{len(near)} images at most {bits} bits from one of the validation set, the first 500."
+        show_table("near-duplicates", [asdict(one) for one in near[:500]], text)
     return summary
 
 

@@ -13,14 +13,25 @@ from flows.advance import advance
 from flows.ingest import ImageFolder, ingest
 from flows.pretrain import pretrain
 from flows.support.store_lock import hold_store, open_store
-from plankseg.config import FrozenModel, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig, settings
+from plankseg.config import (
+    FrozenModel,
+    NetworkConfig,
+    QueryConfig,
+    Recipe,
+    RecipeName,
+    RoundsConfig,
+    TrainingConfig,
+    settings,
+)
 from plankseg.errors import LabelStudioDownError
 from plankseg.imaging.arrays import Mask
 from plankseg.pipeline.annotation.connection import connect, project_of
 from plankseg.pipeline.loop.progress import read_progress
+from plankseg.pipeline.models.named_recipes import recipe_for
+from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.storage.s3.addresses import Address, is_s3
 
-# Small enough for a laptop without a GPU and without a download; the published numbers are Recipe's own defaults.
+# Of the synthetic domains: small enough for minutes without a GPU. Real folders get the recipe `laptop`.
 LAPTOP = Recipe(
     network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
     training=TrainingConfig(
@@ -38,6 +49,7 @@ class DemoFolders(FrozenModel):
     validation: str | None = None
     validation_masks: str | None = None
     pool_masks: str | None = None
+    automatic_masks: bool = False
 
 
 @task(cache_policy=NO_CACHE)
@@ -89,22 +101,27 @@ def correct(round_number: int, pool: Path, masks: Path) -> None:
 
 
 @flow(name="demo", flow_run_name="demo", persist_result=False)
-def demo(folders: DemoFolders, recipe: Recipe = LAPTOP) -> None:
+def demo(folders: DemoFolders, recipe: Recipe = LAPTOP, named: RecipeName | None = None) -> None:
     """Ingest, pretrain, then rounds; without masks for the pool, stop where a person must answer.
 
     Args:
         folders: Where the images are.
         recipe: Network, training, query and number of rounds.
+        named: A recipe by name whose network, training and masks are taken in place of those above.
     """
     store = open_store()
     with hold_store(store):
         ingest(ImageFolder(folder=folders.source, role="source"))
         if folders.validation:
             ingest(ImageFolder(folder=folders.validation, role="validation", masks=folders.validation_masks))
-        ingest(ImageFolder(folder=folders.pool, role="pool"))
+        ingest(ImageFolder(folder=folders.pool, role="pool", automatic_masks=folders.automatic_masks))
         if is_s3(settings().store):
             bring_pool(Path(folders.pool))
-        pretrain(recipe)
+        if named and store.models.active() is None:
+            recipe = recipe_for(store, named, recipe)
+        elif named:
+            recipe = recipe_in_force(store).model_copy(update={"rounds": recipe.rounds})
+        pretrain(recipe=recipe)
         wait_for_label_studio()
         advance(recipe)
         while folders.pool_masks and (progress := read_progress(store)).unanswered:
@@ -116,6 +133,8 @@ def main(
     source: Annotated[Path | None, typer.Option(help="Folder of clean images; unset: a synthetic domain.")] = None,
     pool: Annotated[Path | None, typer.Option(help="Folder of noisy images; unset: a synthetic domain.")] = None,
     pool_masks: Annotated[Path | None, typer.Option(help="Masks for a simulated person.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Folder of validation images.")] = None,
+    validation_masks: Annotated[Path | None, typer.Option(help="Masks of validation images.")] = None,
     synthetic: Annotated[Path | None, typer.Option(help="Where the synthetic domains are written.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where the report is written.")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 2,
@@ -128,7 +147,14 @@ def main(
     if (source is None) != (pool is None):
         raise typer.BadParameter("give both --source and --pool, or neither")
     if source and pool:
-        folders = DemoFolders(source=str(source), pool=str(pool), pool_masks=str(pool_masks) if pool_masks else None)
+        folders = DemoFolders(
+            source=str(source),
+            pool=str(pool),
+            pool_masks=str(pool_masks) if pool_masks else None,
+            validation=str(validation) if validation else None,
+            validation_masks=str(validation_masks) if validation_masks else None,
+            automatic_masks=True,
+        )
     else:
         if synthetic is None:
             raise typer.BadParameter("give --synthetic, or --source and --pool")
@@ -136,7 +162,7 @@ def main(
         folders = DemoFolders(**{name: str(path) for name, path in vars(domains).items() if path})
     # Without masks for the simulated person it is a real project: the budget is the published one, not the demo's.
     budget = RoundsConfig(budget=rounds) if folders.pool_masks else RoundsConfig()
-    demo(folders, LAPTOP.model_copy(update={"rounds": budget}))
+    demo(folders, LAPTOP.model_copy(update={"rounds": budget}), "laptop" if source else None)
     if report:
         write_report(open_store(), report)
     print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from flows.support.artifacts import show_table
 from flows.support.store_lock import open_store
 from plankseg.config import FrozenModel
 from plankseg.storage.maintenance import Maintained
@@ -47,8 +47,5 @@ def show(done: Maintained, upkeep: Upkeep) -> None:
     """Show what was done, or would be; the log names every removed file."""
     for name in done.gone():
         get_run_logger().info("%s %s", "Would be removed:" if upkeep.dry_run else "Removed:", name)
-    create_table_artifact(
-        key="maintained",
-        table=done.rows(),
-        description=f"{done.summary(dry_run=upkeep.dry_run)}. Horizon: {upkeep.horizon_days} days.",
-    )
+    summary = done.summary(dry_run=upkeep.dry_run)
+    show_table("maintained", done.rows(), f"{summary}. Horizon: {upkeep.horizon_days} days.")

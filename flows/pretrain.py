@@ -1,24 +1,27 @@
-"""Flow `pretrain`: train model 0 on the clean archive alone."""
+"""Flow `pretrain`: train model 0 before anybody has answered anything."""
 
 from prefect import flow
 
 from flows.retrain import fit_model
 from flows.support.artifacts import show_rounds
 from flows.support.store_lock import hold_store, open_store
-from plankseg.config import Recipe
+from plankseg.config import Recipe, RecipeName
+from plankseg.pipeline.models.named_recipes import recipe_for
 
 PUBLISHED = Recipe()
 
 
 @flow(name="pretrain", flow_run_name="round 0 · pretrain", persist_result=False)
-def pretrain(recipe: Recipe = PUBLISHED) -> str:
-    """Train model 0 on the source's automatic masks; it is there already: nothing happens.
+def pretrain(named: RecipeName | None = None, recipe: Recipe = PUBLISHED) -> str:
+    """Train model 0 on automatic masks; it is there already: nothing happens.
 
     Args:
-        recipe: Network, training and query; later rounds go on with it.
+        named: laptop: two cores and some minutes. quality: a GPU. published: the published numbers. Network, training
+            and masks below are then not used. Left empty: the recipe below.
+        recipe: Every number of network, training and query; later rounds go on with it.
     """
     store = open_store()
     with hold_store(store):
-        result = fit_model(recipe, 0)
+        result = fit_model(recipe_for(store, named, recipe) if named else recipe, 0)
         show_rounds(store)
         return result

@@ -14,6 +14,7 @@ Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
 BackendName = Literal[
     "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
 ]
+RecipeName = Literal["laptop", "quality", "published"]
 ScoringName = Literal[BackendName, "openvino-int8"]  # good enough to rank images by, not for masks
 
 

@@ -36,6 +36,10 @@ class BrushError(PlanksegError, ValueError):
     """A brush run-length code is malformed."""
 
 
+class AnswerError(BrushError):
+    """An answer cannot be used for a reason that its brush code does not show; the message names the cure."""
+
+
 class WeightsError(PlanksegError, OSError):
     """Encoder or model weights cannot be had."""
 

@@ -47,6 +47,7 @@ NO_MODULE = {
     "tests/flows/test_up.py": "the servers of `plankseg up`",
     "tests/labelling/api/test_contract.py": "the same tests on the client and on the fake",
     "tests/labelling/sync/test_bucket_images.py": "images of a bucket in a real Label Studio",
+    "tests/pipeline/annotation/test_hostile_answers.py": "collect, push and manual tasks on damaged answers and tasks",
     "tests/pipeline/ingest/test_register_archives.py": "register_images on archives",
     "tests/pipeline/ingest/test_register_buckets.py": "register_images on a bucket",
     "tests/pipeline/models/test_activation.py": "promotion and rollback over several models",

@@ -1,15 +1,20 @@
 """Tables and pictures of the Prefect UI, and the log lines of a training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from logging import LoggerAdapter
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.support.markdown import escape_cell, escape_line, escape_text
+from plankseg.pipeline.annotation.collect_answers import CollectReport
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.status import STANDING_COLUMNS, last_decision, read_status, rival_sentence, standing_rows
 from plankseg.storage.store import Store
+
+TASKS_SHOWN = 500
 
 
 def show_rounds(store: Store) -> None:
@@ -17,17 +22,11 @@ def show_rounds(store: Store) -> None:
     recipe = recipe_in_force(store)
     status = read_status(store, recipe.rounds)
     if status.rounds:
-        create_table_artifact(
-            key="rounds",
-            table=[row.model_dump() for row in status.rounds],
-            description=f"{last_decision(status)}\n\nNext: {status.next}",
-        )
-    if rows := standing_rows(status):
-        create_table_artifact(
-            key="model-and-rivals",
-            table=[dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in rows],
-            description=rival_sentence(status),
-        )
+        rows = [row.model_dump() for row in status.rounds]
+        show_table("rounds", rows, f"{last_decision(status)}\n\nNext: {status.next}")
+    if cells_of_rows := standing_rows(status):
+        table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
+        show_table("model-and-rivals", table, rival_sentence(status))
 
 
 def show_effort(store: Store) -> None:
@@ -57,4 +56,22 @@ def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
 
 def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:
     """Put a picture into the Prefect UI; it is stored in the server's database, so keep it under 200 kB."""
+    title, text = escape_line(title), escape_text(text)
     create_markdown_artifact(key=key, markdown=f"# {title}\n\n{text}\n\n![{title}]({data_uri})", description=title)
+
+
+def show_table(key: str, rows: Iterable[Mapping[str, object]], description: str = "") -> None:
+    """Put a table into the Prefect UI; text is shown as it is, not as Markdown."""
+    table = [{name: escape_cell(value) for name, value in row.items()} for row in rows]
+    create_table_artifact(key=key, table=table, description=escape_text(description))
+
+
+def show_refusals(key: str, report: CollectReport) -> None:
+    """Log why answers and tasks are not used, one line for a reason, and list each task in the Prefect UI."""
+    for problem in report.problems():
+        get_run_logger().warning("%s", problem)
+    rows: list[dict[str, object]] = [{"task": None, "reason": reason} for reason in report.quarantined]
+    rows += [{"task": refusal.task, "reason": refusal.reason} for refusal in report.refusals]
+    if rows:
+        description = f"{len(rows)} answers and tasks are not used, the first {TASKS_SHOWN} of them."
+        show_table(f"{key}-not-used", rows[:TASKS_SHOWN], description)

@@ -245,7 +245,7 @@ class TableRows:
     def _is_only_one(self, row: Row, table: Table, entry: Entry) -> bool:
         """True when no other image has the name that the row gives."""
         folders = row.file.replace("\\", "/").removeprefix("./").count("/")
-        if table.names_files and 0 < folders <= entry.name.count("/"):
+        if table.names_files and folders and "/" in entry.name:
             return self._names.count("in_folder", f"{entry.folder}/{entry.stem}") <= 1
         if folders == 0 and "/" in table.name and "/" in entry.name:  # samples, each with its own table
             return self._names.count("in_top", f"{entry.name.partition('/')[0]}/{entry.stem}") <= 1

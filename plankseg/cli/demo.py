@@ -26,12 +26,22 @@ def demo(
     source: Annotated[Path | None, typer.Option(help="Folder of clean images.")] = None,
     pool: Annotated[Path | None, typer.Option(help="Folder of images to choose from.")] = None,
     pool_masks: Annotated[Path | None, typer.Option(help="Masks of the pool, for a simulated person.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Folder of images to judge models on.")] = None,
+    validation_masks: Annotated[Path | None, typer.Option(help="Their masks, by the images' names.")] = None,
     store: Annotated[str, typer.Option(help="folder, or s3: a bucket on an S3 server in memory.")] = "folder",
 ) -> None:
     """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
     if (source is None) != (pool is None):
         raise SettingsError("SOURCE and POOL belong together: give both folders, or neither.")
-    folders = {"source": source, "pool": pool, "pool-masks": pool_masks}
+    if (validation is None) != (validation_masks is None) or (validation and not pool):
+        raise SettingsError("VALIDATION and VALIDATION_MASKS belong together, and to a POOL: give all, or neither.")
+    folders = {
+        "source": source,
+        "pool": pool,
+        "pool-masks": pool_masks,
+        "validation": validation,
+        "validation-masks": validation_masks,
+    }
     given = {name: path.expanduser().resolve() for name, path in folders.items() if path}
     for name, path in given.items():
         if not path.is_dir():

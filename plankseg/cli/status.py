@@ -24,6 +24,8 @@ from plankseg.pipeline.reports.status import (
 
 RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that are shown only where there is one
 
+REASONS_SHOWN = 5
+
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False) -> None:
     """Show images, models, rounds and what is due next."""
@@ -60,6 +62,12 @@ def show(status: Status) -> None:
         console.print(sentence, markup=False, highlight=False)
     if status.anchoring:
         console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)
+    if status.not_used:
+        console.print(f"Not used: {len(status.not_used)} answers or images.", highlight=False)
+        for reason in status.not_used[:REASONS_SHOWN]:
+            console.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
+        if len(status.not_used) > REASONS_SHOWN:
+            console.print(f"  {len(status.not_used) - REASONS_SHOWN} more: see `plankseg status --json`.")
     console.print(f"Next: {status.next}")
 
 

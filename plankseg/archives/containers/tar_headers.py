@@ -49,15 +49,21 @@ class Header(tarfile.TarInfo):
 
     def _proc_pax(self, tar: tarfile.TarFile) -> "Header":
         """The member after an extended header, with the name and size that this gives it."""
-        records = _pax_records(_stream(tar).read(_padded(self.size))[: self.size])
+        data = _stream(tar).read(_padded(self.size))[: self.size]
         member = self._following(tar)
+        try:
+            records = _pax_records(data)
+            size = _number(records.get(b"size", b"0"))
+        except tarfile.HeaderError as error:
+            member.fault = f"its extended header cannot be read ({error}); pack it again"
+            return member
         if any(key.startswith(b"GNU.sparse.") for key in records):
             member.sparse = b""
         name = records.get(b"GNU.sparse.name", records.get(b"path"))
         if name is not None:
             member.name = name.decode("utf-8", "surrogateescape").rstrip("/")
         if b"size" in records:
-            member.size = _number(records[b"size"])
+            member.size = size
             takes_room = member.isreg() or member.type not in tarfile.SUPPORTED_TYPES
             tar.offset = member.offset_data + (_padded(member.size) if takes_room else 0)
         return member

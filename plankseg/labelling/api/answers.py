@@ -1,19 +1,28 @@
 """Read people's answers from Label Studio's JSON: status, mask, person and time of each annotation."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
 
-from plankseg.errors import BrushError, LabelStudioError
+from plankseg.errors import AnswerError, BrushError, LabelStudioError
 from plankseg.imaging.arrays import Mask
 from plankseg.labelling.api.brush_rle import decode_brush
-from plankseg.labelling.api.labeling_config import BRUSH, LABEL, UNUSABLE
+from plankseg.labelling.api.labeling_config import BRUSH, LABEL, QUALITY, UNUSABLE
 from plankseg.labelling.api.tasks import TaskIdentity, identity
+
+# Items of an answer that draw nothing: what a person adds to the labelling configuration does no harm.
+DRAWS_NOTHING = ("choices", "datetime", "number", "rating", "relation", "taxonomy", "textarea")
+LONGEST_LEAD_TIME_S = 30 * 24 * 3600  # a browser tab that was left open for a month says nothing about the work
+LONGEST_NAME = 254  # of an e-mail address
+LARGEST_ID = 2**63 - 1
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+CLOCK_TOLERANCE = timedelta(days=366)  # Label Studio's clock may be wrong, but not by more
+# The version of an answer whose time of change cannot be used: it is quarantined, once.
+WITHOUT_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 Origin = Literal["accepted", "corrected", "empty", "drawn"]
 Status = Literal["usable", "skipped", "unusable", "quarantined"]
@@ -47,7 +56,7 @@ def read_answers(
     shape_of: Callable[[str], tuple[int, int]],
     premask_of: Callable[[str], Mask | None],
 ) -> list[Answer]:
-    """Every person's answer to one task; drafts are no answers.
+    """Every person's answer to one task; drafts are no answers, nor is what `unreadable_answers` names.
 
     `shape_of` gives an image's (height, width), `premask_of` the pre-mask that was pushed with it, None if none was.
     An answer that cannot be read is quarantined with its reason. Raises LabelStudioError for a task that is not ours.
@@ -57,13 +66,56 @@ def read_answers(
         raise LabelStudioError(f"Label Studio task {task.get('id')} has no plankseg key; delete it or leave it out.")
     return [
         _read_answer(annotation, owner=owner, task_id=int(task["id"]), shape_of=shape_of, premask_of=premask_of)
-        for annotation in task.get("annotations") or []
+        for annotation in annotations_of(task)
+    ]
+
+
+def annotations_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The answers of a task that have an id."""
+    annotations = task.get("annotations")
+    if not isinstance(annotations, list):
+        return []
+    return [one for one in annotations if isinstance(one, Mapping) and _is_id(one.get("id"))]
+
+
+def unreadable_answers(task: Mapping[str, Any]) -> list[str]:
+    """What stands in the place of a task's answers but is no answer with an id, in words."""
+    annotations = task.get("annotations") or []
+    if not isinstance(annotations, list):
+        return [f"Label Studio task {task.get('id')} holds {_short(annotations)} instead of answers; answer it again."]
+    return [
+        f"An answer of Label Studio task {task.get('id')} has no usable id ({_short(one)}); delete it, answer again."
+        for one in annotations
+        if not isinstance(one, Mapping) or not _is_id(one.get("id"))
     ]
 
 
 def version_of(annotation: Mapping[str, Any]) -> AnswerVersion:
-    """Id of an annotation and when (UTC) it was last changed: together they identify one version of an answer."""
-    return int(annotation["id"]), datetime.fromisoformat(annotation["updated_at"]).astimezone(UTC)
+    """Id of an annotation and when (UTC) it was last changed: together they identify one version of an answer.
+
+    The time is WITHOUT_TIME if Label Studio's cannot be used.
+    """
+    return annotation["id"], _time_of_change(annotation.get("updated_at")) or WITHOUT_TIME
+
+
+def _time_of_change(value: object) -> datetime | None:
+    """A time of change in UTC; None for what is no time, or none at which a person can have answered."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if OLDEST <= moment <= datetime.now(UTC) + CLOCK_TOLERANCE else None
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 < value <= LARGEST_ID
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _read_answer(
@@ -78,19 +130,25 @@ def _read_answer(
     status: Status = "usable"
     origin: Origin = "empty"
     mask, reason = None, None
-    if annotation.get("was_cancelled"):  # Skip sends the whole unchanged pre-mask along: it is not an answer
-        status = "skipped"
-    else:
-        try:
+    try:
+        if updated_at == WITHOUT_TIME:
+            raise AnswerError(
+                f"Its time of change is {_short(annotation.get('updated_at'))}, at which no person can have answered. "
+                "Set the clock of Label Studio's machine, open the task and submit again."
+            )
+        if annotation.get("was_cancelled"):  # Skip sends the whole unchanged pre-mask along: it is not an answer
+            status = "skipped"
+        else:
             mask = read_mask(annotation.get("result"), shape=shape_of(owner.image_id))
             status = "unusable" if mask is None else "usable"
             origin = "empty" if mask is None else _origin(mask, premask_of(owner.image_id))
-        except (BrushError, LookupError) as error:
-            status = "quarantined"
-            reason = (
-                f"Answer {annotation.get('id')} to image {owner.image_id} (Label Studio task {task_id}) cannot be "
-                f"used: {error} Open the task, delete the region, paint it again and submit."
-            )
+    except (BrushError, LookupError) as error:
+        cure = "" if isinstance(error, AnswerError) else " Open the task, delete the region, paint it again and submit."
+        status = "quarantined"
+        reason = (
+            f"Answer {annotation_id} to image {owner.image_id} (Label Studio task {task_id}) cannot be used: "
+            f"{error}{cure}"
+        )
     return Answer(
         image_id=owner.image_id,
         round=owner.round,
@@ -109,22 +167,69 @@ def _read_answer(
 def read_mask(result: object, *, shape: tuple[int, int]) -> Mask | None:
     """The union of all brush regions of one answer; None where the person called the image unusable.
 
-    Raises BrushError for anything that the labelling configuration does not have, and for a malformed code.
+    Comments, relations and further choices are ignored. Raises BrushError for a region that was not drawn with our
+    brush, or on an image of another size or turned, and for a malformed code.
     """
     if not isinstance(result, list) or not all(isinstance(item, Mapping) for item in result):
         raise BrushError("The answer is no list of regions.")
-    values = [(item, item["value"] if isinstance(item.get("value"), Mapping) else {}) for item in result]
-    if any(item.get("type") == "choices" and value.get("choices") == [UNUSABLE] for item, value in values):
+    choices = [choice for item in result for choice in _quality_choices(item)]
+    if UNUSABLE in choices:
         return None
+    regions = [item for item in result if item.get("type") not in DRAWS_NOTHING]
+    if choices and not regions:
+        raise AnswerError(
+            f"It holds the choice {_short(choices[0])} and no mask, which may mean an empty mask or an unusable image. "
+            f"Open the task, paint the mask or choose {UNUSABLE!r}, and submit."
+        )
     mask = np.zeros(shape, dtype=bool)
-    for item, value in values:
-        kind, name = item.get("type"), item.get("from_name")
-        if kind != "brushlabels" or name != BRUSH:
-            raise BrushError(f"It holds a {kind!r} region of control {name!r}; only the brush {BRUSH!r} is read.")
-        if value.get("brushlabels") != [LABEL]:
-            raise BrushError(f"A region is labelled {value.get('brushlabels')!r}; the label is {LABEL!r}.")
-        mask |= decode_brush(value.get("rle"), shape=shape)
+    for region in regions:
+        mask |= _read_region(region, shape)
     return mask
+
+
+def _quality_choices(item: Mapping[str, Any]) -> list[object]:
+    """The choices that a result item makes in the control `quality`."""
+    value = item.get("value")
+    if item.get("type") != "choices" or item.get("from_name") != QUALITY or not isinstance(value, Mapping):
+        return []
+    choices = value.get("choices")
+    return choices if isinstance(choices, list) else []
+
+
+def _read_region(region: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
+    kind, name = region.get("type"), region.get("from_name")
+    if kind != "brushlabels" or name != BRUSH:
+        raise BrushError(
+            f"It holds a {_short(kind)} region of control {_short(name)}; only the brush {BRUSH!r} is read."
+        )
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise BrushError(f"A region holds {_short(value)} instead of a brush code.")
+    if value.get("brushlabels") != [LABEL]:
+        raise BrushError(f"A region is labelled {_short(value.get('brushlabels'))}; the label is {LABEL!r}.")
+    mask = decode_brush(value.get("rle"), shape=shape)
+    _check_size(region, shape)
+    return mask
+
+
+def _check_size(region: Mapping[str, Any], shape: tuple[int, int]) -> None:
+    """Raise AnswerError unless the region was painted on the image as we decode it: same size, not turned.
+
+    A brush code of 90 x 120 px has as many values as one of 120 x 90 px, so the code alone does not tell.
+    """
+    height, width = shape
+    painted = (region.get("original_width"), region.get("original_height"))
+    if painted != (width, height):
+        raise AnswerError(
+            f"It was painted on an image of {_short(painted[0])} x {_short(painted[1])} px, but this image is "
+            f"{width} x {height} px: the browser showed it turned, or another image. Delete the task; the next push "
+            "shows the image as plankseg reads it."
+        )
+    if region.get("image_rotation") not in (0, None):
+        raise AnswerError(
+            f"It was painted on the image turned by {_short(region.get('image_rotation'))} degrees. Open the task, "
+            "turn the image upright, delete the region, paint it again and submit."
+        )
 
 
 def _origin(mask: Mask, premask: Mask | None) -> Origin:
@@ -140,11 +245,15 @@ def _annotator(annotation: Mapping[str, Any]) -> str:
     """The person's e-mail address, or the number of the account."""
     person = annotation.get("completed_by")
     if isinstance(person, Mapping):
-        return str(person.get("email") or person.get("id"))
-    found = re.search(r"\S+@[^\s,]+", str(annotation.get("created_username") or ""))
-    return found.group() if found else str(person)
+        name = str(person.get("email") or person.get("id"))
+    else:
+        found = re.search(r"\S+@[^\s,]+", str(annotation.get("created_username") or ""))
+        name = found.group() if found else str(person)
+    return name.encode("utf-8", "replace").decode()[:LONGEST_NAME]  # JSON may hold half characters, tables may not
 
 
 def _seconds(lead_time: object) -> float | None:
-    usable = isinstance(lead_time, int | float) and math.isfinite(lead_time) and lead_time >= 0
-    return float(lead_time) if usable else None  # type: ignore[arg-type]
+    """Seconds of work; None for what is no duration. Compared before it is converted: JSON has integers of any size."""
+    if isinstance(lead_time, bool) or not isinstance(lead_time, int | float):
+        return None
+    return float(lead_time) if 0 <= lead_time <= LONGEST_LEAD_TIME_S else None

@@ -21,6 +21,8 @@ PREMASK_VERSION = "plankseg"
 
 Task = dict[str, Any]
 
+LARGEST_ROUND = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class PushItem:
@@ -75,7 +77,9 @@ def identity(task: Mapping[str, Any]) -> TaskIdentity | None:
     if not isinstance(data, Mapping):
         return None
     number, image_id = data.get("round"), data.get("image_id")
-    if not isinstance(number, int) or not isinstance(image_id, str) or data.get("key") != task_key(number, image_id):
+    if type(number) is not int or not isinstance(image_id, str):  # `true` is an int to Python, and equals 1
+        return None
+    if not 0 <= number <= LARGEST_ROUND or data.get("key") != task_key(number, image_id):
         return None
     return TaskIdentity(number, image_id)
 

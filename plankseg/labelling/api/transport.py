@@ -20,6 +20,7 @@ FIRST_WAIT_S = 0.25
 READ_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 120.0
 PAGE = 100
+LONGEST_INTEGER = 400  # digits
 UNAUTHORIZED, TOO_MANY, NO_CONTENT = 401, 429, 204
 
 
@@ -111,8 +112,8 @@ class Transport:
         if response.status_code == NO_CONTENT:
             return None
         try:
-            return response.json()
-        except ValueError as error:
+            return _parsed(response)
+        except (ValueError, RecursionError) as error:
             raise self._unexpected(what, f"no JSON: {body}") from error
 
     def _unexpected(self, what: str, answer: str) -> LabelStudioError:
@@ -126,3 +127,15 @@ class Transport:
             f"Label Studio at {self._url} refuses the token in PLANKSEG_LABEL_STUDIO_TOKEN ({answer}). "
             "Copy a new one from Account & Settings in Label Studio."
         )
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """The JSON of an answer; integers of thousands of digits, which Python refuses, become infinite."""
+    try:
+        return response.json()
+    except ValueError:
+        return response.json(parse_int=_bounded_int)
+
+
+def _bounded_int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)

@@ -4,19 +4,30 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from plankseg.imaging.arrays import Mask
-from plankseg.labelling.api.answers import Answer, AnswerVersion, read_answers, version_of
+from plankseg.labelling.api.answers import (
+    Answer,
+    AnswerVersion,
+    annotations_of,
+    read_answers,
+    unreadable_answers,
+    version_of,
+)
 from plankseg.labelling.api.tasks import Task
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 
 
 @dataclass(frozen=True)
 class RoundAnswers:
-    """Every answer of a round, oldest first; `foreign` are tasks with the round's number that we did not push."""
+    """Every answer of a round, oldest first; `foreign` are tasks with the round's number that we did not push.
+
+    `unreadable` says what stands in the place of answers but is none.
+    """
 
     answers: tuple[Answer, ...]
     tasks: dict[str, int]
     unanswered: tuple[str, ...]
     foreign: tuple[int, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def read_round(
@@ -33,24 +44,25 @@ def read_round(
     and left out of `answers`. Nothing is changed on the server.
     """
     found = deduplicate_tasks((task for task in tasks if _is_of_round(task, round)), round=round)
+    counted = (*found.kept.values(), *found.touched)
     answers = [
         answer
-        for task in (*found.kept.values(), *found.touched)
+        for task in counted
         for answer in read_answers(_without_known(task, is_known), shape_of=shape_of, premask_of=premask_of)
     ]
     return RoundAnswers(
         answers=tuple(sorted(answers, key=lambda answer: (answer.updated_at, answer.annotation_id))),
         tasks=found.ids,
-        unanswered=tuple(image_id for image_id, task in found.kept.items() if not task.get("annotations")),
+        unanswered=tuple(image_id for image_id, task in found.kept.items() if not annotations_of(task)),
         foreign=tuple(found.foreign),
+        unreadable=tuple(text for task in counted for text in unreadable_answers(task)),
     )
 
 
 def _is_of_round(task: Task, round: int) -> bool:
     data = task.get("data")
-    return isinstance(data, Mapping) and data.get("round") == round
+    return isinstance(data, Mapping) and type(data.get("round")) is int and data["round"] == round
 
 
 def _without_known(task: Task, is_known: Callable[[AnswerVersion], bool]) -> Task:
-    annotations = task.get("annotations") or []
-    return {**task, "annotations": [one for one in annotations if not is_known(version_of(one))]}
+    return {**task, "annotations": [one for one in annotations_of(task) if not is_known(version_of(one))]}

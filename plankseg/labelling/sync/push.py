@@ -5,16 +5,19 @@ missing, list again and check. A push that was interrupted anywhere is completed
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import PushItem, build_task
+from plankseg.labelling.api.tasks import PushItem, TaskIdentity, build_task
+from plankseg.labelling.sync.classify import classify_tasks
 from plankseg.labelling.sync.deduplicate import RoundTasks, deduplicate_tasks
 
 __all__ = ["PushItem", "PushReport", "push_round"]
 
+NOTHING_PUSHED: Mapping[int, TaskIdentity] = MappingProxyType({})
 log = logging.getLogger(__name__)
 
 
@@ -28,8 +31,15 @@ class PushReport:
     kept_doubles: tuple[int, ...]
 
 
-def push_round(label_studio: LabelStudio, project: int, items: Sequence[PushItem], *, round: int) -> PushReport:
-    """Make sure that the project holds one task per item.
+def push_round(
+    label_studio: LabelStudio,
+    project: int,
+    items: Sequence[PushItem],
+    *,
+    round: int,
+    pushed: Mapping[int, TaskIdentity] = NOTHING_PUSHED,
+) -> PushReport:
+    """Make sure that the project holds one task per item. `pushed` is what earlier pushes recorded, by task.
 
     Raises LabelStudioError if an image is listed twice or, after the import, still has no task. If the server went
     away during the import that is the LabelStudioDownError itself, after which a retry makes sense.
@@ -38,12 +48,12 @@ def push_round(label_studio: LabelStudio, project: int, items: Sequence[PushItem
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise LabelStudioError(f"Round {round} lists image {repeated[0]} more than once; propose the round again.")
-    before = deduplicate_tasks(label_studio.list_tasks(project, round), round=round)
+    before = _listed(label_studio, project, round, pushed)
     missing = [item for item in items if item.image_id not in before.kept]
     after, failure = before, None
     if missing:
         failure = _import_missing(label_studio, project, missing, round=round)
-        after = deduplicate_tasks(label_studio.list_tasks(project, round), round=round)
+        after = _listed(label_studio, project, round, pushed)
     lost = [name for name in names if name not in after.kept]
     if lost and isinstance(failure, LabelStudioDownError):
         raise failure
@@ -58,6 +68,12 @@ def push_round(label_studio: LabelStudio, project: int, items: Sequence[PushItem
         removed_doubles=_remove_spare(label_studio, after),
         kept_doubles=tuple(int(task["id"]) for task in after.touched),
     )
+
+
+def _listed(label_studio: LabelStudio, project: int, round: int, pushed: Mapping[int, TaskIdentity]) -> RoundTasks:
+    """The tasks of a round; one that a person edited shows another image than it names, so it counts for none."""
+    tasks = classify_tasks(label_studio.list_tasks(project, round), pushed=pushed)
+    return deduplicate_tasks(tasks.ours, round=round)
 
 
 def _import_missing(

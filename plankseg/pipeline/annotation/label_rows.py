@@ -1,16 +1,20 @@
 """Build label rows from people's answers: each version of an answer once, its mask stored before its row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 
+from plankseg.errors import AnswerError, ImageReadError, ObjectCorruptError, ObjectMissingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, decode_mask, dice, encode_mask, pixel_sha
+from plankseg.imaging.reading import looks_alike_in_browsers
 from plankseg.labelling.api.answers import Answer, AnswerVersion
-from plankseg.labelling.api.tasks import Task, identity
+from plankseg.labelling.api.labeling_config import IMAGE
+from plankseg.labelling.api.tasks import Task, TaskIdentity, identity
 from plankseg.labelling.sync.pull import read_round
+from plankseg.storage.s3.addresses import is_s3
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
@@ -30,6 +34,14 @@ class Premask:
         return cls(row.premask_sha, row.model_id, row.blind)
 
 
+@dataclass(frozen=True)
+class NewRows:
+    """Rows of new versions of answers, and what stands in the place of an answer but is none, in words."""
+
+    rows: tuple[LabelRow, ...]
+    unreadable: tuple[str, ...]
+
+
 def new_label_rows(
     store: Store,
     tasks: Sequence[Task],
@@ -37,23 +49,63 @@ def new_label_rows(
     *,
     premasks: Mapping[str, Premask],
     known: AbstractSet[AnswerVersion],
-) -> list[LabelRow]:
+) -> NewRows:
     """A row for each version of an answer that is not `known`, among the tasks of the images of `premasks`."""
-    images = store.catalogue.rows_by_id(premasks)
     premask_of = cache(lambda image_id: stored_mask(store, premasks[image_id].sha))
     ours = [task for task in tasks if (owner := identity(task)) and owner.image_id in premasks]
-    pulled = read_round(
+    found = read_round(
         ours,
         round=round_number,
-        shape_of=lambda image_id: (images[image_id].height, images[image_id].width),
+        shape_of=_Shapes(store, premasks, ours),
         premask_of=lambda image_id: None if premasks[image_id].blind else premask_of(image_id),  # blind: drawn
         is_known=known.__contains__,
     )
-    newest = store.labels.newest_versions() if pulled.answers else {}
+    newest = store.labels.newest_versions() if found.answers else {}
     rows = [
-        label_row(store, answer, premasks[answer.image_id], premask_of(answer.image_id)) for answer in pulled.answers
+        label_row(store, answer, premasks[answer.image_id], premask_of(answer.image_id)) for answer in found.answers
     ]
-    return [_later_than(row, newest.get(row.ls_annotation or 0)) for row in rows]
+    return NewRows(tuple(_later_than(row, newest.get(row.ls_annotation or 0)) for row in rows), found.unreadable)
+
+
+class _Shapes:
+    """Height and width of images that Label Studio shows as plankseg decodes them."""
+
+    def __init__(self, store: Store, image_ids: Iterable[str], tasks: Iterable[Task]) -> None:
+        self._store = store
+        self._images = {row.image_id: row for row in store.catalogue.rows(image_ids)}
+        self._from_bucket = {
+            owner.image_id for task in tasks if (owner := identity(task)) and is_s3(str(task["data"].get(IMAGE)))
+        }
+
+    def __call__(self, image_id: str) -> tuple[int, int]:
+        """Shape of an image. Raises AnswerError for an image that the browser turned, or that is unknown."""
+        row = self._images.get(image_id)
+        if row is None:
+            raise AnswerError("Its image is not in the catalogue any more; ingest it again.")
+        if image_id in self._from_bucket:
+            require_shown_as_decoded(self._store, image_id)
+        return row.height, row.width
+
+
+def require_shown_as_decoded(store: Store, image_id: str) -> None:
+    """Raise AnswerError if a browser shows the file otherwise than plankseg decodes it; a lost file is not checked."""
+    try:
+        data = store.catalogue.read_bytes(image_id)
+        alike = looks_alike_in_browsers(data)
+    except (ObjectMissingError, ObjectCorruptError):
+        return
+    except ImageReadError:
+        alike = False
+    if not alike:
+        raise AnswerError(
+            "The browser shows its file turned, or otherwise than plankseg decodes it, so the mask may lie elsewhere. "
+            "Delete the task; the next push uploads the image as plankseg reads it."
+        )
+
+
+def pushed_tasks(store: Store, project: int) -> dict[int, TaskIdentity]:
+    """Round and image of every task that was pushed into a project."""
+    return {task: TaskIdentity(*owner) for task, owner in store.pushes.owners(project).items()}
 
 
 def label_row(store: Store, answer: Answer, premask: Premask, premask_mask: Mask | None = None) -> LabelRow:

@@ -1,19 +1,31 @@
 """Push the proposed images of a round into Label Studio, with their pre-masks."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from plankseg.config import Settings
+from plankseg.errors import ImageReadError, StoreDownError, StoreError, StoreRefusedError
 from plankseg.imaging.reading import encode_grey
 from plankseg.labelling.api.protocol import LabelStudio
+from plankseg.labelling.api.tasks import TaskIdentity
+from plankseg.labelling.sync.classify import classify_tasks
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 from plankseg.labelling.sync.push import PushItem, PushReport, push_round
-from plankseg.pipeline.annotation.label_rows import stored_mask
+from plankseg.pipeline.annotation.label_rows import pushed_tasks, stored_mask
 from plankseg.pipeline.ingest.bucket_images import bucket_access, shown_from_bucket
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
+from plankseg.storage.tables.catalogue import ImageRow
 from plankseg.storage.tables.labels import LabelRow
+from plankseg.storage.tables.proposals import ProposalRow
 from plankseg.storage.tables.pushes import PushRow
+
+LOST_IMAGE = -(2**62)  # annotation ids of skips for lost images lie below; no real id and no -task is so small
+POOL_SAMPLE = 20
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,29 +54,21 @@ def push(
 ) -> PushReport:
     """Bring every proposed image without an answer into Label Studio; what is there already stays as it is.
 
-    Images in a bucket are shown from there: through Label Studio, or with `options.presign` by signed addresses.
-    A deleted task is pushed once more, because it may have been a slip; deleted again, its image counts as skipped.
+    Images in a bucket are shown from there, if a browser shows them as we decode them: through Label Studio, or with
+    `options.presign` by signed addresses. All others are uploaded. A deleted task is pushed once more, because it may
+    have been a slip; deleted again, its image counts as skipped. An image that was lost counts as skipped, too.
     """
-    _skip_deleted(store, label_studio, project, round_number)
+    pushed = pushed_tasks(store, project)
+    existing = _existing_tasks(label_studio, project, round_number, pushed)
+    _skip_deleted(store, project, round_number, existing)
     answered = {row.image_id for row in store.labels.answered(round_number)}
     rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
-    images = store.catalogue.rows_by_id(row.image_id for row in rows)
-    urls = shown_from_bucket(store, images)
-    for bucket in sorted({Address.parse(uri).bucket for uri in urls.values()}):
+    items = _items(store, [row for row in rows if row.image_id not in existing], round_number)
+    for bucket in sorted({Address.parse(item.url).bucket for item in items if item.url is not None}):
         label_studio.ensure_bucket(project, bucket_access(bucket, presign=options.presign))
-    items = [
-        PushItem(
-            image_id=row.image_id,
-            png=None if row.image_id in urls else encode_grey(store.catalogue.load(row.image_id)),
-            url=urls.get(row.image_id),
-            premask=None if row.blind else stored_mask(store, row.premask_sha),
-            model_id=row.model_id,
-            score=row.uncertainty,
-            taxon=images[row.image_id].taxon,
-        )
-        for row in rows
-    ]
-    report = push_round(label_studio, project, items, round=round_number)
+    report = push_round(label_studio, project, items, round=round_number, pushed=pushed)
+    open_before = {row.image_id: existing[row.image_id] for row in rows if row.image_id in existing}
+    report = replace(report, tasks=open_before | report.tasks)
     store.pushes.add(
         PushRow(round=round_number, image_id=image_id, title=options.title, project=project, task=task)
         for image_id, task in report.tasks.items()
@@ -73,7 +77,81 @@ def push(
     return report
 
 
-def _skip_deleted(store: Store, label_studio: LabelStudio, project: int, round_number: int) -> None:
+def _existing_tasks(
+    label_studio: LabelStudio, project: int, round_number: int, pushed: Mapping[int, TaskIdentity]
+) -> dict[str, int]:
+    tasks = classify_tasks(label_studio.list_tasks(project, round_number), pushed=pushed)
+    return deduplicate_tasks(tasks.ours, round=round_number).ids
+
+
+def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list[PushItem]:
+    """What is pushed for the images that have no task; lost ones are left out, and recorded as skipped."""
+    images = {image.image_id: image for image in store.catalogue.rows(row.image_id for row in rows)}
+    urls = shown_from_bucket(store, images)
+    items: list[PushItem] = []
+    lost: dict[str, str] = {}
+    for row in rows:
+        try:
+            items.append(_item(store, row, images.get(row.image_id), urls.get(row.image_id)))
+        except (StoreDownError, StoreRefusedError):
+            raise
+        except (ImageReadError, StoreError) as error:
+            log.warning("Image %s of round %d is left out: %s", row.image_id, round_number, error)
+            lost[row.image_id] = str(error)
+    if lost:
+        _skip_lost(store, lost, round_number)
+    return items
+
+
+def _item(store: Store, row: ProposalRow, image: ImageRow | None, url: str | None) -> PushItem:
+    if image is None:
+        raise StoreError(f"Image {row.image_id} is not in the catalogue any more.")
+    return PushItem(
+        image_id=row.image_id,
+        png=None if url else encode_grey(store.catalogue.load(row.image_id)),
+        url=url,
+        premask=None if row.blind else stored_mask(store, row.premask_sha),
+        model_id=row.model_id,
+        score=row.uncertainty,
+        taxon=image.taxon,
+    )
+
+
+def _skip_lost(store: Store, lost: Mapping[str, str], round_number: int) -> None:
+    """Record a skip with the reason for each lost image. Raises StoreError if no image at all can be found.
+
+    Then the images are not lost: their disk is not mounted.
+    """
+    asked = [row.image_id for row in store.proposals.asked(round_number)]
+    others = [*(i for i in asked if i not in lost), *islice(iter(store.catalogue.ids("pool")), POOL_SAMPLE)]
+    if not any(_is_found(store, image_id) for image_id in others if image_id not in lost):
+        image_id, reason = next(iter(lost.items()))
+        raise StoreError(
+            f"None of the images can be found, the first is {image_id}: {reason} If their disk is not mounted, mount "
+            "it and run this again; if they moved, ingest them from the new place."
+        )
+    store.labels.add(
+        LabelRow(
+            image_id=image_id,
+            round=round_number,
+            origin="drawn",
+            status="skipped",
+            reason=f"Left out of round {round_number}, because it could not be read when it was to be pushed: {reason}",
+            ls_annotation=LOST_IMAGE - int(image_id[:12], 16),
+            answered_at=utc_now(),
+        )
+        for image_id, reason in lost.items()
+    )
+
+
+def _is_found(store: Store, image_id: str) -> bool:
+    try:
+        return not store.catalogue.is_lost(image_id)
+    except StoreError:
+        return False
+
+
+def _skip_deleted(store: Store, project: int, round_number: int, existing: Mapping[str, int]) -> None:
     """Record a skip for images that were pushed twice, never answered, and have no task now."""
     answered = {row.image_id for row in store.labels.answered(round_number)}
     pushed: dict[str, list[int]] = {}
@@ -81,9 +159,6 @@ def _skip_deleted(store: Store, label_studio: LabelStudio, project: int, round_n
         if row.project == project and row.image_id not in answered:
             pushed.setdefault(row.image_id, []).append(row.task)
     pushed_twice = {image_id: max(tasks) for image_id, tasks in pushed.items() if len(tasks) > 1}
-    if not pushed_twice:
-        return
-    existing = deduplicate_tasks(label_studio.list_tasks(project, round_number), round=round_number).kept
     store.labels.add(
         LabelRow(
             image_id=image_id,

@@ -11,20 +11,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plankseg.errors import BrushError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey
-from plankseg.labelling.api.answers import read_mask
+from plankseg.labelling.api.answers import annotations_of, read_mask
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.api.tasks import Task
+from plankseg.labelling.sync.classify import Refusal, classify_tasks
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 from plankseg.labelling.sync.push import PushItem, PushReport, push_round
-from plankseg.pipeline.annotation.collect_answers import Collected, record_answers
-from plankseg.pipeline.annotation.label_rows import Premask
+from plankseg.pipeline.annotation.collect_answers import CollectReport, record_answers
+from plankseg.pipeline.annotation.connection import VALIDATION_SUFFIX
+from plankseg.pipeline.annotation.label_rows import Premask, pushed_tasks
+from plankseg.pipeline.annotation.manual_tasks import ManualTasks
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
+from plankseg.storage.tables.pushes import PushRow
 
 ROUND = 0
+ADDED = (
+    "it was added by hand to the project of the validation set. Ingest its image with the role validation, and run "
+    "`annotate_validation` again."
+)
 log = logging.getLogger(__name__)
 
 
@@ -55,27 +64,45 @@ def push_unmasked(
         premask = (premasks or {}).get(image_id)
         maker = model_id if premask is not None else None
         items.append(PushItem(image_id, encode_grey(grey), premask, maker, score=None, taxon=images[image_id].taxon))
-    report = push_round(label_studio, project, items, round=ROUND)
+    report = push_round(label_studio, project, items, round=ROUND, pushed=pushed_tasks(store, project))
+    store.pushes.add(
+        PushRow(round=ROUND, image_id=image_id, title=VALIDATION_SUFFIX, project=project, task=task)
+        for image_id, task in report.tasks.items()
+    )
     label_studio.ensure_tab(project, "Validation set", ROUND)
     return report
 
 
-def collect_masks(store: Store, label_studio: LabelStudio, project: int) -> Collected:
-    """Take every new version of an answer to an image of the validation set into the label store."""
+def collect_masks(store: Store, label_studio: LabelStudio, project: int) -> CollectReport:
+    """Take every new version of an answer to an image of the validation set into the label store.
+
+    Tasks that people added to this project are refused: an image joins the validation set by ingest or by the draw.
+    """
     ours = set(store.catalogue.ids("validation"))
-    tasks = deduplicate_tasks(label_studio.list_tasks(project, ROUND), round=ROUND)
+    classified = classify_tasks(label_studio.list_tasks(project), pushed=pushed_tasks(store, project))
+    tasks = deduplicate_tasks(classified.ours, round=ROUND)
     rows = store.catalogue.rows_by_id(ours & tasks.kept.keys())
     premasks = {image_id: _shown_premask(store, tasks.kept[image_id], row) for image_id, row in rows.items()}
-    return record_answers(store, [*tasks.kept.values(), *tasks.touched], round_number=ROUND, premasks=premasks)
+    counted = [*tasks.kept.values(), *tasks.touched]
+    collected = record_answers(store, counted, round_number=ROUND, premasks=premasks)
+    added = [Refusal(task["id"], ADDED) for task in classified.manual if annotations_of(task)]
+    return CollectReport({ROUND: collected}, ManualTasks(), (*classified.edited, *added))
 
 
 def _shown_premask(store: Store, task: Task, row: ImageRow) -> Premask:
     """The pre-mask that an answered task holds, and the model that made it."""
-    if not task.get("annotations") or not task.get("predictions"):
+    predictions, model_id = task.get("predictions"), task["data"].get("model_id")
+    if not annotations_of(task) or not isinstance(predictions, list) or not predictions:
         return Premask()
-    mask = read_mask(task["predictions"][0]["result"], shape=(row.height, row.width))
-    assert mask is not None, "a prediction of ours holds no choice"
-    return Premask(store.blobs.put(encode_mask(mask), "png"), task["data"].get("model_id"))
+    try:
+        mask = read_mask(predictions[0]["result"], shape=(row.height, row.width))
+    except (BrushError, LookupError, TypeError) as error:
+        log.warning("The pre-mask of Label Studio task %d is not the one that was pushed: %s", task["id"], error)
+        return Premask()
+    if mask is None or not isinstance(model_id, str):
+        log.warning("The pre-mask of Label Studio task %d, or its model, was edited: it is left out", task["id"])
+        return Premask()
+    return Premask(store.blobs.put(encode_mask(mask), "png"), model_id)
 
 
 @dataclass(frozen=True)

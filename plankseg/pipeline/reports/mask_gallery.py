@@ -18,7 +18,7 @@ from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import recipe_of
-from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES
+from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, load_or_none, lost_row
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -37,7 +37,9 @@ def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) 
 
 
 def _cell(store: Store, row: Mapping[str, Any]) -> GalleryRow:
-    grey = store.catalogue.load(row["image_id"])
+    grey = load_or_none(store, row["image_id"])
+    if grey is None:
+        return lost_row(store, row["image_id"])
     mask = decode_mask(store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
     confidence = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
     return GalleryRow((outline(grey, mask),), f"{confidence}  {store.catalogue.row(row['image_id']).taxon or ''}")

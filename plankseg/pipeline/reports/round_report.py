@@ -1,11 +1,13 @@
 """Galleries of a round, and one self-contained HTML page on all rounds and models."""
 
+import logging
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from plankseg.errors import ImageReadError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
@@ -26,6 +28,8 @@ from plankseg.storage.tables.proposals import ProposalRow
 
 ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200 kB, for they lie in Prefect's database
 REPORT_BYTES = 900_000
+LOST = np.full((60, 60), 128, dtype=np.uint8)  # the picture of an image that cannot be read
+log = logging.getLogger(__name__)
 ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 
 
@@ -35,7 +39,10 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
     postprocessing = postprocessing_of(proposal.model)
     rows = []
     for one in proposal.images:
-        grey = store.catalogue.load(one.image_id)
+        grey = load_or_none(store, one.image_id)
+        if grey is None:
+            rows.append(lost_row(store, one.image_id))
+            continue
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -53,13 +60,29 @@ def correction_gallery(store: Store, round_number: int) -> Rgb:
 
 
 def _answered_row(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
-    grey = store.catalogue.load(row.image_id)
+    grey = load_or_none(store, row.image_id)
+    if grey is None:
+        return lost_row(store, row.image_id)
     pictures = [plain_picture(grey)]
     if row.premask_sha is not None:
         pictures.append(outline(grey, _mask(store, row.premask_sha)))
     if answer is not None and answer.mask_sha is not None:
         pictures.append(outline(grey, _mask(store, answer.mask_sha), colour=CORRECTION))
     return GalleryRow(tuple(pictures), f"{name_of(store, row.image_id)}  {_verdict(answer)}")
+
+
+def load_or_none(store: Store, image_id: str) -> Grey | None:
+    """The image, None with a line in the log if it cannot be read any more."""
+    try:
+        return store.catalogue.load(image_id)
+    except (ImageReadError, StoreError) as error:
+        log.warning("Image %s is not shown: %s", image_id, error)
+        return None
+
+
+def lost_row(store: Store, image_id: str) -> GalleryRow:
+    """What a gallery shows for an image that cannot be read any more."""
+    return GalleryRow((plain_picture(LOST),), f"{name_of(store, image_id)}  cannot be read any more")
 
 
 def _verdict(answer: LabelRow | None) -> str:
@@ -81,7 +104,10 @@ def plain_picture(grey: Grey) -> Rgb:
 
 def name_of(store: Store, image_id: str) -> str:
     """Caption of an image: its taxon and the beginning of its id."""
-    row = store.catalogue.row(image_id)
+    try:
+        row = store.catalogue.row(image_id)
+    except ObjectMissingError:  # a person took it out of the catalogue
+        return image_id[:8]
     return f"{row.taxon or row.dataset}, {image_id[:8]}"
 
 
@@ -98,6 +124,9 @@ def _page(store: Store, status: Status) -> Iterator[str]:
     yield "<h1>plankseg: rounds and models</h1>"
     yield f"<p>{images.source} source images, {images.pool} in the pool, {images.validation} for validation.</p>"
     yield f"<p>Next: {escape(status.next)}</p>"
+    if status.not_used:
+        yield "<h2>Answers and images that are not used</h2>"
+        yield from (f"<p>{escape(reason)}</p>" for reason in status.not_used)
     yield "<h2>Models</h2>" + table(
         ("round", "model", "side", "epochs", "validation Dice", "measured on", "promoted", "why"),
         [

@@ -109,7 +109,8 @@ class RoundStatus(BaseModel):
 class Status(BaseModel):
     """Images, models, decisions on them, rounds, the person's effort, and what is due next.
 
-    `rivals` is there only where conventional methods were judged beside the active model.
+    `rivals` is there only where conventional methods were judged beside the active model, `not_used` only where answers
+    are quarantined or images were left out: the reasons.
     """
 
     store: str
@@ -122,12 +123,15 @@ class Status(BaseModel):
     anchoring: Anchoring | None
     next: str
     rivals: RivalStatus | None = None
+    not_used: list[str] = []
 
     @model_serializer(mode="wrap")
     def _without_absent_rivals(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         found: dict[str, object] = handler(self)
         if self.rivals is None:
             del found["rivals"]
+        if not self.not_used:
+            del found["not_used"]
         return found
 
 
@@ -152,6 +156,7 @@ def read_status(store: Store, rules: RoundsConfig) -> Status:
             read_progress(store), budget=rules.budget, flat=plateau_reason(store, rules), replace=rules.replace_skipped
         ),
         rivals=_rivals(active) if active else None,
+        not_used=_not_used(store),
     )
 
 
@@ -217,6 +222,13 @@ def standing_rows(found: Status) -> list[tuple[str, ...]]:
         )
         for line in (found.rivals.standings if found.rivals else [])
     ]
+
+
+def _not_used(store: Store) -> list[str]:
+    """The reasons of quarantined answers and of images that were left out, by round; round 0 is the validation set."""
+    newest = max(store.proposals.rounds(), default=0)
+    rows = [row for n in range(newest + 2) for row in store.labels.answered(n)]
+    return list(dict.fromkeys(row.reason for row in rows if row.reason and row.status in ("quarantined", "skipped")))
 
 
 def _validation(store: Store) -> ValidationStatus:

@@ -1,13 +1,16 @@
 """The `pushes` table: the Label Studio task of each image, by which a deleted task or project is noticed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import pyarrow.compute as pc
 
 from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
 from plankseg.storage.schemas import as_mappings, from_table, utc_now
+
+KEY = ("project", "task", "round", "image_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,10 @@ class PushRow:
     pushed_at: datetime = field(default_factory=utc_now)
 
 
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY)
+
+
 class Pushes:
     """The `pushes` table: append-only, each task once."""
 
@@ -29,12 +36,14 @@ class Pushes:
         self._tables = tables
 
     def add(self, rows: Iterable[PushRow]) -> int:
-        """Record the tasks that are not recorded yet; how many these were."""
-        given = {(row.project, row.task): row for row in rows}
+        """Record the tasks that are not recorded yet; how many these were.
+
+        A new server may give the numbers of an old one again: the same task of another image is recorded, too.
+        """
+        given = {_key(as_mappings([row])[0]): row for row in rows}
 
         def plan(snapshot: Snapshot) -> Commit | None:
-            there = snapshot.read(["project", "task"]).to_pylist()
-            known = {(row["project"], row["task"]) for row in there}
+            known = {_key(row) for row in snapshot.read(list(KEY)).to_pylist()}
             fresh = [row for key, row in given.items() if key not in known]
             return Commit(rows=as_mappings(fresh), serial="push") if fresh else None
 
@@ -43,6 +52,11 @@ class Pushes:
     def of_round(self, round_number: int) -> list[PushRow]:
         """Every task that images of the round ever had."""
         return from_table(PushRow, self._tables.read("pushes", where=pc.field("round") == round_number))
+
+    def owners(self, project: int) -> dict[int, tuple[int, str]]:
+        """Round and image that each task of a project was pushed for; where a number came twice, the later ones."""
+        rows = from_table(PushRow, self._tables.read("pushes", where=pc.field("project") == project))
+        return {row.task: (row.round, row.image_id) for row in sorted(rows, key=lambda row: row.pushed_at)}
 
     def projects(self, title: str) -> dict[int, list[int]]:
         """The projects that tasks were pushed into under this title, each with its rounds, ascending."""

@@ -122,9 +122,25 @@ def test_a_malformed_answer_is_quarantined_alone_and_says_where_and_what_next(re
     assert (fine.status, fine.origin) == ("usable", "accepted")
 
 
-def test_what_the_client_says_about_size_and_rotation_is_not_believed() -> None:
-    (found,) = read(task(annotation([region(original_width=1, original_height=1, image_rotation=90)])))
-    assert found.origin == "accepted"
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"original_width": 24, "original_height": 40}, "on an image of 24 x 40 px, but this image is 40 x 24 px"),
+        ({"original_width": 1, "original_height": 1}, "1 x 1 px"),
+        ({"original_width": None}, "None x 24 px"),
+        ({"image_rotation": 90}, "turned by 90 degrees"),
+        ({"image_rotation": -360}, "turned by -360 degrees"),
+    ],
+)
+def test_a_mask_painted_on_another_size_or_a_turned_image_is_quarantined(changes: dict[str, Any], words: str) -> None:
+    (found,) = read(task(annotation([region(**changes)])))
+    assert (found.status, found.mask) == ("quarantined", None)
+    assert words in str(found.reason)
+
+
+def test_every_region_of_an_answer_is_compared_with_the_image() -> None:
+    (found,) = read(task(annotation([GOOD[0], region(image_rotation=180)])))
+    assert found.status == "quarantined"
 
 
 def test_an_image_that_we_do_not_know_is_quarantined() -> None:

@@ -1,0 +1,206 @@
+"""Masks of named recipes on real images, beside methods that cost nobody's time. Last line: JSON.
+
+usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes laptop] [--seeds 3]
+
+A recipe is trained as model 0: on the source, the pool and no label of the target. One half of the validation set, by
+hash, chooses epoch and post-processing; all figures are of the other half. A training takes minutes to hours; with
+--work a run that was killed goes on, and finished trainings are only looked up. --side, --epochs and --draws change the
+recipes, and then the JSON says so.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import cv2
+import numpy as np
+import typer
+
+from plankseg.config import Recipe, RecipeName, Settings
+from plankseg.imaging.mask_metrics import dice_off_outline
+from plankseg.imaging.masks import dice
+from plankseg.imaging.threshold import otsu_mask
+from plankseg.learning.checkpoints import EpochReport
+from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap
+from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
+from plankseg.pipeline.models.named_recipes import recipe_for
+from plankseg.pipeline.models.rivals import FIXED, rival_scores
+from plankseg.pipeline.models.standings import Scores, model_scores
+from plankseg.pipeline.training.candidates import fit_candidate
+from plankseg.pipeline.training.grid import Run
+from plankseg.pipeline.training.training_set import mask_loader, training_set
+from plankseg.storage.store import Store
+from plankseg.storage.tables.labels import LabelRow
+
+OTSU = "Otsu"
+DATA = Path("../shared/data")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clean source and a target, as folders below that of the data; `judged` are images whose masks people made."""
+
+    source: str
+    pool: str | None
+    judged: str
+    masks: str
+
+
+PAIRS = {
+    "zooscannet": Pair(
+        source="scancol24-zooplankton/images",
+        pool="zooscannet-sample/imgs",
+        judged="zooscannet-sample/imgs",
+        masks="zooscannet-masks/masks",
+    ),
+    "wbc": Pair(
+        source="wbc-two-domain/domain_a_clean/images",
+        pool=None,
+        judged="wbc-two-domain/domain_b_noisy/images",
+        masks="wbc-two-domain/domain_b_noisy/masks",
+    ),
+    "nuclei": Pair(
+        source="nuclei-dsb2018/source/images",
+        pool="nuclei-dsb2018/pool/images",
+        judged="nuclei-dsb2018/test/images",
+        masks="nuclei-dsb2018/test/masks",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is trained smaller or shorter than the recipe says."""
+
+    side_px: int | None = None
+    epochs: int | None = None
+    draws_per_epoch: int | None = None
+
+    def of(self, recipe: Recipe, seed: int) -> Recipe:
+        """The recipe with the changes and a seed; raises pydantic's ValidationError for impossible ones."""
+        changed = {name: value for name, value in asdict(self).items() if value is not None} | {"seed": seed}
+        training = type(recipe.training).model_validate(recipe.training.model_dump() | changed)
+        return recipe.model_copy(update={"training": training})
+
+
+def store_of(pair: Pair, data: Path, folder: Path) -> Store:
+    """A store with the pair's images; what is there already is not read again.
+
+    The judged images come first, so that the pool is without them; those without a mask are left out of validation.
+    """
+    store = Store.open(folder)
+    ingest_folder(store, data / pair.judged, role="validation", options=IngestOptions(masks=data / pair.masks))
+    ingest_folder(store, data / pair.source, role="source")
+    if pair.pool:
+        ingest_folder(store, data / pair.pool, role="pool", options=IngestOptions(automatic_masks=True))
+    return store
+
+
+def rivals_of(store: Store, labels: dict[str, LabelRow]) -> dict[str, Scores]:
+    """The conventional methods on the images that only report."""
+    load_mask = mask_loader(store, labels)
+    otsu = {}
+    for image_id in labels:
+        mask, truth = otsu_mask(store.catalogue.load(image_id)), load_mask(image_id)
+        otsu[image_id] = [dice(mask, truth), dice_off_outline(mask, truth)]
+    return {**rival_scores(store, labels, load_mask), OTSU: otsu}
+
+
+def figures_of(trainings: Sequence[Scores], against: Scores | None = None) -> dict[str, Any]:
+    """Means over images of the mean over seeds, with 95 % bounds over the images; and paired with another method."""
+    ids = sorted(trainings[0])
+    plain, off_outline = (np.array([[scores[i][n] for i in ids] for scores in trainings], float) for n in (0, 1))
+    rng = np.random.default_rng(0)
+    figures = {
+        "images": len(ids),
+        "dice": float(plain.mean()),
+        "dice_bounds": list(bootstrap_interval(plain.mean(axis=0), rng=rng)),
+        "dice_off_outline": float(off_outline.mean()),
+        "tenth_percentile": float(np.quantile(plain, 0.1, axis=1).mean()),
+        "below_08": float((plain < 0.8).mean()),
+        "dice_of_each_seed": plain.mean(axis=1).tolist(),
+    }
+    if against is not None:
+        theirs = np.array([against[i][0] for i in ids], float)
+        compared = paired_bootstrap(plain.mean(axis=0), theirs, rng=rng)
+        figures |= {
+            "less_fixed_threshold": list(compared),
+            "share_better": float((plain > theirs).mean()),
+            "share_worse": float((plain < theirs).mean()),
+        }
+    return rounded(figures)
+
+
+def rounded(value: Any) -> Any:
+    """Floats with four digits, inside of lists and mappings too."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return {name: rounded(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def report(epoch: EpochReport) -> None:
+    """A line for each epoch, for those who wait."""
+    print(f"  epoch {epoch.epoch}: {epoch.validation_dice:.4f}, {epoch.seconds:.0f} s", flush=True)
+
+
+def measure(store: Store, name: RecipeName, seeds: int, changes: Changes) -> dict[str, Any]:
+    """Train a recipe with several seeds, or look them up, and report on the half that chose nothing."""
+    trainings, seconds, chosen = [], [], []
+    base = recipe_for(store, name, Recipe())
+    for seed in range(seeds):
+        print(f"{name}, seed {seed}", flush=True)
+        run = Run(f"{name} seed {seed}", changes.of(base, seed))
+        row = fit_candidate(store, run, Settings(store=str(store.root)), experiment="quality", report=report)
+        metrics = json.loads(row.metrics)
+        trainings.append(model_scores(metrics, "test"))
+        seconds.append(metrics["seconds"])
+        chosen.append(metrics["postprocessing"])
+    data = training_set(store, changes.of(base, 0), 0)
+    fixed = rivals_of(store, {e.image_id: data.labels[e.image_id] for e in data.test})[FIXED]
+    training = changes.of(base, 0).training
+    return figures_of(trainings, fixed) | {
+        "trained_on": len(data.examples),
+        "of_these_automatic_masks_of_the_pool": data.pool_masks,
+        "side_px": training.side_px,
+        "epochs": training.epochs,
+        "draws_per_epoch": training.draws_per_epoch,
+        "minutes": [round(one / 60, 1) for one in seconds],
+        "postprocessing": chosen,
+    }
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
+    work: Annotated[Path | None, typer.Option(help="Where stores are kept, so that a later run goes on.")] = None,
+    pair: Annotated[str, typer.Option(help=f"One or several of {', '.join(PAIRS)}, with commas.")] = "zooscannet",
+    recipes: Annotated[str, typer.Option(help="Names of recipes, with commas; 'none': the rivals alone.")] = "laptop",
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    side: Annotated[int | None, typer.Option(help="Instead of the recipe's side in pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws per epoch, instead of the recipe's.")] = None,
+) -> None:
+    """Measure and print; the last line is the JSON of all that was asked for."""
+    cv2.setNumThreads(0)
+    names = [name for name in recipes.split(",") if name != "none"]
+    if unknown := (set(names) - set(get_args(RecipeName))) | (set(pair.split(",")) - PAIRS.keys()):
+        raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")
+    changes = Changes(side, epochs, draws)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for one in pair.split(","):
+            store = store_of(PAIRS[one], data, (work or Path(temporary)) / one)
+            rows = training_set(store, Recipe(), 0)
+            labels = {example.image_id: rows.labels[example.image_id] for example in rows.test}
+            found[one] = {name: figures_of([scores]) for name, scores in rivals_of(store, labels).items()}
+            print(json.dumps(found[one]), flush=True)
+            found[one] |= {name: measure(store, name, seeds, changes) for name in names}  # type: ignore[arg-type]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,38 @@
+"""Recipes with names: `published`, `laptop` and `quality`; their numbers come from how many images there are."""
+
+from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig
+from plankseg.storage.store import Store
+
+LITE = NetworkConfig(encoder="timm-tf_efficientnet_lite0")
+"""A small encoder whose ImageNet weights come with the installation."""
+
+LAPTOP_DRAWS, FEWEST_DRAWS = 384, 32
+
+
+def named_recipe(name: RecipeName, images: int) -> Recipe:
+    """The recipe of a name for a training set of so many images.
+
+    `published` is the published one, whatever the number. `laptop` is sized for two cores, `quality` for a GPU. Both
+    start from ImageNet weights that need no hub, train on the pool's automatic masks beside the source's, and choose
+    how masks are post-processed. What they reach is in docs/log.md.
+    """
+    if name == "published":
+        return Recipe()
+    masks = MasksConfig(postprocessing="choose")
+    if name == "laptop":
+        draws = min(LAPTOP_DRAWS, max(FEWEST_DRAWS, 2 * images))
+        training = TrainingConfig(side_px=224, epochs=12, draws_per_epoch=draws, pool_mask_weight=1.0)
+    else:
+        training = TrainingConfig(side_px=384, epochs=40, pool_mask_weight=1.0, plateau_patience=5)
+    return Recipe(network=LITE, training=training, masks=masks)
+
+
+def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
+    """The recipe of a name for the images of a store that have a usable mask and are not of the validation set.
+
+    Network, training and masks are the named recipe's; query, rounds, validation and inference are those of `others`.
+    """
+    kept_apart = set(store.catalogue.ids("validation"))
+    images = {row.image_id for row in store.labels.current() if row.status == "usable"} - kept_apart
+    named = named_recipe(name, len(images))
+    return others.model_copy(update={"network": named.network, "training": named.training, "masks": named.masks})
