@@ -21,6 +21,8 @@ from plankseg.pipeline.models.backend_choice import select_backends
 from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
+from plankseg.pipeline.pool.unreadable import record_unreadable
+from plankseg.pipeline.pool.unreadable import unreadable as unreadable_ids
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -98,7 +100,8 @@ def propose(
         return scores
 
     if there:
-        chosen = [row.image_id for row in there]
+        lost = unreadable_ids(store, [row.image_id for row in there])
+        chosen = [row.image_id for row in there if row.image_id not in lost]
         selection = None
     else:
         query = _without_controls(recipe.query)
@@ -160,8 +163,7 @@ def _select(
                 raise _UnreadableError(reasons)
             return selection, tuple(sorted(unreadable))
         except _UnreadableError as error:
-            for image_id, reason in error.reasons.items():
-                log.warning("Image %s is left out of round %d: %s", image_id, round_number, reason)
+            record_unreadable(store, error.reasons)
             unreadable.update(error.reasons)
             left = left.without(unreadable)
     cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
@@ -251,4 +253,5 @@ def _commit(
         for one in looked
         if one.image_id not in selection.chosen
     ]
+    store.catalogue.keep_copies(row.image_id for row in rows if row.chosen or row.control)
     store.proposals.commit(round_number, rows)

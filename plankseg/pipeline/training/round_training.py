@@ -29,6 +29,7 @@ from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
 from plankseg.pipeline.models.standings import recorded_verdict
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids
 from plankseg.pipeline.pool.style_references import reference_squares
+from plankseg.pipeline.pool.unreadable import unreadable
 from plankseg.pipeline.pool.validation_split import fix_halves
 from plankseg.pipeline.training.multi_gpu import TrainingJob, train_ddp
 from plankseg.stable_hash import stable_hash
@@ -44,7 +45,8 @@ class TrainingSet:
     """What a model is trained and judged on, frozen at one version of the label table.
 
     `validation` are the images that choose (best epoch, plateau, promotion), `validation_set` says in words which those
-    are; `test` no choice ever sees; `left_out` would be trained on if they were not so like the validation set.
+    are; `test` no choice ever sees; `left_out` would be trained on if they were not so like the validation set;
+    `unreadable` have a label but cannot be read.
     """
 
     examples: tuple[Example, ...]
@@ -55,6 +57,7 @@ class TrainingSet:
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
     pool_masks: int = 0
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def corrections(self) -> int:
@@ -80,8 +83,10 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     """
     complete_hashes(store)
     version = store.labels.version()
-    labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
     kept_apart = set(store.catalogue.ids("validation"))
+    labels = _usable_labels(store, recipe, version, round_number)
+    lost = unreadable(store, labels)
+    labels = {image_id: row for image_id, row in labels.items() if image_id not in lost}
     # an automatic mask of the pool is no truth to judge by: its image may join the validation set later
     split = fix_halves(store, {i for i in kept_apart & labels.keys() if labels[i].origin != "threshold"})
     validation_ids = set(split.selection)
@@ -122,6 +127,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
         pool_masks=len(pool),
+        unreadable=frozenset(lost),
     )
 
 
@@ -138,6 +144,27 @@ def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, 
             recipe.training.pool_mask_weight,
         )
     return found
+
+
+def _usable_labels(store: Store, recipe: Recipe, version: int, round_number: int) -> dict[str, LabelRow]:
+    """The usable labels for a training: of validation images, of the source, of people's answers up to a round.
+
+    Automatic masks of the pool too where the recipe takes them; labels of images that a person removed never.
+    """
+    removed = store.exclusions.current("removed")
+    known = {*store.catalogue.ids("validation"), *store.catalogue.ids("source")}
+    takes_pool = recipe.training.pool_mask_weight is not None
+    return {
+        row.image_id: row
+        for row in store.labels.current(version=version)
+        if row.status == "usable"
+        and row.image_id not in removed
+        and (
+            row.image_id in known
+            or (row.by_person and 1 <= row.round <= round_number)
+            or (takes_pool and row.origin == "threshold")
+        )
+    }
 
 
 def correction_weight(training: TrainingConfig, *, source: float, corrections: int) -> float:
@@ -388,6 +415,7 @@ def recorded_metrics(
         "pool_masks": data.pool_masks,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),
+        "unreadable": len(data.unreadable),
         "dice": float(dice.mean()),
         "dice_interval": [low, high],
         "iou": float(iou.mean()),
