@@ -87,7 +87,7 @@ def _existing_tasks(
 def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list[PushItem]:
     """What is pushed for the images that have no task; lost ones are left out, and recorded as skipped."""
     images = {image.image_id: image for image in store.catalogue.rows(row.image_id for row in rows)}
-    urls = shown_from_bucket(store, images)
+    urls = shown_from_bucket(images)
     items: list[PushItem] = []
     lost: dict[str, str] = {}
     for row in rows:
