@@ -17,9 +17,11 @@ from plankseg import cli, local_servers
 from plankseg.cli import servers
 from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
-from plankseg.errors import ModelError, SettingsError, StoreError
+from plankseg.errors import ModelError, ObjectMissingError, SettingsError, StoreError
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
+from tests.support.little_store import write_images
 from tests.support.s3_servers import S3Server
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,18 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     assert "0.812" in output
     assert "Images: 0 source, 0 pool, 0 validation" in output
     assert f"Store {store.root}" in output
+
+
+def test_a_person_removes_and_restores_an_image_by_path_or_id(store: Store, tmp_path: Path) -> None:
+    ingest_folder(store, write_images(tmp_path / "pool", range(3)), role="pool")
+    runner, image_id = CliRunner(), store.catalogue.ids("pool")[0]
+    path = str(store.catalogue.path(image_id))
+    assert "1 of 1 images removed" in runner.invoke(cli.app, ["remove", path, "--reason", "a thumb"]).stdout
+    assert "0 of 1 images removed" in runner.invoke(cli.app, ["remove", image_id[:9]]).stdout
+    assert store.exclusions.current()[image_id].reason == "a thumb"
+    assert store.catalogue.counts()["pool"] == 2
+    assert "1 of 1 images included" in runner.invoke(cli.app, ["restore", image_id]).stdout
+    assert isinstance(runner.invoke(cli.app, ["remove", "no-such.png"]).exception, ObjectMissingError)
 
 
 def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(store: Store) -> None:

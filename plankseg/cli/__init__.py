@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from plankseg.cli.archives import copy_store, fetch, ingest
 from plankseg.cli.demo import demo
+from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
 from plankseg.cli.servers import doctor, up, webhook_relay
 from plankseg.cli.status import gif, report, show_augmentations, status
@@ -16,7 +17,7 @@ from plankseg.errors import PlanksegError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 READING = (status, report, show_augmentations, gif, doctor)
-WRITING = (promote, rollback, ingest, fetch, copy_store)
+WRITING = (promote, rollback, remove, restore, ingest, fetch, copy_store)
 SERVING = (webhook_relay, demo, up)
 for command in (*READING, *WRITING, *SERVING):
     app.command()(command)

@@ -68,7 +68,7 @@ def copy_store(
         raise StoreError(f"{source} and {target} are the same place; name another target.")
     store = Store.open(source)
     with store.lock("advance"), store.lock(MAINTENANCE):
-        here, there = _files_below(root_of(source)), _files_below(root_of(target))
+        here, there = files_below(root_of(source)), files_below(root_of(target))
         return _copy(here, there, note=str(root_of(source)), on_progress=on_progress)
 
 
@@ -140,10 +140,11 @@ def _check(name: str, data: bytes) -> None:
 
 
 def _is_stored(name: str) -> bool:
-    return name.startswith(("objects/", "tables/")) or name in {MARKER, NOTE}
+    return name.startswith(("objects/", "tables/", "journal/")) or name in {MARKER, NOTE}
 
 
-def _files_below(root: Path | Address) -> StoreFiles:
+def files_below(root: Path | Address) -> StoreFiles:
+    """The files of a store."""
     return _BucketFiles(root) if isinstance(root, Address) else _FolderFiles(root)
 
 

@@ -1,5 +1,6 @@
 """Append-only Delta tables: idempotent commits, optimistic concurrency, time travel."""
 
+import logging
 import os
 import random
 import time
@@ -14,8 +15,11 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from plankseg.errors import StoreError
+from plankseg.storage.journal import CURE, BucketFiles, FolderFiles, Journal, data_files
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.schemas import schema_of, to_table
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 40
 LONGEST_WAIT_S = 0.5
@@ -42,10 +46,11 @@ class Commit:
 class Snapshot:
     """One version of a table, as one writer or reader sees it."""
 
-    def __init__(self, table: str, delta: DeltaTable | None) -> None:
+    def __init__(self, table: str, delta: DeltaTable | None, journal: Journal) -> None:
         self.schema: pa.Schema = schema_of(table)
         self.table = table
         self._delta = delta
+        self._journal = journal
 
     @property
     def version(self) -> int:
@@ -57,6 +62,10 @@ class Snapshot:
         """How many rows there are, by the files' own statistics; where some file has none, fewer than there are."""
         delta = self._delta
         return 0 if delta is None else int(self._asked(delta.count))
+
+    def files(self) -> list[str]:
+        """Names of the data files of this version, below the table."""
+        return [] if self._delta is None else data_files(self._asked(self._delta.file_uris))
 
     def transaction(self, name: str) -> int | None:
         """The version an application transaction was last recorded with, None if never."""
@@ -102,6 +111,7 @@ class Snapshot:
         return pa.schema([self.schema.field(name) for name in names])
 
     def _dataset(self, delta: DeltaTable) -> Any:
+        self._journal.verify_on_read(self.table, data_files(delta.file_uris()))
         # With today's columns: one that came after this version was written reads as nulls, in filters too.
         return delta.to_pyarrow_dataset(schema=self.schema)
 
@@ -117,6 +127,7 @@ class DeltaTables:
 
     def __init__(self, root: str | Path, *, storage_options: Callable[[], dict[str, str]] | None = None) -> None:
         self.root = str(root).rstrip("/")
+        self.journal = Journal(BucketFiles(Address.parse(self.root)) if is_s3(self.root) else FolderFiles(Path(root)))
         self._storage_options = storage_options
 
     def append(self, table: str, rows: Sequence[Mapping[str, object]], transactions: Sequence[str]) -> bool:
@@ -161,6 +172,7 @@ class DeltaTables:
                     ) from error
                 time.sleep(random.uniform(0, min(LONGEST_WAIT_S, 0.01 * 2**attempt)))
             else:
+                self.seal(table)
                 return len(planned.rows)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -181,12 +193,27 @@ class DeltaTables:
 
     def snapshot(self, table: str, *, version: int | None = None) -> Snapshot:
         """The table at one version. Raises StoreError for a version that never was."""
-        newest = Snapshot(table, self._open(table))
+        newest = self._snapshot(table, self._open(table))
         if version is None or version == newest.version:
             return newest
         if not 0 <= version < newest.version:
             raise StoreError(f"Table {table!r} has no version {version}; it has 0 to {newest.version}.")
-        return Snapshot(table, self._open(table, version))
+        return self._snapshot(table, self._open(table, version))
+
+    def _snapshot(self, table: str, delta: DeltaTable | None) -> Snapshot:
+        return Snapshot(table, delta, self.journal)
+
+    def seal(self, table: str) -> None:
+        """Journal the newest version of a table, so that damage to it is noticed from then on.
+
+        Where that fails the table is written all the same; its next commit makes up for it.
+        """
+        try:
+            delta = self._open(table)
+            if delta is not None:
+                self.journal.seal(table, int(delta.version()), int(delta.count()), data_files(delta.file_uris()))
+        except OSError as error:  # StoreError is one
+            log.warning("Table %r is written, but not its journal: %s", table, error)
 
     def delta(self, table: str) -> DeltaTable | None:
         """The newest version as deltalake has it, None for a table that is not there yet. Raises StoreError."""
@@ -204,12 +231,22 @@ class DeltaTables:
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         _refuse_after_fork()
         uri = self.uri(table)
+        newest = self.journal.newest(table)  # before the table, to which others may add meanwhile
+        self.journal.verify_on_read(table)
         for may_be_in_the_making in (True, True, False):
             try:
-                return DeltaTable(uri, version=version, storage_options=self._options())
+                delta = DeltaTable(uri, version=version, storage_options=self._options())
+                if version is None:
+                    self.journal.check_version(table, int(delta.version()), int(delta.count()), newest)
+                return delta
             except TableNotFoundError as error:
                 if not _log_is_there(uri):
-                    return None
+                    if newest is None:
+                        return None
+                    raise StoreError(
+                        f"Table {uri} is gone, but it had {newest + 1} versions ({self.journal.location(table)}); "
+                        f"{CURE}."
+                    ) from error
                 if not may_be_in_the_making:  # else another writer may just have made it: look again
                     raise StoreError(f"Table {uri} is damaged: {error}; restore it from a backup.") from error
             except (DeltaError, OSError) as error:
@@ -220,7 +257,7 @@ class DeltaTables:
     def _newest_or_made(self, table: str) -> Snapshot:
         delta = self._open(table)
         if delta is not None:
-            return Snapshot(table, delta)
+            return self._snapshot(table, delta)
         try:
             DeltaTable.create(
                 self.uri(table),
@@ -232,7 +269,7 @@ class DeltaTables:
         except (DeltaError, OSError) as error:
             if self._open(table) is None:  # else another writer made it first, which is as good
                 raise fault(f"Cannot make table {self.uri(table)}", error, "check space and rights") from error
-        return Snapshot(table, self._open(table))
+        return self._snapshot(table, self._open(table))
 
     def _write(self, snapshot: Snapshot, planned: Commit) -> None:
         records = [Transaction(name, 1) for name in planned.transactions]

@@ -103,6 +103,7 @@ def _tidy(store: Store, table: str, named: Sequence[int], *, horizon: timedelta,
         if not dry_run:
             properties = WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS)
             delta.optimize.compact(target_size=WHOLE_BYTES, writer_properties=properties)
+            store.tables.seal(table)  # of a table of an older plankseg, too
         gone = _unneeded(delta, store.tables.uri(table), named, horizon, dry_run=True)
         if gone and not dry_run:
             _unneeded(delta, store.tables.uri(table), named, horizon, dry_run=False)

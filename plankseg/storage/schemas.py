@@ -86,6 +86,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "fingerprint": TEXT,
         },
     ),
+    "exclusions": _schema({"image_id": TEXT, "kind": TEXT, "reason": TEXT, "decided_at": TIMESTAMP}, {}),
     "pushes": _schema(
         {
             "round": INTEGER,

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import os
 import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,13 +17,16 @@ from plankseg.storage.objects.blobs import Blobs, FolderBlobs
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.tables.backend_choices import BackendChoices
 from plankseg.storage.tables.catalogue import Catalogue
-from plankseg.storage.tables.labels import Labels
+from plankseg.storage.tables.exclusions import Exclusions
+from plankseg.storage.tables.labels import LabelRow, Labels
 from plankseg.storage.tables.models import Models
 from plankseg.storage.tables.promotions import Promotions
 from plankseg.storage.tables.proposals import Proposals
 from plankseg.storage.tables.pushes import Pushes
 from plankseg.storage.tables.scores import Scores
 from plankseg.storage.tables.segments import Segments
+
+log = logging.getLogger(__name__)
 
 LAYOUT = 1
 MARKER = "plankseg.json"
@@ -48,7 +53,8 @@ class Store:
         self.blobs = blobs
         self.tables = tables
         self.work_root = work_root
-        self.catalogue = Catalogue(tables, max_pixels=max_image_pixels)
+        self.exclusions = Exclusions(tables)
+        self.catalogue = Catalogue(tables, blobs, max_pixels=max_image_pixels, exclusions=self.exclusions)
         self.labels = Labels(tables)
         self.proposals = Proposals(tables)
         self.promotions = Promotions(tables)
@@ -122,6 +128,16 @@ class Store:
 
             return look_at(root / MARKER) is not None
         return (root / MARKER).exists()
+
+    def add_answers(self, labels: Iterable[LabelRow]) -> int:
+        """Record people's answers and keep a copy of each image in the store; how many answers are new.
+
+        So no answer is lost with an image's file. An image that cannot be copied any more is named in the log.
+        """
+        rows = list(labels)
+        for image_id, reason in self.catalogue.keep_copies(row.image_id for row in rows if row.by_person).items():
+            log.warning("No copy of image %s could be kept: %s", image_id, reason)
+        return self.labels.add(rows)
 
     def lock(self, name: str, *, wait_s: float = 0.0, note: str = "") -> AbstractContextManager[str]:
         """Hold a named lock of this store during a block; it ends with the process, however that dies.

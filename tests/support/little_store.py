@@ -1,5 +1,6 @@
 """Small stores for the tests of rounds: a few tiny images, and rows for what is not looked at."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from plankseg.storage.tables.models import ModelRow
 from plankseg.storage.tables.proposals import ProposalRow
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
-MANIFEST = "0" * 64
+MANIFEST = hashlib.sha256(b"{}").hexdigest()
 TINY = Recipe(
     network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
     training=TrainingConfig(
@@ -116,6 +117,7 @@ def add_model(
 def add_proposal(store: Store, round_number: int, image_ids: Sequence[str], *, premask: Mask | None = None) -> None:
     """A proposal of these images, falling uncertainty in their order, all with the same pre-mask."""
     sha = None if premask is None else store.blobs.put(encode_mask(premask), "png")
+    assert store.blobs.put(b"{}", "json") == MANIFEST
     active = store.models.active()
     rows = [
         ProposalRow(

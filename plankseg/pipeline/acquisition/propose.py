@@ -1,6 +1,5 @@
 """Proposal of a round: the images a person gets next, with their pre-masks."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,12 +24,12 @@ from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
+from plankseg.pipeline.pool.unreadable import record_unreadable
+from plankseg.pipeline.pool.unreadable import unreadable as unreadable_ids
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 from plankseg.storage.tables.proposals import ProposalRow
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,8 @@ def propose(
     backends = select_backends(store, model, network, recipe, trial_images)
     predictor = TTAPredictor(backends.for_masks, store.catalogue.load, recipe.query, model.side_px)
     if proposed:
-        predictions = tuple(predictor.predict([row.image_id for row in proposed]))
+        lost = unreadable_ids(store, [row.image_id for row in proposed])
+        predictions = tuple(predictor.predict([row.image_id for row in proposed if row.image_id not in lost]))
         return Proposal(round_number, model, predictions, len(pool), 0, backends.choice)
     draw = _Draw(store, Scorer(model, recipe, backends), round_number, scoring or ScoringOptions())
     selection, unreadable = draw.select(pool)
@@ -153,8 +153,7 @@ class _Draw:
                     raise _UnreadableError(reasons)
                 return selection, tuple(sorted(unreadable))
             except _UnreadableError as error:
-                for image_id, reason in error.reasons.items():
-                    log.warning("Image %s is left out of round %d: %s", image_id, self.round_number, reason)
+                record_unreadable(self.store, error.reasons)
                 unreadable.update(error.reasons)
                 left = left.without(unreadable)
         cannot = f" that can be read: {len(unreadable)} cannot, the log names them" if unreadable else ""
@@ -239,4 +238,5 @@ def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Pr
         for one in proposal.images
         if one.image_id not in selection.chosen
     ]
+    store.catalogue.keep_copies(row.image_id for row in rows if row.chosen or row.control)
     store.proposals.commit(proposal.round, rows)

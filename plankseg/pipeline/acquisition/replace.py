@@ -46,6 +46,7 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
             manifest_sha=first.manifest_sha,
             replaces=skipped,
         )
+        store.catalogue.keep_copies([image_id])
         if store.proposals.replace(row):
             replaced[skipped] = image_id
     return replaced

@@ -84,7 +84,7 @@ def collect_manual_tasks(store: Store, label_studio: LabelStudio, tasks: Sequenc
     trained = not newest or store.models.of_round(newest) is not None
     known = store.labels.versions()
     found = read_manual_tasks(store, label_studio, tasks, round_number=newest + trained, known=known)
-    store.labels.add(found.labels)
+    store.add_answers(found.labels)
     return found
 
 
@@ -93,7 +93,7 @@ def record_answers(
 ) -> Collected:
     """Record the new answers among the tasks of the images of `premasks`."""
     fresh = new_label_rows(store, tasks, round_number, premasks=premasks, known=store.labels.versions())
-    store.labels.add(fresh.rows)
+    store.add_answers(fresh.rows)
     return _report(store, round_number, asked=premasks.keys(), fresh=fresh)
 
 
@@ -105,7 +105,7 @@ def _record_rounds(store: Store, tasks: Sequence[Task]) -> dict[int, Collected]:
     known = store.labels.versions()
     premasks = {n: {row.image_id: Premask.of(row) for row in store.proposals.asked(n)} for n in rounds}
     fresh = {n: new_label_rows(store, tasks, n, premasks=premasks[n], known=known) for n in rounds}
-    store.labels.add(label for new in fresh.values() for label in new.rows)
+    store.add_answers(label for new in fresh.values() for label in new.rows)
     return {n: _report(store, n, asked=premasks[n].keys(), fresh=fresh[n]) for n in rounds}
 
 

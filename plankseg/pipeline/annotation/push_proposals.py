@@ -61,8 +61,8 @@ def push(
     pushed = pushed_tasks(store, project)
     existing = _existing_tasks(label_studio, project, round_number, pushed)
     _skip_deleted(store, project, round_number, existing)
-    answered = {row.image_id for row in store.labels.answered(round_number)}
-    rows = [row for row in store.proposals.asked(round_number) if row.image_id not in answered]
+    done = {row.image_id for row in store.labels.answered(round_number)} | store.exclusions.current("removed").keys()
+    rows = [row for row in store.proposals.asked(round_number) if row.image_id not in done]
     items = _items(store, [row for row in rows if row.image_id not in existing], round_number)
     for bucket in sorted({Address.parse(item.url).bucket for item in items if item.url is not None}):
         label_studio.ensure_bucket(project, bucket_access(bucket, presign=options.presign))
@@ -87,7 +87,7 @@ def _existing_tasks(
 def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list[PushItem]:
     """What is pushed for the images that have no task; lost ones are left out, and recorded as skipped."""
     images = {image.image_id: image for image in store.catalogue.rows(row.image_id for row in rows)}
-    urls = shown_from_bucket(store, images)
+    urls = shown_from_bucket(images)
     items: list[PushItem] = []
     lost: dict[str, str] = {}
     for row in rows:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from plankseg.errors import ObjectCorruptError, ObjectMissingError
 from plankseg.imaging.reading import looks_alike_in_browsers
 from plankseg.labelling.api.tasks import BucketAccess
+from plankseg.storage.objects.image_files import bytes_at
 from plankseg.storage.s3.addresses import Address, is_s3
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow, Role
@@ -27,7 +28,7 @@ def is_shown_from_bucket(uri: str, data: bytes) -> bool:
     return Path(uri).suffix.lower() in suffixes and looks_alike_in_browsers(data)
 
 
-def shown_from_bucket(store: Store, images: Mapping[str, ImageRow]) -> dict[str, str]:
+def shown_from_bucket(images: Mapping[str, ImageRow]) -> dict[str, str]:
     """The addresses of those images that Label Studio shows from their bucket, by image_id.
 
     One that cannot be read is none of them. Raises StoreDownError and StoreRefusedError.
@@ -37,7 +38,7 @@ def shown_from_bucket(store: Store, images: Mapping[str, ImageRow]) -> dict[str,
         if not is_s3(image.uri):
             continue
         try:
-            data = store.catalogue.read_bytes(image_id)
+            data = bytes_at(image_id, image.uri)  # not the store's copy: a browser gets what is in the bucket
         except (ObjectMissingError, ObjectCorruptError):
             continue  # who uploads it says so
         if is_shown_from_bucket(image.uri, data):

@@ -25,7 +25,7 @@ class Problem:
 class IngestReport:
     """What an ingest did. `added` counts new images, `known` those that were there already.
 
-    `moved` are known images whose recorded file was gone and that were found at a new location. `damage` says where an
+    `moved` are known images whose recorded file was gone or held other bytes, found elsewhere. `damage` says where an
     archive ends too early: what was whole is kept. `unlisted` counts rejected files beyond those that are listed;
     `notes` say what was decided by a guess, and should be looked at.
     """

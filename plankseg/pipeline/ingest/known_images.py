@@ -22,6 +22,11 @@ class KnownImages:
         self._catalogue = store.catalogue
         self._others: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in STRONGER[role]]
         self._seen: set[bytes] = set()
+        self._every = store.catalogue.role_index().ids
+        self._is_located = bytearray(len(self._every))
+        self._unreadable = set(store.exclusions.current("unreadable"))
+        self._found: set[str] = set()
+        self._elsewhere: dict[str, str] = {}
         self._moved: dict[str, str] = {}
         self._labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else None
         self.ids = store.catalogue.ids(role)
@@ -32,15 +37,16 @@ class KnownImages:
             return True
         return image_id in self.ids and (self._labelled is None or image_id in self._labelled)
 
-    def register(self, image_id: str, location: Callable[[], str]) -> Role | bool:
+    def register(self, image_id: str, uri: str | None, location: Callable[[], str]) -> Role | bool:
         """Remember an image; the stronger role that it has, else whether the same bytes were seen before.
 
-        `location` gives its address, for an image whose recorded file is gone.
+        Its bytes were just read at `uri`, or, where that is None, can be read only now; then `location` stores them.
         """
         stronger = self._stronger_role(image_id)
-        is_there = stronger is not None or image_id in self.ids
-        if is_there and image_id not in self._moved and self._catalogue.is_lost(image_id):
-            self._moved[image_id] = location()
+        if image_id in self._unreadable:
+            self._found.add(image_id)
+        if stronger is not None or image_id in self.ids:
+            self._compare_location(image_id, uri, location)
         if stronger is not None:
             return stronger
         key = bytes.fromhex(image_id)
@@ -50,10 +56,39 @@ class KnownImages:
             self._seen.add(key)
         return False
 
+    def _compare_location(self, image_id: str, uri: str | None, location: Callable[[], str]) -> None:
+        """Compare where an image was just read with where it is recorded."""
+        position = self._every.position(image_id)
+        if position is None or self._is_located[position]:
+            return
+        if uri is not None and self._catalogue.is_at(image_id, uri):
+            self._is_located[position] = True
+            self._elsewhere.pop(image_id, None)
+        elif self._catalogue.is_lost(image_id) or (uri is None and self._catalogue.is_moved(image_id)):
+            self._is_located[position] = True
+            self._moved[image_id] = location()
+        elif uri is not None:
+            self._elsewhere.setdefault(image_id, uri)  # the recorded address may be read later in this ingest
+        else:
+            self._is_located[position] = True
+
+    def finish(self) -> None:
+        """After the last file: images that were read elsewhere only are moved, unless their recorded address is right.
+
+        Files may have been renamed or an archive written anew, so that other bytes are at the recorded address.
+        """
+        elsewhere, self._elsewhere = self._elsewhere, {}
+        self._moved |= {image_id: uri for image_id, uri in elsewhere.items() if self._catalogue.is_moved(image_id)}
+
     def take_moved(self) -> dict[str, str]:
-        """The new locations, image_id to uri, of images whose recorded file is gone; each is returned once."""
+        """The new locations, image_id to uri, of images that are not at their recorded one; each is returned once."""
         moved, self._moved = self._moved, {}
         return moved
+
+    def take_found(self) -> set[str]:
+        """Images that had been left out as unreadable and were read now; each is returned once."""
+        found, self._found = self._found, set()
+        return found
 
     def _stronger_role(self, image_id: str) -> Role | None:
         return next((role for role, ids in self._others if image_id in ids), None)

@@ -39,6 +39,7 @@ from plankseg.pipeline.ingest.given_masks import SAMPLED, Polarity, given_mask, 
 from plankseg.pipeline.ingest.ingest_report import IngestReport as IngestReport
 from plankseg.pipeline.ingest.ingest_report import Problem as Problem
 from plankseg.pipeline.ingest.known_images import KnownImages
+from plankseg.pipeline.pool.unreadable import include_again
 from plankseg.storage.objects.tar_bundle import store_bundle
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
@@ -180,6 +181,7 @@ def ingest(
             fresh = []
         if on_progress is not None:
             on_progress(done, max(done, archive.images))
+    known.finish()
     _commit(task, fresh)
     _finish(task, duplicates)
     return report
@@ -233,7 +235,7 @@ def _count(
             return None
         report.maskless.append(image_id)
         image_id = image_id.image_id
-    earlier = task.known.register(image_id, lambda: _location(task.store, record.entry))
+    earlier = task.known.register(image_id, record.entry.uri, lambda: _location(task.store, record.entry))
     if image_id in task.known.ids:
         report.known += 1
     elif isinstance(earlier, str):
@@ -386,3 +388,5 @@ def _commit(task: _Task, fresh: list[_NewImage]) -> None:
     ]
     if moved := task.known.take_moved():
         report.moved += store.catalogue.move(moved)
+    if found := task.known.take_found():
+        include_again(store, found, "it was read by an ingest")

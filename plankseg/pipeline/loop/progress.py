@@ -14,9 +14,10 @@ Step = Literal["ingest", "pretrain", "propose", "replace", "annotate", "retrain"
 class Progress:
     """What the tables say.
 
-    `round` is the last one that was proposed (0 before the first); `chosen` are its images in the order they were
-    proposed; `answered` those of them that a person dealt with in any way, `skipped` those of these that were skipped
-    and have no replacement; `models` are the rounds that have a model.
+    `round` is the last one that was proposed (0 before the first). `chosen` are its images in the order they were
+    proposed, without those that were removed, or cannot be read, before anybody answered them. `answered` are those of
+    them that a person dealt with in any way, `skipped` those of these that were skipped and have no replacement.
+    `models` are the rounds that have a model, `unreadable` counts the images that were left out for that reason.
     """
 
     source: int
@@ -27,6 +28,7 @@ class Progress:
     answered: frozenset[str]
     models: frozenset[int]
     skipped: frozenset[str] = frozenset()
+    unreadable: int = 0
 
     @property
     def trained(self) -> bool:
@@ -44,8 +46,9 @@ def read_progress(store: Store) -> Progress:
     rounds = store.proposals.rounds()
     current = max(rounds, default=0)
     proposed = store.proposals.asked(current) if current else []
-    chosen = tuple(row.image_id for row in proposed)
     answers = {row.image_id: row.status for row in store.labels.answered(current)} if current else {}
+    excluded = store.exclusions.current()
+    chosen = tuple(row.image_id for row in proposed if row.image_id in answers or row.image_id not in excluded)
     replaced = {row.replaces for row in proposed}
     active = store.models.active()
     return Progress(
@@ -57,6 +60,7 @@ def read_progress(store: Store) -> Progress:
         answered=frozenset(answers) & set(chosen),
         models=frozenset(model.round for model in store.models.all()),
         skipped=frozenset(i for i in chosen if answers.get(i) == "skipped" and i not in replaced),
+        unreadable=sum(row.kind == "unreadable" for row in excluded.values()),
     )
 
 
@@ -140,4 +144,5 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
         case "finished" if n >= budget:
             return f"Finished: all {budget} rounds are done."
         case _:
-            return f"Finished: the pool is exhausted after {n} rounds; ingest more images to go on."
+            lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""
+            return f"Finished: the pool is exhausted after {n} rounds{lost}; ingest more images to go on."

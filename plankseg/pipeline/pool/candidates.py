@@ -10,9 +10,11 @@ from plankseg.storage.store import Store
 def choosable(store: Store, recipe: Recipe | None = None) -> SortedIds:
     """Ids of the pool that may be proposed: never proposed before, never answered by hand, nor like the validation set.
 
+    Nor images that were found unreadable: `ingest` includes them again where it finds them.
     How like is said by the recipe, or by the one in force.
     """
     bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
     taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | near_duplicate_ids(store, bits=bits)
+    taken |= store.exclusions.current().keys()
     every = store.catalogue.role_index()
     return every.ids.where(every.in_role("pool") & ~every.ids.among(taken))

@@ -181,6 +181,7 @@ def recorded_metrics(store: Store, model: TrainedModel, training: Training, sett
         "pool_masks": data.pool_masks,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),
+        "unreadable": len(data.unreadable),
         "dice": float(dice.mean()),
         "dice_interval": [low, high],
         "iou": float(iou.mean()),

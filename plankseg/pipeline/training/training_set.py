@@ -10,6 +10,7 @@ from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.trainer import Example
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids
+from plankseg.pipeline.pool.unreadable import unreadable
 from plankseg.pipeline.pool.validation_split import fix_halves
 from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
@@ -23,7 +24,8 @@ class TrainingSet:
     """The images a model is trained and evaluated on, at one version of the label table.
 
     The `validation` images decide (best epoch, plateau, promotion); `validation_set` describes them in words. No
-    decision depends on the `test` images. `left_out` are near duplicates of the validation set, so not trained on.
+    decision depends on the `test` images. `left_out` are near duplicates of the validation set, so not trained on;
+    `unreadable` have a label but cannot be read.
     """
 
     examples: tuple[Example, ...]
@@ -34,6 +36,7 @@ class TrainingSet:
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
     pool_masks: int = 0
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def corrections(self) -> int:
@@ -54,7 +57,9 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     """
     complete_hashes(store)
     version = store.labels.version()
-    labels = {row.image_id: row for row in store.labels.current(version=version) if row.status == "usable"}
+    labels = _usable_labels(store, recipe, version, round_number)
+    lost = unreadable(store, labels)
+    labels = {image_id: row for image_id, row in labels.items() if image_id not in lost}
     validation_role = set(store.catalogue.ids("validation"))
     # An automatic mask of the pool is no ground truth: its image may join the validation set later.
     split = fix_halves(store, {i for i in validation_role & labels.keys() if labels[i].origin != "threshold"})
@@ -96,6 +101,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
         pool_masks=len(pool),
+        unreadable=frozenset(lost),
     )
 
 
@@ -112,6 +118,27 @@ def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, 
             recipe.training.pool_mask_weight,
         )
     return masked
+
+
+def _usable_labels(store: Store, recipe: Recipe, version: int, round_number: int) -> dict[str, LabelRow]:
+    """The usable labels for a training: of validation images, of the source, of people's answers up to a round.
+
+    Automatic masks of the pool too where the recipe takes them; labels of images that a person removed never.
+    """
+    removed = store.exclusions.current("removed")
+    known = {*store.catalogue.ids("validation"), *store.catalogue.ids("source")}
+    takes_pool = recipe.training.pool_mask_weight is not None
+    return {
+        row.image_id: row
+        for row in store.labels.current(version=version)
+        if row.status == "usable"
+        and row.image_id not in removed
+        and (
+            row.image_id in known
+            or (row.by_person and 1 <= row.round <= round_number)
+            or (takes_pool and row.origin == "threshold")
+        )
+    }
 
 
 def correction_weight(training: TrainingConfig, *, source: float, corrections: int) -> float:

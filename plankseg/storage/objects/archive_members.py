@@ -14,6 +14,7 @@ from urllib.request import url2pathname
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 
 SCHEME = "archive+file"
+BUCKET_SCHEME = "archive+s3"  # a tar of a store that was copied into a bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,20 @@ class Member:
 
 
 def is_member(uri: str) -> bool:
-    """True for the address of an archive's member."""
+    """True for the address of an archive's member on this machine."""
     return uri.startswith(f"{SCHEME}://")
+
+
+def is_bucket_member(uri: str) -> bool:
+    """True for the address of a member of an archive in a bucket."""
+    return uri.startswith(f"{BUCKET_SCHEME}://")
+
+
+def bucket_stretch(uri: str) -> tuple[str, int, int]:
+    """The archive's own s3:// address, and offset and size of the member in it."""
+    archive, _, numbers = uri.removeprefix("archive+").partition("?")
+    member = Member.parse(f"{SCHEME}:///archive?{numbers}")
+    return archive, member.at, member.size
 
 
 def _inflated(packed: bytes, size: int) -> bytes | None:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.files import atomic_write
@@ -14,6 +14,8 @@ SUFFIX_PATTERN = re.compile(r"[a-z0-9]{1,16}")
 
 class Blobs(Protocol):
     """Immutable objects, each under the sha256 of its own bytes."""
+
+    root: Any  # the store's folder or address
 
     def put(self, data: bytes, suffix: str) -> str:
         """Keep the bytes and return their sha256; keeping them twice is the same as once."""

@@ -4,16 +4,17 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey
-from plankseg.storage.objects.archive_members import Member, is_member
-from plankseg.storage.objects.blobs import sha256_of
+from plankseg.storage.objects.archive_members import Member, bucket_stretch, is_bucket_member, is_member
+from plankseg.storage.objects.blobs import SUFFIX_PATTERN, Blobs, sha256_of
 from plankseg.storage.s3.addresses import Address, is_s3
 
+COPY_SUFFIX = "image"  # of the copies that the store keeps of images a person worked on
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -23,20 +24,39 @@ class ImageLoader:
 
     uris: Mapping[str, str]
     max_pixels: int
+    copies: Blobs | None = None
 
     def __call__(self, image_id: str) -> Grey:
         """The image in grey, (height, width). Raises as `Catalogue.load`."""
         if image_id not in self.uris:
             raise unknown(image_id)
-        return decode(read_image_bytes(image_id, self.uris[image_id]), self.max_pixels)
+        return decode(read_image_bytes(image_id, self.uris[image_id], self.copies), self.max_pixels)
 
 
-def read_image_bytes(image_id: str, uri: str) -> bytes:
-    """The bytes at a path, a file:// or an s3:// address or in an archive, verified.
+def read_image_bytes(image_id: str, uri: str, copies: Blobs | None = None) -> bytes:
+    """The bytes at a path, a file:// or an s3:// address or in an archive, verified; else the store's copy of them.
 
     Raises ObjectMissingError, ObjectCorruptError, StoreError. Works in worker processes, forked or not.
     """
-    data = Member.parse(uri).read() if is_member(uri) else _object_at(uri) if is_s3(uri) else _file_at(uri)
+    try:
+        return bytes_at(image_id, uri)
+    except StoreError:
+        suffix = None if copies is None else copy_suffix(image_id, uri, copies)
+        if copies is None or suffix is None:
+            raise
+        return copies.get(image_id, suffix)
+
+
+def copy_suffix(image_id: str, uri: str, copies: Blobs) -> str | None:
+    """The suffix of the store's own copy of an image, None where there is none."""
+    own = PurePosixPath(uri).suffix.lower().removeprefix(".")  # an image of a store that was copied out of a bucket
+    suffixes = (COPY_SUFFIX, own) if SUFFIX_PATTERN.fullmatch(own) else (COPY_SUFFIX,)
+    return next((suffix for suffix in suffixes if copies.has(image_id, suffix)), None)
+
+
+def bytes_at(image_id: str, uri: str) -> bytes:
+    """The bytes at an address, verified. Raises as `read_image_bytes`."""
+    data = _bytes_at(uri)
     found = sha256_of(data)
     if found != image_id:
         raise ObjectCorruptError(
@@ -46,8 +66,21 @@ def read_image_bytes(image_id: str, uri: str) -> bytes:
     return data
 
 
+def _bytes_at(uri: str) -> bytes:
+    if is_member(uri):
+        return Member.parse(uri).read()
+    if is_bucket_member(uri):
+        from plankseg.storage.s3.objects import read_part  # loads boto3
+
+        archive, at, size = bucket_stretch(uri)
+        return read_part(Address.parse(archive), at, size)
+    return _object_at(uri) if is_s3(uri) else _file_at(uri)
+
+
 def is_lost(uri: str) -> bool:
     """True when there is no file, object in its bucket or member in its archive. Raises StoreError."""
+    if is_bucket_member(uri):
+        return is_lost(bucket_stretch(uri)[0])
     if is_s3(uri):
         from plankseg.storage.s3.objects import look_at  # loads boto3
 

@@ -38,6 +38,17 @@ def read(address: Address) -> bytes:
     return ask("read", address, get) if data is None else data
 
 
+def read_part(address: Address, at: int, size: int) -> bytes:
+    """`size` bytes of an object from byte `at`, fewer where it ends earlier. Raises as `read`."""
+
+    def get(client: Any) -> bytes:
+        asked = {"Bucket": address.bucket, "Key": address.key, "Range": f"bytes={at}-{at + size - 1}"}
+        body: bytes = client.get_object(**asked)["Body"].read()
+        return body
+
+    return ask("read", address, get)
+
+
 def look_at(address: Address) -> Listed | None:
     """An object's size and time, None if there is none. Raises StoreError, also for a bucket that is not there."""
 

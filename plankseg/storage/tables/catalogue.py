@@ -1,6 +1,7 @@
 """The `images` table: every image, its role, and the address of its bytes."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,16 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plankseg.errors import ImageReadError, StoreError
+from plankseg.errors import ImageReadError, ObjectCorruptError, ObjectMissingError, StoreDownError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.sorted_ids import SortedIds
 from plankseg.storage.delta_tables import Commit, DeltaTables, Snapshot
 from plankseg.storage.newest_rows import first_of_each, ranks
 from plankseg.storage.objects import image_files
-from plankseg.storage.objects.blobs import SHA_PATTERN
+from plankseg.storage.objects.blobs import SHA_PATTERN, Blobs
 from plankseg.storage.objects.image_files import ImageLoader, read_image_bytes
+from plankseg.storage.objects.store_uris import StoreUris, is_in_store
 from plankseg.storage.schemas import as_mappings, check_choice, from_table, utc_now
 from plankseg.storage.tables import role_index
+from plankseg.storage.tables.exclusions import Exclusions
 from plankseg.storage.tables.role_index import PRECEDENCE, RoleIndex
 from plankseg.storage.tables.role_index import Role as Role
 from plankseg.storage.tables.uri_index import UriIndex
@@ -64,14 +67,26 @@ class ImageRow:
 class Catalogue:
     """The `images` table. An image with several roles counts once: validation wins, then source, then pool.
 
-    Of one image's rows in one role the newest counts, and of all its rows the newest says where its file is.
+    Of one image's rows in one role the newest counts, and of all its rows the newest says where its file is. An image
+    that a person removed is in no role; it is found by its id alone.
     """
 
-    def __init__(self, tables: DeltaTables, *, max_pixels: int = 64_000_000) -> None:
+    def __init__(
+        self,
+        tables: DeltaTables,
+        blobs: Blobs | None = None,
+        *,
+        max_pixels: int = 64_000_000,
+        exclusions: Exclusions | None = None,
+    ) -> None:
+        """`blobs` are the store's objects, among them its copies of images."""
         self._tables = tables
+        self._exclusions = exclusions or Exclusions(tables)
+        self._blobs = blobs
+        self._store_uris = StoreUris(blobs.root if blobs is not None else Path(tables.root))
         self._max_pixels = max_pixels
         self._uris: UriIndex | None = None
-        self._role_index: tuple[int, RoleIndex] | None = None
+        self._role_index: tuple[tuple[int, int], RoleIndex] | None = None
 
     def add(self, rows: Iterable[ImageRow]) -> int:
         """Record images and return how many rows were new; the same image in the same role is recorded once.
@@ -80,7 +95,8 @@ class Catalogue:
         """
         pending, added = iter(rows), 0
         while chunk := list(itertools.islice(pending, CHUNK_ROWS)):
-            unique = {(row.image_id, row.role): row for row in reversed(chunk)}  # so that of equal ones the first stays
+            recorded = [replace(row, uri=self._store_uris.recorded(row.uri)) for row in reversed(chunk)]
+            unique = {(row.image_id, row.role): row for row in recorded}  # of equal ones the first stays
             added += self._tables.commit("images", partial(_what_is_new, unique))
         return added
 
@@ -90,7 +106,8 @@ class Catalogue:
         A row is added for each, in the role that counts. Raises ObjectMissingError for an unknown image.
         """
         self.rows_by_id(uris)  # raises for an unknown one
-        added = self._tables.commit("images", partial(_what_changed, "uri", uris, False))
+        recorded = {image_id: self._store_uris.recorded(uri) for image_id, uri in uris.items()}
+        added = self._tables.commit("images", partial(_what_changed, "uri", recorded, False))
         self._uris = None
         return added
 
@@ -110,9 +127,10 @@ class Catalogue:
     def role_index(self) -> RoleIndex:
         """Every image with the role that counts and its hash; kept until the table has another version."""
         snapshot = self._tables.snapshot("images")
-        if self._role_index is None or self._role_index[0] != snapshot.version:
+        versions = (snapshot.version, self._exclusions.version())
+        if self._role_index is None or self._role_index[0] != versions:
             self._role_index = None  # so that the old and the new one are never in memory together
-            self._role_index = (snapshot.version, RoleIndex.of(snapshot))
+            self._role_index = (versions, RoleIndex.of(snapshot).without(self._exclusions.current("removed")))
         return self._role_index[1]
 
     def hashes(self, role: Role) -> dict[str, str | None]:
@@ -143,7 +161,7 @@ class Catalogue:
     def matching(self, *, role: Role | None = None, dataset: str | None = None, taxon: str | None = None) -> SortedIds:
         """The images of a role, a data set and a taxon, ascending; None does not narrow. Their counting row decides."""
         ids, rows = self._counting_rows()
-        wanted = np.ones(rows.num_rows, dtype=bool)
+        wanted = ~ids.among(self._exclusions.current("removed"))
         for name, value in (("role", role), ("dataset", dataset), ("taxon", taxon)):
             if value is not None:
                 wanted &= pc.fill_null(pc.equal(rows[name], value), False).to_numpy()
@@ -152,8 +170,8 @@ class Catalogue:
     def taxa(self, role: Role) -> dict[str, str | None]:
         """The taxon of each image of a role, by ascending image_id; None where none is known."""
         ids, rows = self._counting_rows()
-        wanted = pc.equal(rows["role"], role)
-        return dict(zip(ids.where(wanted.to_numpy()), rows["taxon"].filter(wanted).to_pylist(), strict=True))
+        wanted = pc.equal(rows["role"], role).to_numpy() & ~ids.among(self._exclusions.current("removed"))
+        return dict(zip(ids.where(wanted), rows["taxon"].filter(pa.array(wanted)).to_pylist(), strict=True))
 
     def _counting_rows(self) -> tuple[SortedIds, pa.Table]:
         """Every image, and role, data set and taxon of the row that counts for it."""
@@ -176,19 +194,70 @@ class Catalogue:
     def rows(self, image_ids: Iterable[str]) -> list[ImageRow]:
         """The rows that count for these images, by ascending image_id; unknown ones are left out."""
         wanted = pa.array(list(image_ids), pa.string())
-        return _counting(self._tables.read("images", where=pc.field("image_id").isin(wanted)))
+        found = _counting(self._tables.read("images", where=pc.field("image_id").isin(wanted)))
+        return [replace(row, uri=self._store_uris.actual(row.uri)) for row in found]
+
+    def find(self, name: str) -> str:
+        """The id of the image that a person means: an id, its first six or more digits, or a recorded path or address.
+
+        Raises ObjectMissingError when there is none, StoreError when several begin so.
+        """
+        rows = self._tables.read("images", columns=["image_id", "uri"])
+        if re.fullmatch(r"[0-9a-f]{6,64}", name):
+            wanted = pc.starts_with(rows["image_id"], name)
+        else:
+            path = Path(name).expanduser().resolve()
+            wanted = pc.is_in(rows["uri"], pa.array([name, str(path), path.as_uri()], pa.string()))
+        ids = sorted(set(rows["image_id"].filter(wanted).to_pylist()))
+        if not ids:
+            raise image_files.unknown(name)
+        if len(ids) > 1:
+            raise StoreError(f"{len(ids)} images match {name!r}: {ids[0][:12]}, {ids[1][:12]}; give more digits.")
+        return str(ids[0])
 
     def path(self, image_id: str) -> Path:
         """Where the image's file lies, or lay. Raises ObjectMissingError, or StoreError for another machine's uri."""
         return image_files.path_of(self._uri(image_id))
 
     def is_lost(self, image_id: str) -> bool:
-        """True when no file, object in its bucket or member in its archive is where it was recorded. As `path`."""
-        return image_files.is_lost(self._uri(image_id))
+        """True when no file, object or member of an archive is at its address, and the store has no copy. As `path`."""
+        uri = self._uri(image_id)
+        return image_files.is_lost(uri) and not self._has_copy(image_id, uri)
+
+    def is_at(self, image_id: str, uri: str) -> bool:
+        """True when an image's recorded address is this one."""
+        return self._uri(image_id) == self._store_uris.actual(uri)
+
+    def is_moved(self, image_id: str) -> bool:
+        """True when the bytes at the recorded address are no longer the image's; reads them."""
+        try:
+            image_files.bytes_at(image_id, self._uri(image_id))
+        except StoreDownError:
+            raise  # a server that does not answer says nothing about the image
+        except StoreError:
+            return True
+        return False
+
+    def keep_copies(self, image_ids: Iterable[str]) -> dict[str, str]:
+        """Copy images into the store, so that no answer is lost with a file. Those that cannot be read, and why."""
+        assert self._blobs is not None, "a store has objects"
+        failed: dict[str, str] = {}
+        for image_id in dict.fromkeys(image_ids):
+            uri = self._uri(image_id)
+            if is_in_store(self._store_uris.recorded(uri)) or self._has_copy(image_id, uri):
+                continue
+            try:
+                self._blobs.put(image_files.bytes_at(image_id, uri), image_files.COPY_SUFFIX)
+            except (ObjectMissingError, ObjectCorruptError) as error:
+                failed[image_id] = str(error)
+        return failed
+
+    def _has_copy(self, image_id: str, uri: str) -> bool:
+        return self._blobs is not None and image_files.copy_suffix(image_id, uri, self._blobs) is not None
 
     def read_bytes(self, image_id: str) -> bytes:
         """The file's bytes, verified against image_id. Raises ObjectMissingError, ObjectCorruptError, StoreError."""
-        return read_image_bytes(image_id, self._uri(image_id))
+        return read_image_bytes(image_id, self._uri(image_id), self._blobs)
 
     def load(self, image_id: str) -> Grey:
         """The image in grey, (height, width). Raises as `read_bytes`, and ImageReadError."""
@@ -214,12 +283,12 @@ class Catalogue:
         wanted = list(image_ids)
         if self._uris is None and wanted:  # of a part of the images only that part is kept
             found = UriIndex(self._tables.snapshot("images"), only=wanted)
-            uris = {name: uri for name in wanted if (uri := found.uri(name)) is not None}
+            uris = {name: self._store_uris.actual(uri) for name in wanted if (uri := found.uri(name)) is not None}
         else:
             uris = {name: self._uri(name) for name in wanted}
         if missing := set(wanted) - uris.keys():
             raise image_files.unknown(min(missing))
-        return ImageLoader(uris=uris, max_pixels=self._max_pixels)
+        return ImageLoader(uris=uris, max_pixels=self._max_pixels, copies=self._blobs)
 
     def _uri(self, image_id: str) -> str:
         uri = self._uris.uri(image_id) if self._uris else None
@@ -229,7 +298,7 @@ class Catalogue:
             uri = self._uris.uri(image_id)
         if uri is None:
             raise image_files.unknown(image_id)
-        return uri
+        return self._store_uris.actual(uri)
 
 
 def _what_is_new(unique: Mapping[tuple[str, Role], ImageRow], snapshot: Snapshot) -> Commit | None:

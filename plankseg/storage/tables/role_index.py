@@ -3,7 +3,7 @@
 Read in pieces, from the three columns that are needed, into arrays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,13 @@ class RoleIndex:
             np.maximum.reduceat(hashes[order], begins),
             np.logical_or.reduceat(is_hashed[order], begins),
         )
+
+    def without(self, ids: Collection[str]) -> "RoleIndex":
+        """The index of all images but these."""
+        if not ids:
+            return self
+        keep = ~self.ids.among(ids)
+        return RoleIndex(self.ids.where(keep), self.ranks[keep], self.hashes[keep], self.is_hashed[keep])
 
     def in_role(self, role: Role) -> np.ndarray:
         """True for each image that counts in a role."""

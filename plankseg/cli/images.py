@@ -1,0 +1,38 @@
+"""Commands `remove` and `restore`: a person takes images out of the catalogue, and back in."""
+
+from typing import Annotated
+
+import typer
+
+from plankseg.cli.terminal import console, existing_store
+from plankseg.config import settings
+
+Images = Annotated[list[str], typer.Argument(help="Ids, their first 6 or more digits, or paths as they were ingested.")]
+
+
+def remove(
+    images: Images,
+    reason: Annotated[str, typer.Option(help="Why; kept in the store.")] = "a person's choice",
+) -> None:
+    """Take images out of the catalogue: never proposed, trained on, measured with or segmented any more."""
+    _decide(images, "removed", reason)
+
+
+def restore(
+    images: Images,
+    reason: Annotated[str, typer.Option(help="Why; kept in the store.")] = "a person's choice",
+) -> None:
+    """Take removed images back into the catalogue."""
+    _decide(images, "included", reason)
+
+
+def _decide(images: list[str], kind: str, reason: str) -> None:
+    from plankseg.storage.tables.exclusions import ExclusionRow
+
+    store = existing_store(settings())
+    ids = [store.catalogue.find(name) for name in images]
+    changed = store.exclusions.record(
+        ExclusionRow(image_id=image_id, kind=kind, reason=reason)  # type: ignore[arg-type]  # checked by the row
+        for image_id in ids
+    )
+    console.print(f"{changed} of {len(set(ids))} images {kind}; nothing is deleted.", highlight=False)
