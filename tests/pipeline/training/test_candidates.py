@@ -17,7 +17,8 @@ from plankseg.pipeline.training.comparison import comparison_of
 from plankseg.pipeline.training.grid import Run, planned_runs
 from plankseg.pipeline.training.round_training import training_set
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, square, store_with
+from tests.support.little_store import add_answers, square, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

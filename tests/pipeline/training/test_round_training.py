@@ -22,16 +22,8 @@ from plankseg.pipeline.models.registry import decisions_of
 from plankseg.pipeline.training import multi_gpu, round_training
 from plankseg.pipeline.training.round_training import TrainingSet, fit, mask_loader, training_set
 from plankseg.storage.store import Store
-from tests.support.little_store import (
-    TINY,
-    add_answers,
-    add_images,
-    add_model,
-    clean_image,
-    square,
-    store_with,
-    write_images,
-)
+from tests.support.little_store import add_answers, add_images, add_model, clean_image, square, store_with, write_images
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 
