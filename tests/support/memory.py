@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+from pathlib import Path
 
 BOUND_MB = 2500
 BASE_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
@@ -13,13 +14,13 @@ _after_last = BASE_MB
 
 def peak_mb() -> int:
     """The most that this process has had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def resident_mb() -> int:
     """What this process has resident now."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() // 2**20
 
 
 def give_back_if_grown() -> None:
