@@ -20,6 +20,7 @@ from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.storage.store import Store
 from tests.support.prefect_api import runs, serve_up, tick_every, until
 from tests.support.small_world import make_world
+from tests.support.subprocess_flow import forked_runs
 from tests.support.tiny_recipe import TINY, TINY_ROUNDS
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -38,7 +39,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
     folder = tmp_path_factory.mktemp("four")
     world = make_world(folder / "world", RECIPE)
     shutil.copytree(world.store, folder / "work" / "store")
-    with serve_up(folder) as (at, _):
+    with serve_up(folder) as (at, _), forked_runs(at):
         tick_every(at, 30)
         store = Store.open(at.store)
         person = SimulatedAnnotator(lambda image_id: world.truth(store, image_id), seed=1)
