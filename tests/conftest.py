@@ -75,12 +75,9 @@ def module_of(item: pytest.Item) -> str:
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _memory_is_given_back() -> Iterator[None]:
-    """After a module that took much: networks, compiled models and their arrays would otherwise stay to the end."""
-    yield
-    if memory.resident_mb() > memory.ROOMY_MB:
-        memory.give_back()
+def pytest_runtest_logfinish() -> None:
+    """After a test that took much: networks, compiled models and their arrays would otherwise stay to the end."""
+    memory.give_back_if_grown()
 
 
 @pytest.hookimpl(trylast=True)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from plankseg import local_servers
-from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
+from plankseg.config import InferenceConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
@@ -23,6 +23,7 @@ from tests.support.live_servers import LivePrefect
 from tests.support.prefect_api import until
 from tests.support.segment_harness import Bench
 from tests.support.subprocess_flow import SUPPORT, alone, end_of
+from tests.support.tiny_recipe import TINY
 
 IMAGES = int(os.environ.get("PLANKSEG_DASK_IMAGES", "48"))
 SHARD_SIZE = max(8, IMAGES // 40)
@@ -32,7 +33,7 @@ CHOOSE = SUPPORT / "choose_once.py"
 PATIENCE_S = 280 + IMAGES / 5
 CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha"]  # the manifest names the machine, threads too
 SMALL = Recipe(
-    network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
+    network=TINY.network,
     training=TrainingConfig(side_px=128, precision="fp32"),
     inference=InferenceConfig(backend="torch"),  # two stores are compared: a clock must not choose for each
 )

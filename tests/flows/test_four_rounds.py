@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flows.advance
-from plankseg.config import NetworkConfig, Recipe, Settings
+from plankseg.config import Recipe, Settings
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.acquisition.propose import propose
@@ -21,14 +21,15 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.store import Store
-from tests.support.small_world import TINY, make_world
+from tests.support.small_world import make_world
+from tests.support.tiny_recipe import TINY, TINY_ROUNDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RECIPE = Recipe(
-    network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
-    training=TINY.training.model_copy(update={"batch_size": 16, "draws_per_epoch": 240, "epochs": 1}),
-    query=TINY.query.model_copy(update={"batch_size": 6, "blind": 1, "random_controls": 1}),
-    rounds=TINY.rounds.model_copy(update={"budget": 4, "stop_when_flat": False, "replace_skipped": True}),
+    network=TINY.network,
+    training=TINY_ROUNDS.training.model_copy(update={"batch_size": 16, "draws_per_epoch": 240, "epochs": 1}),
+    query=TINY_ROUNDS.query.model_copy(update={"batch_size": 6, "blind": 1, "random_controls": 1}),
+    rounds=TINY_ROUNDS.rounds.model_copy(update={"budget": 4, "stop_when_flat": False, "replace_skipped": True}),
 )
 
 

@@ -13,20 +13,22 @@ import numpy as np
 import pytest
 
 from plankseg import local_servers
-from plankseg.config import NetworkConfig, Recipe
+from plankseg.config import Recipe
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.storage.store import Store
 from tests.support.prefect_api import runs, serve_up, tick_every, until
-from tests.support.small_world import TINY, make_world
+from tests.support.small_world import make_world
+from tests.support.subprocess_flow import forked_runs
+from tests.support.tiny_recipe import TINY, TINY_ROUNDS
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(1800)]
 RECIPE = Recipe(
-    network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
-    training=TINY.training.model_copy(update={"batch_size": 16, "draws_per_epoch": 640, "epochs": 1}),
-    query=TINY.query.model_copy(update={"batch_size": 6}),
-    rounds=TINY.rounds.model_copy(update={"budget": 4, "stop_when_flat": False}),
+    network=TINY.network,
+    training=TINY_ROUNDS.training.model_copy(update={"batch_size": 16, "draws_per_epoch": 640, "epochs": 1}),
+    query=TINY_ROUNDS.query.model_copy(update={"batch_size": 6}),
+    rounds=TINY_ROUNDS.rounds.model_copy(update={"budget": 4, "stop_when_flat": False}),
 )
 Four = tuple[Store, Status, list[dict[str, object]], list[str]]
 
@@ -37,7 +39,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
     folder = tmp_path_factory.mktemp("four")
     world = make_world(folder / "world", RECIPE)
     shutil.copytree(world.store, folder / "work" / "store")
-    with serve_up(folder) as (at, _):
+    with serve_up(folder) as (at, _), forked_runs(at):
         tick_every(at, 30)
         store = Store.open(at.store)
         person = SimulatedAnnotator(lambda image_id: world.truth(store, image_id), seed=1)

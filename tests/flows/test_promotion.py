@@ -14,7 +14,8 @@ from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
-from tests.support.small_world import TINY, World
+from tests.support.small_world import World
+from tests.support.tiny_recipe import TINY_ROUNDS
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +40,15 @@ def test_a_model_made_worse_is_refused_and_a_rollback_restores_the_old_one_with_
 ) -> None:
     store = world.copy(tmp_path / "store")
     answer_wrongly(world, store, 30)
-    training = TINY.training.model_copy(update={"correction_share": 0.98, "warm_start": False})
+    training = TINY_ROUNDS.training.model_copy(update={"correction_share": 0.98, "warm_start": False})
     cpu = Settings(store=str(store.root), device="cpu")
-    worse = fit(store, TINY.model_copy(update={"training": training}), cpu, round_number=1)
+    worse = fit(store, TINY_ROUNDS.model_copy(update={"training": training}), cpu, round_number=1)
     first = store.models.of_round(0)
     assert first is not None
     assert not worse.promoted
     assert worse.reason.endswith("worse than model 0")
     assert store.models.active() == first
-    refused = read_status(store, TINY.rounds).decisions[-1]
+    refused = read_status(store, TINY_ROUNDS.rounds).decisions[-1]
     assert (refused.kind, refused.by, refused.round) == ("refuse", "flow", 1)
     assert refused.high is not None
     assert refused.high < 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.little_store import TINY
+from tests.support.tiny_recipe import TINY
 
 
 @pytest.fixture(scope="session")

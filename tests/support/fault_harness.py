@@ -28,7 +28,8 @@ from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.advance_harness import what_is_in
 from tests.support.prefect_api import get, log_of, post, tick_every, until
-from tests.support.small_world import TINY, World
+from tests.support.small_world import World
+from tests.support.tiny_recipe import TINY_ROUNDS
 
 TITLE = "plankseg"
 CLOCK = "label-studio-is-off-by-s"
@@ -225,7 +226,7 @@ class Stage:
         with self.label_studio() as client:
             tasks = client.list_tasks(self.project(client))
         ours = sorted((task["data"]["round"], task["data"]["image_id"]) for task in tasks if "round" in task["data"])
-        rounds = [row.model_dump() for row in read_status(store, TINY.rounds).rounds]
+        rounds = [row.model_dump() for row in read_status(store, TINY_ROUNDS.rounds).rounds]
         return {**what_is_in(store), "table": rounds, "tasks": ours}
 
 
@@ -246,7 +247,12 @@ def stage_in(folder: Path, world: World) -> Iterator[Stage]:
         try:
             stage.start("Prefect")
             stage.start("Label Studio")
-            propose(world.copy(stage.snapshot), TINY, Settings(store=str(stage.snapshot), device="cpu"), round_number=1)
+            propose(
+                world.copy(stage.snapshot),
+                TINY_ROUNDS,
+                Settings(store=str(stage.snapshot), device="cpu"),
+                round_number=1,
+            )
             for server in stage.running.values():
                 server.wait()
             stage.deploy()

@@ -10,7 +10,7 @@ from typing import Any
 
 import plankseg.learning.lightning_module as learner
 from plankseg.config import Grid
-from tests.support.small_world import TINY
+from tests.support.tiny_recipe import TINY_ROUNDS
 
 GRID = Grid(name="tiny", architectures=("Unet",), freeze_encoder=(True,), learning_rates=(1e-3, 1e9, 1e-2))
 
@@ -33,6 +33,6 @@ if __name__ == "__main__":
     kill_after(int(sys.argv[1]))
     from flows.compare import compare
 
-    state = compare(TINY, GRID, int(sys.argv[2]) if len(sys.argv) > 2 else None, return_state=True)
+    state = compare(TINY_ROUNDS, GRID, int(sys.argv[2]) if len(sys.argv) > 2 else None, return_state=True)
     print(state.result(raise_on_failure=False))
     sys.exit(0 if state.is_completed() else 1)

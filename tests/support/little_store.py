@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, RoundsConfig, TrainingConfig
+from plankseg.config import Recipe
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.reading import encode_grey
@@ -17,18 +17,10 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
 from plankseg.storage.tables.proposals import ProposalRow
+from tests.support.tiny_recipe import TINY
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 MANIFEST = hashlib.sha256(b"{}").hexdigest()
-TINY = Recipe(
-    network=NetworkConfig(encoder="tu-test_resnet", encoder_weights="none"),
-    training=TrainingConfig(
-        side_px=32, epochs=1, batch_size=4, draws_per_epoch=8, loader_workers=0, precision="fp32", holdout_fraction=0.3
-    ),
-    query=QueryConfig(batch_size=5, batches=4),
-    rounds=RoundsConfig(budget=2),
-    inference=InferenceConfig(backend="torch"),
-)
 
 
 def noisy_image(seed: int, shape: tuple[int, int] = (34, 41)) -> Grey:

@@ -1,22 +1,34 @@
-"""How much memory a test process takes, and how it gives back what a module's tests have left."""
+"""How much memory a test process takes, and how it gives back what a test has left."""
 
 import ctypes
 import resource
 import sys
+from pathlib import Path
 
 BOUND_MB = 2500
-ROOMY_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
+BASE_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
+GROWN_MB = 150
+
+_after_last = BASE_MB
 
 
 def peak_mb() -> int:
     """The most that this process has had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def resident_mb() -> int:
     """What this process has resident now."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() // 2**20
+
+
+def give_back_if_grown() -> None:
+    """Give back what can be given, where that may be much."""
+    global _after_last
+    if resident_mb() > _after_last + GROWN_MB:
+        give_back()
+        _after_last = max(BASE_MB, resident_mb())
 
 
 def give_back() -> None:

@@ -147,15 +147,19 @@ def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]
 
 def tick_every(at: local_servers.ServerSettings, seconds: int | None) -> None:
     """Change the schedule of `advance/clock`, as a person does in the UI; None stops it."""
-    deployed = f"{at.prefect_url}/api/deployments"
     until(lambda: "advance" in deployments(at, name="clock"), what=lambda: "the clock is not deployed")
     clock = get(at, "deployments/name/advance/clock")
     body: dict[str, object] = {"active": seconds is not None}
     if seconds is not None:
         body["schedule"] = {"interval": seconds}
-    url = f"{deployed}/{clock['id']}/schedules/{clock['schedules'][0]['id']}"
+    patch(at, f"deployments/{clock['id']}/schedules/{clock['schedules'][0]['id']}", body)
+
+
+def patch(at: local_servers.ServerSettings, path: str, body: dict[str, object]) -> None:
+    """Change something of the Prefect server; again where its database was busy."""
 
     def is_taken() -> bool:
+        url = f"{at.prefect_url}/api/{path}"
         answer = httpx.patch(url, auth=log_in(at), json=body, timeout=30, trust_env=False)
         return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE and answer.raise_for_status().is_success
 

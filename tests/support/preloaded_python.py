@@ -34,6 +34,7 @@ PRELOADED = (
     "plankseg.pipeline.training.multi_gpu",
     "plankseg.pipeline.training.round_training",
 )
+FIXED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")  # Prefect reads them when it is imported
 DIE_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
 
 
@@ -45,8 +46,7 @@ def main(address: str) -> None:
     gc.freeze()  # what was imported is garbage to none of the programs, and need not be looked through by each
     program = serve(address)
     environment = program["environment"]
-    names = {name for name in {*os.environ, *environment} if name.startswith("PREFECT_")}
-    differs = {name for name in names if os.environ.get(name) != environment.get(name)}
+    differs = {name for name in FIXED if os.environ.get(name) != environment.get(name)}
     assert not differs, f"Prefect was imported with other settings than the program's: {sorted(differs)}"
     os.environ.clear()
     os.environ.update(environment)
@@ -101,9 +101,12 @@ def tell(connection: socket.socket, child: int) -> NoReturn:
 
 
 def run(command: list[str]) -> int:
-    """Run a file or, after `-c`, lines of Python, as the interpreter does; the exit status."""
+    """Run a file, lines of Python after `-c`, or a module after `-m`, as the interpreter does; the exit status."""
     try:
-        if command[0] == "-c":
+        if command[0] == "-m":
+            sys.argv, sys.path[0] = command[1:], ""
+            runpy.run_module(command[1], run_name="__main__")
+        elif command[0] == "-c":
             sys.argv, sys.path[0] = ["-c", *command[2:]], ""
             exec(compile(command[1], "<string>", "exec"), {"__name__": "__main__"})
         else:

@@ -4,22 +4,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
+from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.synthetic.demo_domains import Folders, write_domains
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.storage.store import Store
-
-TINY = Recipe(
-    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
-    training=TrainingConfig(
-        side_px=32, epochs=3, batch_size=8, learning_rate=1e-3, draws_per_epoch=24, loader_workers=0, precision="fp32"
-    ),
-    query=QueryConfig(batches=3),
-    rounds=RoundsConfig(budget=2),
-    inference=InferenceConfig(backend="torch"),
-)
+from tests.support.tiny_recipe import TINY_ROUNDS
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class World:
         return decode_mask((self.folders.pool_masks / str(row.taxon) / f"{row.external_id}.png").read_bytes())
 
 
-def make_world(folder: Path, recipe: Recipe = TINY) -> World:
+def make_world(folder: Path, recipe: Recipe = TINY_ROUNDS) -> World:
     """Write images, ingest them and train model 0."""
     from plankseg.pipeline.training.round_training import fit
 

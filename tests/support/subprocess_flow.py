@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from plankseg import local_servers
-from tests.support.prefect_api import post, until
+from tests.support.prefect_api import deployments, get, patch, post, until
 
 SUPPORT = Path(__file__).parent
 PRELOAD_S = 240.0
@@ -66,11 +67,11 @@ class PreloadedPython:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._address = f"{self._folder.name}/socket"
+        self.address = f"{self._folder.name}/socket"
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(SUPPORT / "preloaded_python.py"), self._address],
+                [sys.executable, str(SUPPORT / "preloaded_python.py"), self.address],
                 env=dict(environment),
                 cwd=local_servers.ROOT,
                 stdin=subprocess.DEVNULL,
@@ -79,7 +80,7 @@ class PreloadedPython:
                 preexec_fn=local_servers.die_with_parent,
             )
         deadline = time.monotonic() + PRELOAD_S
-        while not Path(self._address).exists():
+        while not Path(self.address).exists():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, f"imports took more than {PRELOAD_S} s"
             time.sleep(0.05)
@@ -87,7 +88,7 @@ class PreloadedPython:
     def start(self, command: list[str], *, environment: Mapping[str, str], stdout: Path, stderr: Path) -> ForkedProgram:
         """Run a program, with these files for its output."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address)
+        connection.connect(self.address)
         program = {
             "command": command,
             "environment": dict(environment),
@@ -98,7 +99,7 @@ class PreloadedPython:
         connection.sendall(f"{json.dumps(program)}\n".encode())
         return ForkedProgram(connection)
 
-    def end(self) -> None:
+    def close(self) -> None:
         local_servers.end(self._process)
         self._folder.cleanup()
 
@@ -114,7 +115,20 @@ def preloaded(environment: Mapping[str, str]) -> PreloadedPython:
 def end_preloaded() -> None:
     """End what `preloaded` started."""
     while _preloaded:
-        _preloaded.popitem()[1].end()
+        _preloaded.popitem()[1].close()
+
+
+@contextmanager
+def forked_runs(at: local_servers.ServerSettings) -> Iterator[None]:
+    """Let the worker of `plankseg up` run `advance` in forked processes: its many runs then import nothing anew."""
+    with closing(PreloadedPython(at.environment())) as python:
+        command = f"{sys.executable} {SUPPORT / 'forked_run.py'} {python.address}"
+        for name in ("plankseg", "clock"):
+            until(lambda name=name: "advance" in deployments(at, name=name), what=lambda: "advance is not deployed")
+            deployment = get(at, f"deployments/name/advance/{name}")
+            variables = {**deployment["job_variables"], "command": command}
+            patch(at, f"deployments/{deployment['id']}", {"job_variables": variables})
+        yield
 
 
 def start_flow(program: Path | str, *arguments: str, environment: Mapping[str, str], log: Path) -> ForkedProgram:

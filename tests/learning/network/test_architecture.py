@@ -13,10 +13,11 @@ from plankseg.config import NetworkConfig
 from plankseg.errors import SettingsError, WeightsError
 from plankseg.learning.network.architecture import build_network, choose_device, model_bytes, tensor_bytes
 from plankseg.learning.network.torchvision_compat import smp
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(encoder="tu-test_resnet", encoder_weights="none")
+NETWORK = TINY.network
 
 
 @pytest.fixture
@@ -38,15 +39,15 @@ def test_logits_have_one_channel_and_the_inputs_side(architecture, encoder, side
 
 
 def test_two_saves_are_equal_and_a_loaded_model_saves_the_same_bytes():
-    data = model_bytes(build_network(TINY))
-    loaded = build_network(TINY, weights=data)
+    data = model_bytes(build_network(NETWORK))
+    loaded = build_network(NETWORK, weights=data)
     assert model_bytes(loaded) == model_bytes(loaded) == data
     assert model_bytes(loaded.to(memory_format=torch.contiguous_format)) == data
-    assert model_bytes(build_network(TINY)) != data
+    assert model_bytes(build_network(NETWORK)) != data
 
 
 def test_stored_weights_need_no_encoder_weights(empty_hub):
-    data = model_bytes(build_network(TINY))
+    data = model_bytes(build_network(NETWORK))
     config = NetworkConfig(encoder="tu-test_resnet", encoder_weights="imagenet")
     assert model_bytes(build_network(config, weights=data)) == data
 
@@ -54,9 +55,9 @@ def test_stored_weights_need_no_encoder_weights(empty_hub):
 def test_weights_of_another_architecture_and_rubbish_are_refused():
     other = NetworkConfig(architecture="DeepLabV3Plus", encoder="mobilenet_v2", encoder_weights="none")
     with pytest.raises(WeightsError, match="does not fit the network"):
-        build_network(TINY, weights=model_bytes(build_network(other)))
+        build_network(NETWORK, weights=model_bytes(build_network(other)))
     with pytest.raises(WeightsError, match="no safetensors file"):
-        build_network(TINY, weights=b"rubbish that is long enough for a header")
+        build_network(NETWORK, weights=b"rubbish that is long enough for a header")
 
 
 @pytest.mark.parametrize("encoder", ["resnet34", "tu-test_resnet"])
@@ -95,7 +96,7 @@ def _with_classifier(encoder: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_encoder_weights_from_a_file_are_loaded_exactly(tmp_path):
-    encoder = build_network(TINY).encoder
+    encoder = build_network(NETWORK).encoder
     (tmp_path / "encoder.safetensors").write_bytes(model_bytes(encoder))
     config = NetworkConfig(encoder="tu-test_resnet", encoder_weights=str(tmp_path / "encoder.safetensors"))
     loaded = build_network(config).encoder.state_dict()
@@ -108,7 +109,7 @@ def test_encoder_weights_that_do_not_fit_or_are_missing_are_refused(tmp_path):
     config = NetworkConfig(encoder="tu-test_resnet", encoder_weights=str(path))
     with pytest.raises(WeightsError, match="is no file"):
         build_network(config)
-    state = build_network(TINY).encoder.state_dict()
+    state = build_network(NETWORK).encoder.state_dict()
     state.pop(next(iter(state)))
     path.write_bytes(tensor_bytes(state))
     with pytest.raises(WeightsError, match="does not fit the network"):

@@ -15,7 +15,8 @@ from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, premask, propose
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, add_images, add_model, store_with
+from tests.support.little_store import add_answers, add_images, add_model, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

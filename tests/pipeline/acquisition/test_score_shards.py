@@ -25,7 +25,8 @@ from plankseg.pipeline.models import loading
 from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
-from tests.support.little_store import TINY, add_model, store_with
+from tests.support.little_store import add_model, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 CPU = Settings(device="cpu")

@@ -11,7 +11,8 @@ from plankseg.pipeline.loop.progress import Progress, check_proposable, check_tr
 from plankseg.pipeline.models.recipes import recipe_in_force, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, add_images, add_model, add_proposal, square, store_with
+from tests.support.little_store import add_answers, add_images, add_model, add_proposal, square, store_with
+from tests.support.tiny_recipe import TINY
 
 MASK = square((34, 41), 9)
 

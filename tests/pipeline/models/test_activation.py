@@ -12,7 +12,8 @@ from plankseg.pipeline.models.registry import activate, decisions_of, find_model
 from plankseg.pipeline.reports.status import last_decision, read_status
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
-from tests.support.little_store import TINY, add_model, store_with
+from tests.support.little_store import add_model, store_with
+from tests.support.tiny_recipe import TINY
 
 KEY = "Unet frozen lr 3e-4 affine seed 1"
 

@@ -18,7 +18,8 @@ from plankseg.pipeline.archive.shards import images_of, plan
 from plankseg.pipeline.models import backend_choice, loading
 from plankseg.pipeline.models.backend_choice import choose_archive_backend
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_model, store_with
+from tests.support.little_store import add_model, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

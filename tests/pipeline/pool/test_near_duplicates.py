@@ -17,8 +17,9 @@ from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids, near_duplicates
 from plankseg.storage.schemas import as_mappings
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, square
+from tests.support.little_store import add_answers, square
 from tests.support.near_copies import copies
+from tests.support.tiny_recipe import TINY
 
 
 def put(

@@ -9,7 +9,8 @@ from plankseg.config import Recipe
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.pipeline.pool import style_references
 from plankseg.pipeline.pool.style_references import reference_squares
-from tests.support.little_store import TINY, add_answers, add_images, noisy_image, store_with
+from tests.support.little_store import add_answers, add_images, noisy_image, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,8 @@ from plankseg.pipeline.training.round_training import fit, training_set
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Catalogue
 from plankseg.storage.tables.exclusions import ExclusionRow
-from tests.support.little_store import TINY, add_answers, add_model, add_proposal, square, store_with
+from tests.support.little_store import add_answers, add_model, add_proposal, square, store_with
+from tests.support.tiny_recipe import TINY
 
 CPU = Settings(device="cpu", project="plankseg")
 MASK = square((34, 41), 9)

@@ -17,7 +17,8 @@ from plankseg.pipeline.training.comparison import Comparison, Result, over_seeds
 from plankseg.pipeline.training.grid import Run
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
-from tests.support.little_store import TINY, add_answers, square, store_with
+from tests.support.little_store import add_answers, square, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,8 @@ from plankseg.config import Settings
 from plankseg.pipeline.acquisition.propose import propose
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, correction_gallery, proposal_gallery, write_report
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, add_model, add_proposal, square, store_with
+from tests.support.little_store import add_answers, add_model, add_proposal, square, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

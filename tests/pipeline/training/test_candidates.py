@@ -18,7 +18,8 @@ from plankseg.pipeline.training.grid import Run, planned_runs
 from plankseg.pipeline.training.train_and_register import Training
 from plankseg.pipeline.training.training_set import training_set
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, square, store_with
+from tests.support.little_store import add_answers, square, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from plankseg.pipeline.models.registry import model_for
 from plankseg.pipeline.training.final_model import final_recipe, final_set, fit_final
 from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.store import Store
-from tests.support.little_store import TINY, add_answers, add_proposal, noisy_image, square, store_with
+from tests.support.little_store import add_answers, add_proposal, noisy_image, square, store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 SHORT = FinalConfig(side_px=64, batch_size=4, epochs=2)

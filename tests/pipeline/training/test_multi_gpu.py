@@ -21,7 +21,8 @@ from plankseg.pipeline.training import multi_gpu
 from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
-from tests.support.little_store import TINY, store_with
+from tests.support.little_store import store_with
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 

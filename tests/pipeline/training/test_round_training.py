@@ -25,16 +25,8 @@ from plankseg.pipeline.training.round_training import fit
 from plankseg.pipeline.training.train_and_register import Training
 from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, training_set
 from plankseg.storage.store import Store
-from tests.support.little_store import (
-    TINY,
-    add_answers,
-    add_images,
-    add_model,
-    clean_image,
-    square,
-    store_with,
-    write_images,
-)
+from tests.support.little_store import add_answers, add_images, add_model, clean_image, square, store_with, write_images
+from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
 
