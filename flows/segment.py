@@ -66,7 +66,8 @@ def segment(
 
     Args:
         part: Which images.
-        model: The first characters of a model's id. Left empty: the final model, or the active one.
+        model: The first characters of a model's id. Left empty: the final model, or the active one where
+            rounds were trained since or the final one was judged worse.
         how: Views, parts, shards.
         export: What is written beside the masks.
     """

@@ -1,6 +1,7 @@
 """Which model is at work, who decided it, and how does a person decide otherwise?"""
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow, line_of
 from plankseg.storage.tables.promotions import By, PromotionRow
 
+log = logging.getLogger(__name__)
+
+WORSE = "worse than model"  # in the reason of a model that lost its comparison
 FINAL = "final"  # the experiment under which the last training is recorded
 
 
@@ -169,7 +173,8 @@ def _later(row: PromotionRow, model: ModelRow) -> Decision:
 def model_for(store: Store, wanted: str | None = None) -> ModelRow:
     """The model that an archive is segmented with: the final one, or the active one where rounds were trained since.
 
-    `wanted` names another by the first characters of its id. Raises SettingsError for no such model, or several.
+    A final model that was judged worse than the active one is passed over with a warning, unless it is named. `wanted`
+    names another by the first characters of its id. Raises SettingsError for no such model, or several.
     """
     finals, active = store.models.candidates(FINAL), store.models.active()
     if wanted:
@@ -180,10 +185,20 @@ def model_for(store: Store, wanted: str | None = None) -> ModelRow:
             raise SettingsError(f"{len(found)} models have an id that begins with {wanted!r}; there is {there}.")
         return found[0]
     if finals and (active is None or finals[-1].round >= active.round):
-        return finals[-1]
+        if active is None or not judged_worse(finals[-1]):
+            return finals[-1]
+        log.warning(
+            "The final model %s was judged worse (%s): model %d is used. Name the final one to use it all the same.",
+            finals[-1].model_id[:12], finals[-1].reason, active.round,
+        )  # fmt: skip
     if active is None:
         raise SettingsError("There is no model yet; run the flow 'pretrain' first.")
     return active
+
+
+def judged_worse(model: ModelRow) -> bool:
+    """Whether a model was clearly worse than the active one when it was trained, by its recorded reason."""
+    return WORSE in model.reason
 
 
 def activate(store: Store, words: str, *, reason: str) -> tuple[ModelRow, bool]:

@@ -356,9 +356,9 @@ def judge(store: Store, active: ModelRow | None, model: TrainedModel, data: Trai
 
 
 def with_rival(reason: str, metrics: Mapping[str, Any]) -> str:
-    """A promotion's reason, and how the model stands to the conventional method where that was judged too."""
+    """How the model stands to the conventional method, where that was judged too, then a promotion's reason."""
     against = recorded_verdict(metrics)
-    return f"{reason}; {against.words()}" if against else reason
+    return f"{against.words()}; {reason}" if against else reason
 
 
 def evaluate(store: Store, row: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:
