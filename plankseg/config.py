@@ -365,6 +365,13 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
 
+    @field_validator("store")
+    @classmethod
+    def _store_is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("an empty name would make a store of the working directory: give a folder, or unset it")
+        return value
+
     @property
     def store_location(self) -> str:
         """The store's address, or its folder, absolute, so that a change of directory does not move it."""
