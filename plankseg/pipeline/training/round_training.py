@@ -57,6 +57,7 @@ class TrainingSet:
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
     pool_masks: int = 0
+    has_validation_set: bool = True
     unreadable: frozenset[str] = frozenset()
 
     @property
@@ -127,6 +128,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
         pool_masks=len(pool),
+        has_validation_set=bool(split.selection),
         unreadable=frozenset(lost),
     )
 
@@ -332,7 +334,8 @@ def judge(store: Store, active: ModelRow | None, model: TrainedModel, data: Trai
     """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %).
 
     Of fewer than six images all differ in one direction by chance more often than once in twenty (sign test), and a
-    bootstrap of them would call that significant: then nothing is called worse or better.
+    bootstrap of them would call that significant: then nothing is called worse or better. A holdout of the source
+    refuses no model: each step towards the pool costs a little there.
     """
     if active is None:
         return Verdict(True, "the first model")
@@ -346,13 +349,19 @@ def judge(store: Store, active: ModelRow | None, model: TrainedModel, data: Trai
     can_tell = len(ids) >= FEWEST_TO_JUDGE
     worse, better = can_tell and difference.high < 0, can_tell and difference.low > 0
     verdict = "worse than" if worse else "better than" if better else "no clear difference from"
+    source_only = not data.has_validation_set
     if not can_tell:
         verdict = f"too few images (below {FEWEST_TO_JUDGE}) to tell it from"
     reason = (
         f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
         f"{verdict} model {active.round}"
     )
-    return Verdict(not worse, reason, PairedComparison(difference.mean, difference.low, difference.high))
+    if worse and source_only:
+        reason = (
+            f"Dice {difference.mean:+.4f} on the {data.validation_set}: images of the source alone refuse no model, "
+            "since each step towards the pool costs a little there. Run 'annotate_validation' to judge on the pool"
+        )
+    return Verdict(not worse or source_only, reason, PairedComparison(difference.mean, difference.low, difference.high))
 
 
 def with_rival(reason: str, metrics: Mapping[str, Any]) -> str:
