@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import State
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.pretrain import PUBLISHED
-from flows.support.artifacts import log_epochs, show_picture
+from flows.support.artifacts import log_epochs, show_picture, show_table
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import Grid, Recipe, settings
 from plankseg.local_servers import die_with_parent
@@ -75,14 +74,12 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     page = store.work_dir("reports") / f"compare-{experiment}.html"
     report.write_comparison(page, comparison, images)
     summary = report.summary(comparison)
-    create_table_artifact(
-        key=f"compare-{experiment}", table=table_of(comparison), description=f"{summary} Page: {page}"
-    )
+    show_table(f"compare-{experiment}", table_of(comparison), f"{summary} Page: {page}")
     if rivals := rivals_table(comparison):
         text = "The best run and conventional masks, on the same images"
-        create_table_artifact(key=f"compare-{experiment}-rivals", table=rivals, description=text)
+        show_table(f"compare-{experiment}-rivals", rivals, text)
     if seeds := seeds_table(comparison):
-        create_table_artifact(key=f"compare-{experiment}-seeds", table=seeds, description="Over the seeds")
+        show_table(f"compare-{experiment}-seeds", seeds, "Over the seeds")
     show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))
     if images:
         titles = report.titles_of(comparison)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from flows.support.artifacts import show_table
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import FrozenModel, settings
 from plankseg.errors import ArchiveError
@@ -88,12 +89,9 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         get_run_logger().warning(warning)
     if written is not None:
         get_run_logger().info("All %d files that were left out, or have no mask: %s", len(report.problems), written)
-        create_table_artifact(
-            key=f"ingest-{report.role}",
-            table=[{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:500]],
-            description=f"{report.summary()}. The first 500 files that were left out, or have no automatic mask; all "
-            f"{len(report.problems)} are in `{written}`.",
-        )
+        rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:500]]
+        text = f"The first 500 files that were left out, or have no automatic mask; all {len(report.problems)} are in"
+        show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text} {written}.")
 
 
 def report_progress(role: str) -> Throttled:

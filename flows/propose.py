@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.support.artifacts import show_picture
+from flows.support.artifacts import show_picture, show_table
 from flows.support.flow_options import NETWORK_RETRIES, recipe_or_active, step_name
 from flows.support.runners import on_dask, run_each
 from flows.support.store_lock import StoreLocation, hold_store, open_store
@@ -60,11 +59,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     )
     if proposal.unreadable:
         log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
-    create_table_artifact(
-        key=f"round-{round_number}-backends",
-        table=proposal.choice.table(),
-        description=proposal.choice.describe(),
-    )
+    show_table(f"round-{round_number}-backends", proposal.choice.table(), proposal.choice.describe())
     show_picture(
         f"round-{round_number}-gallery",
         f"Round {round_number}: what teaches most",

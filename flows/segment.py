@@ -3,10 +3,9 @@
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.support.artifacts import show_picture
+from flows.support.artifacts import show_picture, show_table
 from flows.support.runners import run_each
 from flows.support.store_lock import StoreLocation, open_store
 from plankseg.config import ExportConfig, Part, SegmentConfig, settings
@@ -25,7 +24,7 @@ def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentCo
     store = open_store()
     choice = choose_archive_backend(store, model, images_of(store, part), device=settings().device)
     description = f"{choice.backend}: {choice.reason}. {choice.machine}"
-    create_table_artifact(key="segment-backends", table=choice.table(), description=description)
+    show_table("segment-backends", choice.table(), description)
     return how.model_copy(update={"backend": choice.backend})
 
 
@@ -48,7 +47,7 @@ def export_masks(job: SegmentationJob, config: ExportConfig) -> str:
     store = open_store()
     exported = export(store, job.model, job.settings, job.image_ids, config=config)
     rows = summary_of(store, job, exported)
-    create_table_artifact(key="segmented", table=rows, description=f"{exported.images} images segmented.")
+    show_table("segmented", rows, f"{exported.images} images segmented.")
     picture = mask_gallery(store, measures_of(store, job.model, job.settings, job.image_ids))
     if picture is not None:
         show_picture("masks", "Masks, from the least to the most certain", picture, "The Dice that the model expects.")
@@ -66,7 +65,8 @@ def segment(
 
     Args:
         part: Which images.
-        model: The first characters of a model's id. Left empty: the final model, or the active one.
+        model: The first characters of a model's id. Left empty: the final model, or the active one where
+            rounds were trained since or the final one was judged worse.
         how: Views, parts, shards.
         export: What is written beside the masks.
     """

@@ -342,7 +342,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PLANKSEG_", env_file=".env", extra="ignore", frozen=True)
 
-    store: str = Field("./plankseg-store", description="Folder of the label store, or s3://bucket/prefix.")
+    store: str = Field(
+        "./plankseg-store", min_length=1, description="Folder of the label store, or s3://bucket/prefix."
+    )
     label_studio_url: str = Field("http://127.0.0.1:8080", description="Address of Label Studio.")
     label_studio_token: SecretStr | None = Field(None, description="A person's access token, of either kind.")
     project: str = Field("plankseg", min_length=3, max_length=50, description="Title of the Label Studio project.")
@@ -363,6 +365,13 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest image that is decoded.")
 
+    @field_validator("store")
+    @classmethod
+    def _store_is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("an empty name would make a store of the working directory: give a folder, or unset it")
+        return value
+
     @property
     def store_location(self) -> str:
         """The store's address, or its folder, absolute, so that a change of directory does not move it."""
@@ -374,6 +383,10 @@ def settings() -> Settings:
     """The settings of this process, read once. Raises SettingsError naming the variable that cannot be used."""
     try:
         return Settings()
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"The file .env of the working directory cannot be read ({error}). Save it as UTF-8, readable by you."
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(("PLANKSEG", *map(str, first["loc"]))).upper()

@@ -47,6 +47,23 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(part, "broken", f"{type(error).__name__}: {error}", "run `make setup` again")
 
 
+def examine_store(settings: Settings) -> Iterator[Finding]:
+    """Compare every byte of the store with its digest: one finding for each damage, or that all is whole."""
+    from plankseg.storage.verification import verify_store
+
+    if not Store.exists(settings.store_location):
+        return
+    try:
+        damages = list(verify_store(Store.open(settings.store_location)))
+    except PlanksegError as error:
+        yield Finding("store, every byte", "broken", str(error), "see docs/backup.md")
+        return
+    for damage in damages:
+        yield Finding("store, every byte", "broken", str(damage), "see docs/backup.md")
+    if not damages:
+        yield Finding("store, every byte", "fine", "every object, table and log entry is what was written")
+
+
 def _torch(settings: Settings) -> Finding:
     import torch
 

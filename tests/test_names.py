@@ -35,8 +35,8 @@ UNFINISHED = (*("benchmarks/", "tests/", "plankseg/local_servers.py"),)
 # Tests that belong to no single module: they check several of them together, or the project as a whole.
 NO_MODULE = {
     "tests/archives/containers/test_containers.py": "the same tests on every kind of container",
-    "tests/archives/containers/test_hostile_containers.py": "hostile archives of every kind",
-    "tests/archives/test_archive_guesses.py": "archives whose layout is guessed",
+    "tests/archives/containers/test_hostile_containers.py": "containers that are damaged or made to deceive",
+    "tests/archives/test_archive_guesses.py": "layouts and tables that do not agree",
     "tests/browser/test_correcting.py": "a person's answers in the real interface",
     "tests/browser/test_loop.py": "a whole round in the real interface",
     "tests/flows/test_dask.py": "the flow segment on Dask workers that are killed",
@@ -50,8 +50,8 @@ NO_MODULE = {
     "tests/labelling/api/test_contract.py": "the same tests on the client and on the fake",
     "tests/labelling/sync/test_bucket_images.py": "images of a bucket in a real Label Studio",
     "tests/pipeline/annotation/test_hostile_answers.py": "collect, push and manual tasks on damaged answers and tasks",
-    "tests/pipeline/ingest/test_ingest_bounds.py": "bounds over a whole ingest",
-    "tests/pipeline/ingest/test_ingest_guesses.py": "guesses of an ingest and their checks",
+    "tests/pipeline/ingest/test_ingest_bounds.py": "register_images on hostile files",
+    "tests/pipeline/ingest/test_ingest_guesses.py": "what register_images guesses of images",
     "tests/pipeline/ingest/test_register_archives.py": "register_images on archives",
     "tests/pipeline/ingest/test_register_buckets.py": "register_images on a bucket",
     "tests/pipeline/models/test_activation.py": "promotion and rollback over several models",

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.markup import escape
 
 from plankseg.cli.archives import copy_store, fetch, ingest
 from plankseg.cli.demo import demo
+from plankseg.cli.environment import prepare_streams, require_usable_environment
 from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
 from plankseg.cli.servers import doctor, up, webhook_relay
@@ -25,17 +27,36 @@ for command in (*READING, *WRITING, *SERVING):
 
 def main() -> None:
     """Run the command line; an error of ours is one clear line and exit status 1."""
+    prepare_streams()
+    try:
+        require_usable_environment()
+        _run()
+    except PlanksegError as error:
+        message = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _run() -> None:
     try:
         app()
     except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            _end_unread()
         if ended.code == 0:
-            sys.stdout.flush()
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _end_unread()
             sys.stderr.flush()
             # Delta's native threads sometimes abort the interpreter's shutdown after all work is done (once in some
             # twenty runs), and a script would read that as a failure.
             os._exit(0)
         raise
-    except PlanksegError as error:
-        message = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        sys.exit(1)
+
+
+def _end_unread() -> NoReturn:
+    """End after the reader of our output went away, as in `plankseg status | head -1`."""
+    text = "The program that reads this command's output ended first; what it had not read is lost."
+    print(text, file=sys.stderr, flush=True)
+    os._exit(1)  # Python would try once more to write what is left

@@ -17,9 +17,10 @@ def doctor(
     directory: Annotated[
         Path | None, typer.Option(help="Check what `plankseg up` serves from this working directory.")
     ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte of the store and verify it.")] = False,
 ) -> None:
     """Check every part, and name the cure for what is not in order."""
-    from plankseg.doctor import examine
+    from plankseg.doctor import examine, examine_store
 
     table = Table()
     for heading in ("part", "state", "what was seen", "cure"):
@@ -33,7 +34,7 @@ def doctor(
         )
         os.environ.update(served.environment())
         settings.cache_clear()  # `_bucket` has cached the settings of the old environment
-    findings = list(examine(settings()))
+    findings = [*examine(settings()), *(examine_store(settings()) if deep else ())]
     for finding in findings:
         table.add_row(finding.part, finding.state, finding.seen, finding.cure)
     console.print(table)

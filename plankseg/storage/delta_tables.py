@@ -58,6 +58,11 @@ class Snapshot:
         return 0 if self._delta is None else int(self._asked(self._delta.version))
 
     @property
+    def exists(self) -> bool:
+        """True once the table was made."""
+        return self._delta is not None
+
+    @property
     def rows(self) -> int:
         """How many rows there are, by the files' own statistics; where some file has none, fewer than there are."""
         delta = self._delta

@@ -123,7 +123,7 @@ class Journal:
         if before and before[0].version >= version:
             return
         known = {name: sha for entry in before for name, sha in entry.files.items()}
-        logs = [f"{LOG}/{name}" for name in self._files.names(f"tables/{table}/{LOG}") if _log_version(name) <= version]
+        logs = [f"{LOG}/{name}" for name in self._files.names(f"tables/{table}/{LOG}") if log_version(name) <= version]
         fresh = {name: self._digest(f"tables/{table}/{name}") for name in sorted({*logs, *live} - known.keys())}
         is_complete = not before or len(before) >= COMPLETE_EVERY
         files = known | fresh if is_complete else fresh
@@ -212,7 +212,7 @@ def _name(table: str, version: int) -> str:
     return f"{FOLDER}/{table}/{version:020d}.json"
 
 
-def _log_version(name: str) -> int:
+def log_version(name: str) -> int:
     """The version of a log entry or checkpoint, past all versions for other files."""
     found = re.match(r"(\d{20})\.", name)
     return int(found[1]) if found else 2**63

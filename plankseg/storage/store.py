@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from urllib.parse import unquote
 
 from plankseg.errors import StoreError
 from plankseg.files import atomic_write
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LAYOUT = 1
 MARKER = "plankseg.json"
+UNUSABLE = frozenset("[]\\^|\x7f")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -69,6 +71,7 @@ class Store:
     def open(cls, location: str | Path | Address, *, max_image_pixels: int = 64_000_000) -> "Store":
         """The store in a folder, which is made if it is missing, or below `s3://bucket/prefix`, whose bucket is not.
 
+        A store that may only be read opens too; writing to it raises StoreError.
         Raises StoreError for a file, an unwritable folder, another address, the store of a newer plankseg, or what
         `plankseg.storage.s3.client.ask` says of a bucket.
         """
@@ -76,9 +79,11 @@ class Store:
         if isinstance(root, Address):
             return cls._open_bucket(root, max_image_pixels=max_image_pixels)
         try:
+            _check_path(root)
             root.mkdir(mode=0o700, parents=True, exist_ok=True)  # images and masks are its owner's alone
-            if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(13, "not readable and writable")
+            is_there = (root / MARKER).exists()
+            if not os.access(root, os.R_OK | os.X_OK | (0 if is_there else os.W_OK)):
+                raise PermissionError(13, "not readable" if is_there else "not readable and writable")
             if not (root / MARKER).exists():
                 atomic_write(root / MARKER, _marker())
             marker = (root / MARKER).read_bytes()
@@ -118,6 +123,11 @@ class Store:
             work_root=work_root_of(root),
             max_image_pixels=max_image_pixels,
         )
+
+    @property
+    def is_writable(self) -> bool:
+        """False for a folder that may only be read."""
+        return isinstance(self.root, Address) or os.access(self.root, os.W_OK)
 
     @staticmethod
     def exists(location: str | Path | Address) -> bool:
@@ -161,11 +171,25 @@ def root_of(location: str | Path | Address) -> Path | Address:
     """A store's folder, absolute, or its address. Raises StoreError for an address other than s3://."""
     if isinstance(location, Address):
         return location
+    if not str(location).strip():
+        raise StoreError("The store has an empty name; give a folder or s3://bucket/prefix in PLANKSEG_STORE.")
     if is_s3(location):
         return Address.parse(str(location))
     if "://" in str(location):
         raise StoreError(f"The store {location} is an address we do not know; give a folder or s3://bucket/prefix.")
     return Path(location).expanduser().resolve()
+
+
+def _check_path(root: Path) -> None:
+    """Raise StoreError for a folder whose name the tables' library cannot use, before anything is made."""
+    text = str(root)
+    unusable = sorted({sign for sign in text if sign in UNUSABLE or sign < " " or "\ud800" <= sign <= "\udfff"})
+    if unusable or unquote(text) != text:
+        shown = ", ".join(map(repr, unusable)) or "'%' before two digits"
+        raise StoreError(
+            f"The store {text.encode('utf-8', 'backslashreplace').decode()} has {shown} in its path, which its tables "
+            "cannot be kept under; name a folder without."
+        )
 
 
 def work_root_of(root: Path | Address) -> Path:

@@ -1,6 +1,10 @@
 """A copied store reads like its original, whatever was killed on the way, and never mixes with another."""
 
+import os
+import shutil
+import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,9 @@ import pytest
 from plankseg.errors import ObjectCorruptError, StoreBusyError, StoreError
 from plankseg.storage import copy
 from plankseg.storage.copy import Copied, copy_store
+from plankseg.storage.maintenance import maintain
 from plankseg.storage.store import Store
+from plankseg.storage.verification import verify_store
 from tests.support.s3_servers import named_by_environment
 from tests.support.store_locations import names_at, spoil, take_away
 from tests.support.table_rows import answer, model, proposed
@@ -52,8 +58,14 @@ def assert_alike(source: Store, target: Store) -> None:
     assert target.models.weights(target.models.all()[0].model_id) == b"weights" * 100
 
 
+def damages(root: str) -> list[str]:
+    """What is damaged at a place; the manifest that `fill` names was never put there."""
+    return [damage.file for damage in verify_store(Store.open(root)) if not damage.file.endswith(".json")]
+
+
 def stored(root: str) -> int:
-    return sum("locks/" not in name for name in names_at(root))
+    # A copy makes a journal of its own.
+    return sum("locks/" not in name and "journal/" not in name for name in names_at(root))
 
 
 def test_a_copy_reads_like_its_original_and_goes_on_by_itself(places: tuple[str, str]) -> None:
@@ -137,7 +149,88 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     store = fill(str(tmp_path / "one"))
     with pytest.raises(StoreError, match="the same place"):
         copy_store(tmp_path / "one", tmp_path / "x" / ".." / "one")
-    with store.lock("advance"), pytest.raises(StoreBusyError):
+    with store.lock("maintain"), pytest.raises(StoreBusyError):
         copy_store(tmp_path / "one", tmp_path / "to")
     assert isinstance(copy_store(tmp_path / "one", tmp_path / "to"), Copied)
     take_away(str(tmp_path / "to" / "plankseg.json"))
+
+
+def test_a_weekly_copy_goes_on_after_maintenance_and_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = str(tmp_path / "from"), str(tmp_path / "to")
+    original = fill(source)
+    copy_store(source, target)
+    monkeypatch.setattr("plankseg.storage.maintenance.LEAST_HORIZON", timedelta(0))
+    for week in range(3):
+        maintain(original, horizon=timedelta(0))
+        original.labels.add([answer(f"week {week}", 20 + week, mask_sha=original.blobs.put(b"w", "png"))])
+        copy_store(source, target)
+        assert Store.open(target).labels.current() == original.labels.current()
+        assert damages(target) == []
+    data = [name for name in names_at(target) if name.endswith(".parquet")]
+    assert sorted(data) == sorted(name for name in names_at(source) if name.endswith(".parquet"))
+
+
+def test_a_backup_while_answers_come_in_is_restored_elsewhere_and_goes_on(tmp_path: Path) -> None:
+    """The restore drill of docs/backup.md."""
+    source = fill(str(tmp_path / "from"))
+    done = threading.Event()
+
+    def person() -> None:
+        for number in range(40):
+            source.labels.add([answer(f"during {number}", 100 + number, mask_sha=source.blobs.put(b"d", "png"))])
+        done.set()
+
+    working = threading.Thread(target=person)
+    with source.lock("advance"):  # a flow is at work
+        working.start()
+        while not done.is_set():
+            copy_store(tmp_path / "from", tmp_path / "backup")
+            backup = Store.open(tmp_path / "backup")
+            labels = backup.labels.current()
+            assert len(labels) >= 3
+            assert labels == source.labels.current(version=backup.labels.version())
+        working.join()
+    copy_store(tmp_path / "from", tmp_path / "backup")
+    shutil.rmtree(tmp_path / "from")
+    copy_store(tmp_path / "backup", tmp_path / "restored")
+    restored = Store.open(tmp_path / "restored")
+    assert len(restored.labels.current()) == 43
+    assert damages(str(tmp_path / "restored")) == []
+    assert restored.labels.add([answer("after", 200, mask_sha=restored.blobs.put(b"a", "png"))]) == 1
+
+
+def test_tables_on_another_disk_are_copied_through_their_link(tmp_path: Path) -> None:
+    source = fill(str(tmp_path / "from"))
+    (tmp_path / "from/tables").rename(tmp_path / "other disk")
+    (tmp_path / "from/tables").symlink_to(tmp_path / "other disk")
+    copy_store(tmp_path / "from", tmp_path / "to")
+    assert_alike(source, Store.open(tmp_path / "to"))
+
+
+def test_a_damaged_table_is_not_copied(tmp_path: Path) -> None:
+    source = fill(str(tmp_path / "from"))
+    data = tmp_path / "from/tables/labels" / source.tables.snapshot("labels").files()[0]
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises((StoreError, ObjectCorruptError), match=f"{data.name}.*damaged.*restore"):
+        copy_store(tmp_path / "from", tmp_path / "to")
+    assert not Store.exists(tmp_path / "to")
+
+
+def test_a_store_that_may_only_be_read_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(str(tmp_path / "from"))
+    shutil.rmtree(tmp_path / "from/locks", ignore_errors=True)
+    allowed = os.access
+
+    def read_only(path: os.PathLike[str], mode: int) -> bool:
+        return allowed(path, mode) and not (Path(path) == tmp_path / "from" and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", read_only)
+    store = Store.open(tmp_path / "from")
+    assert not store.is_writable
+    copy_store(tmp_path / "from", tmp_path / "to")
+    assert_alike(store, Store.open(tmp_path / "to"))
+    assert not (tmp_path / "from/locks").exists()

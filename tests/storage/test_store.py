@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from plankseg.config import Settings
 from plankseg.errors import StoreBusyError, StoreError
 from plankseg.storage.store import Store
+from plankseg.storage.tables.exclusions import ExclusionRow
 from tests.support.store_locations import bytes_at, spoil
 
 HOLDER = """
@@ -151,3 +154,29 @@ def test_a_work_folder_is_kept_between_runs(root: str) -> None:
     folder = Store.open(root).work_dir("round-3")
     (folder / "last.ckpt").write_bytes(b"half done")
     assert (Store.open(root).work_dir("round-3") / "last.ckpt").read_bytes() == b"half done"
+
+
+@pytest.mark.parametrize("name", ["run[1]", "my%20store", "back\\slash", "a|b", "hat^", "new\nline", "\udcff"])
+def test_a_folder_that_the_tables_cannot_use_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="name a folder without"):
+        Store.open(tmp_path / name / "store")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a b#c?d", "ümläut", "100%", "{x}&'y'"])
+def test_other_odd_folders_hold_a_store(tmp_path: Path, name: str) -> None:
+    store = Store.open(tmp_path / name / "store")
+    store.exclusions.record([ExclusionRow(image_id="a" * 64, kind="removed", reason="")])
+    assert Store.open(tmp_path / name / "store").exclusions.current().keys() == {"a" * 64}
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_makes_no_store_of_the_working_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="empty name"):
+        Store.open(name)
+    with pytest.raises(ValidationError, match="empty name"):
+        Settings(store=name)
+    assert not list(tmp_path.iterdir())

@@ -3,17 +3,22 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from plankseg.labelling.api.tasks import Task, TaskIdentity, identity, task_key
 
 IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
+Kind = Literal["edited", "unknown image", "image of the validation set", "image not fetched", "no answer", "not ours"]
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """A task whose answers are not used, and the reason with the next step."""
+    """A task whose answers are not used, the kind of reason, and the reason with the next step."""
 
     task: int
+    kind: Kind
     reason: str
 
     def __str__(self) -> str:
@@ -39,11 +44,11 @@ def classify_tasks(tasks: Iterable[Task], *, pushed: Mapping[int, TaskIdentity])
     for task in tasks:
         recorded, claimed = pushed.get(task["id"]), identity(task)
         if recorded is not None and claimed != recorded:
-            found.edited.append(Refusal(task["id"], _edited(task, recorded)))
+            found.edited.append(Refusal(task["id"], "edited", _edited(task, recorded)))
         elif claimed is not None:
             found.ours.append(task)
         elif _looks_like_ours(task):
-            found.edited.append(Refusal(task["id"], _inconsistent(task)))
+            found.edited.append(Refusal(task["id"], "edited", _inconsistent(task)))
         else:
             found.manual.append(task)
     return found
@@ -83,16 +88,16 @@ def _inconsistent(task: Task) -> str:
 
 
 def summarize_refusals(refusals: Iterable[Refusal]) -> list[str]:
-    """One line for each reason, with the first tasks that have it: thousands of tasks are not thousands of lines."""
-    by_reason: dict[str, list[int]] = {}
+    """One line for each kind of reason, the most frequent first: thousands of tasks are not thousands of lines."""
+    by_kind: dict[Kind, list[Refusal]] = {}
     for refusal in refusals:
-        by_reason.setdefault(refusal.reason, []).append(refusal.task)
-    return [_line(reason, tasks) for reason, tasks in by_reason.items()]
+        by_kind.setdefault(refusal.kind, []).append(refusal)
+    return [_summary(of_kind) for of_kind in sorted(by_kind.values(), key=len, reverse=True)]
 
 
-def _line(reason: str, tasks: list[int]) -> str:
-    if len(tasks) == 1:
-        return str(Refusal(tasks[0], reason))
-    first = ", ".join(map(str, tasks[:5]))
-    more = f" and {len(tasks) - 5} more" if len(tasks) > 5 else ""
-    return f"{len(tasks)} Label Studio tasks ({first}{more}) are not used: {reason}"
+def _summary(refusals: list[Refusal]) -> str:
+    if len(refusals) == 1:
+        return str(refusals[0])
+    first = ", ".join(str(refusal.task) for refusal in refusals[:5])
+    more = f" and {len(refusals) - 5} more" if len(refusals) > 5 else ""
+    return f"{len(refusals)} Label Studio tasks ({first}{more}) are not used. The first: {refusals[0].reason}"

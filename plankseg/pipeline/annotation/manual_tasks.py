@@ -54,7 +54,7 @@ def read_manual_tasks(
 ) -> ManualTasks:
     """Read the answered tasks that we did not push; they count from this round on. Each image is fetched once."""
     added = [task for task in tasks if identity(task) is None]
-    refusals = [Refusal(task["id"], reason) for task in added for reason in unreadable_answers(task)]
+    refusals = [Refusal(task["id"], "no answer", reason) for task in added for reason in unreadable_answers(task)]
     added = [task for task in added if any(version_of(one) not in known for one in annotations_of(task))]
     image_ids = _image_ids(store, label_studio, added, refusals)
     images = {row.image_id: row for row in store.catalogue.rows(set(image_ids.values()))}
@@ -63,9 +63,9 @@ def read_manual_tasks(
         image_id = image_ids.get(task["id"])
         if image_id is None:
             continue
-        reason = _refused(images.get(image_id), image_id)
-        if reason is not None:
-            refusals.append(Refusal(task["id"], reason))
+        refusal = _refused(task["id"], images.get(image_id), image_id)
+        if refusal is not None:
+            refusals.append(refusal)
             continue
         data = {"image_id": image_id, "round": round_number, "key": task_key(round_number, image_id)}
         fresh = [one for one in annotations_of(task) if version_of(one) not in known]
@@ -78,15 +78,17 @@ def read_manual_tasks(
     return ManualTasks(tuple(labels), tuple(refusals))
 
 
-def _refused(image: ImageRow | None, image_id: str) -> str | None:
+def _refused(task: int, image: ImageRow | None, image_id: str) -> Refusal | None:
     """Why answers about an image are not taken from a task that a person added; None if they are."""
     if image is None:
-        return f"it was added by hand, and its image ({image_id[:8]}) is not in the catalogue; ingest it first."
+        reason = f"it was added by hand, and its image ({image_id[:8]}) is not in the catalogue; ingest it first."
+        return Refusal(task, "unknown image", reason)
     if image.role == "validation":
-        return (
+        reason = (
             f"it was added by hand, and its image ({image_id[:8]}) belongs to the validation set, whose masks are not "
             "replaced by tasks of other projects. Answer its own task in the validation project, and delete this one."
         )
+        return Refusal(task, "image of the validation set", reason)
     return None
 
 
@@ -117,7 +119,7 @@ def _image_ids(
         except (LabelStudioDownError, LabelStudioAuthError):
             raise
         except LabelStudioError as error:
-            refusals.append(Refusal(task["id"], f"it was added by hand, and {error}"))
+            refusals.append(Refusal(task["id"], "image not fetched", f"it was added by hand, and {error}"))
     if fetched:
         atomic_write(path, json.dumps(known | fetched, sort_keys=True).encode())
     return found

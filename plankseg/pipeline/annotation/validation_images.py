@@ -85,7 +85,7 @@ def collect_masks(store: Store, label_studio: LabelStudio, project: int) -> Coll
     premasks = {image_id: _shown_premask(store, tasks.kept[image_id], row) for image_id, row in rows.items()}
     counted = [*tasks.kept.values(), *tasks.touched]
     collected = record_answers(store, counted, round_number=ROUND, premasks=premasks)
-    added = [Refusal(task["id"], ADDED) for task in classified.manual if annotations_of(task)]
+    added = [Refusal(task["id"], "not ours", ADDED) for task in classified.manual if annotations_of(task)]
     return CollectReport({ROUND: collected}, ManualTasks(), (*classified.edited, *added))
 
 

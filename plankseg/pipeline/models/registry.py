@@ -1,6 +1,7 @@
 """The model registry: the active model, promotions and rollbacks, and how a person names a model."""
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow, line_of
 from plankseg.storage.tables.promotions import By, PromotionRow
 
+log = logging.getLogger(__name__)
+
+WORSE = "worse than model"  # in the reason of a model that lost its comparison
 FINAL = "final"  # the experiment under which the final model is recorded
 
 
@@ -169,6 +173,7 @@ def _later(row: PromotionRow, model: ModelRow) -> Decision:
 def model_for(store: Store, id_prefix: str | None = None) -> ModelRow:
     """The model that an archive is segmented with: the final one, or the active one where rounds were trained since.
 
+    A final model that was judged worse than the active one is passed over with a warning, unless it is named.
     `id_prefix` names another by the first characters of its id. Raises SettingsError for no such model, or several.
     """
     finals, active = store.models.candidates(FINAL), store.models.active()
@@ -182,10 +187,22 @@ def model_for(store: Store, id_prefix: str | None = None) -> ModelRow:
             )
         return matches[0]
     if finals and (active is None or finals[-1].round >= active.round):
-        return finals[-1]
+        if active is None or not judged_worse(finals[-1]):
+            return finals[-1]
+        log.warning(
+            "The final model %s was judged worse (%s): model %d is used. Name the final one to use it all the same.",
+            finals[-1].model_id[:12],
+            finals[-1].reason,
+            active.round,
+        )
     if active is None:
         raise SettingsError("There is no model yet; run the flow 'pretrain' first.")
     return active
+
+
+def judged_worse(model: ModelRow) -> bool:
+    """Whether a model was clearly worse than the active one when it was trained, by its recorded reason."""
+    return WORSE in model.reason
 
 
 def activate(store: Store, words: str, *, reason: str) -> tuple[ModelRow, bool]:

@@ -36,6 +36,7 @@ class TrainingSet:
     test: tuple[Example, ...] = ()
     left_out: frozenset[str] = frozenset()
     pool_masks: int = 0
+    has_validation_set: bool = True
     unreadable: frozenset[str] = frozenset()
 
     @property
@@ -101,6 +102,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         test=tuple(Example(i, 1.0) for i in split.test),
         left_out=left_out,
         pool_masks=len(pool),
+        has_validation_set=bool(split.selection),
         unreadable=frozenset(lost),
     )
 

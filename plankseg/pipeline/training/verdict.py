@@ -31,7 +31,8 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     """Promote unless significantly worse than the active model on the same images (paired bootstrap, 95 %).
 
     With fewer than six images all differ in one direction by chance more often than once in twenty (sign test), and a
-    bootstrap would call that significant: then the model is neither worse nor better.
+    bootstrap would call that significant: then the model is neither worse nor better. A holdout of the source
+    refuses no model: each step towards the pool costs a little there.
     """
     active = store.models.active()
     if active is None:
@@ -46,19 +47,25 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     enough = len(ids) >= MIN_IMAGES_TO_COMPARE
     worse, better = enough and difference.high < 0, enough and difference.low > 0
     outcome = "worse than" if worse else "better than" if better else "no clear difference from"
+    source_only = not data.has_validation_set
     if not enough:
         outcome = f"too few images (below {MIN_IMAGES_TO_COMPARE}) to tell it from"
     reason = (
         f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
         f"{outcome} model {active.round}"
     )
-    return Verdict(not worse, reason, PairedComparison(difference.mean, difference.low, difference.high))
+    if worse and source_only:
+        reason = (
+            f"Dice {difference.mean:+.4f} on the {data.validation_set}: images of the source alone refuse no model, "
+            "since each step towards the pool costs a little there. Run 'annotate_validation' to judge on the pool"
+        )
+    return Verdict(not worse or source_only, reason, PairedComparison(difference.mean, difference.low, difference.high))
 
 
 def with_rival(reason: str, metrics: Mapping[str, Any]) -> str:
-    """A promotion's reason, and the comparison with the conventional method where that was evaluated too."""
+    """The comparison with the conventional method, where that was evaluated too, then a promotion's reason."""
     against = recorded_verdict(metrics)
-    return f"{reason}; {against.words()}" if against else reason
+    return f"{against.words()}; {reason}" if against else reason
 
 
 def evaluate(store: Store, model: ModelRow, data: TrainingSet, settings: Settings) -> ImageScores:

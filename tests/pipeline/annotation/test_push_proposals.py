@@ -1,21 +1,28 @@
 """Proposed images reach Label Studio, each once; a deleted task is pushed once more."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from plankseg.config import Settings
-from plankseg.errors import LabelStudioDownError
+from plankseg.config import RoundsConfig, Settings
+from plankseg.errors import LabelStudioDownError, StoreError
 from plankseg.imaging.reading import read_grey
+from plankseg.labelling.api.tasks import premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.pipeline.annotation.collect_answers import Collected, collect_all
 from plankseg.pipeline.annotation.connection import project_for, project_of
 from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.loop.progress import due, read_progress
+from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.annotation_desk import PREMASK, Desk, desk_with_round
-from tests.support.little_store import add_answers, add_model, add_proposal, square, store_with
+from tests.support.little_store import add_answers, add_model, add_proposal, noisy_image, square, store_with
+from tests.support.s3_servers import S3Server
 
 MASK = square((34, 41), 9)
 
@@ -105,3 +112,80 @@ def test_a_deleted_task_that_was_collected_before_stays_answered(store: Store, s
     server.delete_task(task_of(server, project, image_id))
     assert push(store, server, project, round_number=1).imported == ()
     assert collect_all(store, server, project)[1].answered == 1
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "deleted": lambda path: path.unlink(),
+    "overwritten": lambda path: path.write_bytes(b"no image"),
+    "a folder in its place": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES.keys())
+def test_a_proposed_image_that_was_lost_is_left_out_with_a_row_that_says_so(
+    store: Store, server: FakeLabelStudio, lose: Callable[[Path], object]
+) -> None:
+    project = project_for(store, server, Settings())
+    lost, *kept = (row.image_id for row in store.proposals.chosen(1))
+    lose(store.catalogue.path(lost))
+    for _ in range(2):
+        report = push(store, server, project, round_number=1)
+        assert sorted(report.tasks) == sorted(kept)
+    (row,) = store.labels.answered(1)
+    assert (row.image_id, row.status) == (lost, "skipped")
+    assert "Left out of round 1" in str(row.reason)
+    assert read_progress(store).unanswered == 2
+    assert row.reason in read_status(store, RoundsConfig()).not_used
+
+
+def test_an_image_that_was_lost_after_its_push_can_still_be_answered(store: Store, server: FakeLabelStudio) -> None:
+    project = project_for(store, server, Settings())
+    push(store, server, project, round_number=1)
+    lost = store.proposals.chosen(1)[0].image_id
+    store.catalogue.path(lost).unlink()
+    assert len(push(store, server, project, round_number=1).tasks) == 3
+    server.create_annotation(task_of(server, project, lost), [], lead_time=1.0)
+    assert collect_all(store, server, project)[1].answered == 1
+
+
+def test_a_disk_that_is_not_mounted_costs_no_image(store: Store, server: FakeLabelStudio, tmp_path: Path) -> None:
+    project = project_for(store, server, Settings())
+    (tmp_path / "pool").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreError, match="If their disk is not mounted, mount it"):
+        push(store, server, project, round_number=1)
+    assert store.labels.answered(1) == []
+    (tmp_path / "unmounted").rename(tmp_path / "pool")
+    assert len(push(store, server, project, round_number=1).imported) == 3
+
+
+def turned_jpeg(seed: int, orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    out = io.BytesIO()
+    Image.fromarray(noisy_image(seed)).save(out, "JPEG", exif=tags)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_jpeg_in_a_bucket_that_the_browser_turns_is_uploaded_as_it_is_decoded(
+    s3_server: S3Server, server: FakeLabelStudio, orientation: int
+) -> None:
+    bucket = s3_server.new_bucket()
+    for name, data in (("plain.jpg", turned_jpeg(1, 1)), ("turned.jpg", turned_jpeg(2, orientation))):
+        s3_server.client().put_object(Bucket=bucket, Key=f"pool/{name}", Body=data)
+    store = Store.open(f"s3://{bucket}/store")
+    ingest_folder(store, f"s3://{bucket}/pool", role="pool")
+    names = {row.image_id: Path(row.uri).name for row in store.catalogue.rows(store.catalogue.ids("pool"))}
+    add_proposal(store, 1, list(names), premask=MASK)
+    project = project_for(store, server, Settings())
+    push(store, server, project, round_number=1)
+    tasks = {names[task["data"]["image_id"]]: task for task in server.list_tasks(project)}
+    assert tasks["plain.jpg"]["data"]["image"] == f"s3://{bucket}/pool/plain.jpg"
+    assert tasks["turned.jpg"]["data"]["image"].startswith("/data/upload/")
+    # A task of an earlier plankseg still shows the file itself: its answer would lie elsewhere.
+    server._tasks[tasks["turned.jpg"]["id"]][1]["data"]["image"] = f"s3://{bucket}/pool/turned.jpg"
+    for task in tasks.values():
+        server.create_annotation(task["id"], premask_regions(MASK, origin="manual"), lead_time=1.0)
+    collect_all(store, server, project)
+    status = {names[row.image_id]: row.status for row in store.labels.answered(1)}
+    assert status == {"plain.jpg": "usable", "turned.jpg": "quarantined"}

@@ -102,3 +102,14 @@ def test_words_of_a_store_are_text_and_never_markup(store: Store, tmp_path: Path
     found = page(store, tmp_path / "report.html")
     assert not [tag for tag, _ in found.tags if tag == "script"]
     assert "<script>alert('a & b')</script>" in found.text
+
+
+def test_an_image_that_was_lost_is_shown_as_lost_and_the_rest_as_ever(store: Store, tmp_path: Path) -> None:
+    ids = store.catalogue.ids("pool")[:2]
+    add_proposal(store, 1, ids, premask=square((34, 41), 12))
+    add_answers(store, 1, ids[:1], mask=MASK, dice_to_premask=0.72)
+    add_answers(store, 1, ids[1:], status="quarantined", reason="painted with <b>another</b> tool")
+    store.catalogue.path(ids[0]).unlink()
+    found = page(store, tmp_path / "report.html")
+    assert [tag for tag, _ in found.tags].count("img") == 1
+    assert "painted with <b>another</b> tool" in found.text

@@ -6,8 +6,10 @@ from plankseg.config import FinalConfig, Settings
 from plankseg.errors import SettingsError, TrainingError
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.models.registry import model_for
+from plankseg.pipeline.training import final_model
 from plankseg.pipeline.training.final_model import final_recipe, final_set, fit_final
 from plankseg.pipeline.training.round_training import fit
+from plankseg.pipeline.training.verdict import Verdict
 from plankseg.storage.store import Store
 from tests.support.little_store import add_answers, add_proposal, noisy_image, square, store_with
 from tests.support.tiny_recipe import TINY
@@ -55,6 +57,17 @@ def test_the_final_model_is_trained_once_and_no_round_sees_it(store: Store) -> N
     assert len(store.models.candidates("final")) == 1
     assert not [path for path in store.work_root.iterdir() if path.name.startswith("final-")]
     assert model_for(store).model_id == row.model_id
+
+
+def test_a_final_model_that_was_judged_worse_is_used_only_where_it_is_named(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "Dice -0.1600 [-0.2000, -0.1200] on the validation set (12 images): worse than model 0"
+    monkeypatch.setattr(final_model, "compare_with_active", lambda *_: Verdict(False, reason))
+    row = fit_final(store, TINY, SHORT, there(store))
+    assert model_for(store) == store.models.active()
+    assert "judged worse" in caplog.text
+    assert model_for(store, row.model_id[:12]).model_id == row.model_id
 
 
 def test_the_source_can_be_left_out(store: Store) -> None:

@@ -298,6 +298,18 @@ def test_a_model_is_promoted_unless_it_is_significantly_worse(
     assert row.validation_dice == pytest.approx(np.mean(after))
 
 
+def test_a_holdout_of_the_source_refuses_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_with(tmp_path, source=30)
+    held = len(training_set(store, TINY, 1).validation)
+    assert held >= 6
+    pretend(monkeypatch, before=[0.9] * held, after=[0.5] * held)
+    add_model(store, 0)
+    row = fit(store, TINY, CPU, round_number=1)
+    assert row.promoted
+    assert "Dice -0.4000 on the holdout of the source" in row.reason
+    assert "Run 'annotate_validation'" in row.reason
+
+
 def test_of_two_images_no_model_is_called_worse(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, before=[0.9, 0.8], after=[0.5, 0.4])
     add_model(store, 0)
