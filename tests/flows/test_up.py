@@ -182,7 +182,7 @@ def test_a_file_name_that_is_markup_is_shown_as_it_is_written(up: Up, tmp_path: 
     (tmp_path / "fine.png").write_bytes(encode_grey(np.full((20, 30), 200, dtype=np.uint8)))
     ended = run(at, "ingest", {"images": {"folder": str(tmp_path), "role": "pool"}})
     assert ended["state_type"] == "COMPLETED", ended
-    artifact = artifacts(at)["ingest-pool"]["id"]
+    artifact = artifacts(at)["ingest-pool"]["latest_id"]
     with open_window(chromium) as page:
         log_in_to_prefect(page, at.prefect_url, local_servers.ensure_credentials(at.directory).prefect_login)
         page.goto(f"{at.prefect_url}/artifacts/artifact/{artifact}")
