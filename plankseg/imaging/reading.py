@@ -89,16 +89,30 @@ def read_grey(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Grey:
     transparency is laid over white. Raises ImageTooLargeError before decoding when the header announces more than
     `max_pixels`, and ImageReadError for anything broken, empty, several pages long, in floating point or no image.
     """
-    return read_grey_and_depth(data, max_pixels=max_pixels)[0]
+    return open_image(data, max_pixels=max_pixels).decode()[0]
 
 
-def read_grey_and_depth(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Grey, int]:
-    """The grey image as `read_grey`, and how many bits its values were taken to have.
+@dataclass(frozen=True)
+class OpenedImage:
+    """A file whose header was read and found within the limits; no pixel is decoded yet."""
 
-    A 16-bit file whose largest value lies between 512 and 4095 is taken for a camera's 12 bits, stored as they came.
-    """
+    data: bytes
+    header: ImageHeader
+    image: ImageFile
+
+    def decode(self) -> tuple[Grey, int]:
+        """The grey image as `read_grey`, and how many bits its values were taken to have.
+
+        A 16-bit file whose largest value lies between 512 and 4095 is taken for a camera's 12 bits, stored as they
+        came.
+        """
+        return _decoded(self.image, self.data, lambda: _to_grey(self.image, self.data))
+
+
+def open_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> OpenedImage:
+    """The opened file. Raises ImageTooLargeError and ImageReadError."""
     image = open_capped(data, max_pixels=max_pixels)
-    return _decoded(image, data, lambda: _to_grey(image, data))
+    return OpenedImage(data, _header(image, data), image)
 
 
 def read_opacity(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> UInt8[np.ndarray, "h w"] | None:

@@ -12,10 +12,12 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from plankseg import local_servers
+from plankseg.imaging.reading import encode_grey
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.webhook_payload import RELAY_HEADER
@@ -25,6 +27,7 @@ from plankseg.storage.store import Store
 from tests.support.prefect_api import get, log_in, post, run, serve_up, until
 from tests.support.run_form import log_in_to_prefect
 from tests.support.strangers import another_user, drive_by_page, has_ended, idle_callers
+from tests.support.subprocess_flow import artifacts
 from tests.support.ui_walk import Person, find_chromium, open_window
 
 Up = tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]
@@ -165,6 +168,28 @@ def test_a_page_of_another_origin_reaches_nothing_in_the_browser_of_who_is_signe
     assert tasks_left(at, project) == 0
     httpx.post(create_run, content=body, auth=log_in(at), timeout=30, trust_env=False).raise_for_status()
     until((tmp_path / "touched").exists, what=lambda: "the command of the run was never run", timeout_s=60)
+
+
+@pytest.mark.browser
+def test_a_file_name_that_is_markup_is_shown_as_it_is_written(up: Up, tmp_path: Path) -> None:
+    at, _ = up
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: run tests/install-chromium.sh as root")
+    names = ["[a](javascript:alert(1)).png", "<img src=x> ![b](x) www.x.y.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"no image")
+    (tmp_path / "fine.png").write_bytes(encode_grey(np.full((20, 30), 200, dtype=np.uint8)))
+    ended = run(at, "ingest", {"images": {"folder": str(tmp_path), "role": "pool"}})
+    assert ended["state_type"] == "COMPLETED", ended
+    artifact = artifacts(at)["ingest-pool"]["latest_id"]
+    with open_window(chromium) as page:
+        log_in_to_prefect(page, at.prefect_url, local_servers.ensure_credentials(at.directory).prefect_login)
+        page.goto(f"{at.prefect_url}/artifacts/artifact/{artifact}")
+        page.locator("table td").first.wait_for()
+        shown = page.locator("table td").all_inner_texts()
+        assert set(names) <= {text.strip() for text in shown}
+        assert page.locator("table td a, table td img").count() == 0
 
 
 def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from plankseg import local_servers
 from tests.support.prefect_api import deployments, get, patch, post, until
 
 SUPPORT = Path(__file__).parent
-PRELOAD_S = 240.0
+PRELOAD_S = 600.0  # ten seconds on a quiet machine
 
 _preloaded: dict[str, "PreloadedPython"] = {}
 

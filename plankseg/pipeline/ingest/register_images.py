@@ -31,7 +31,7 @@ from plankseg.errors import (
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.perceptual_hash import perceptual_hash
-from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, read_grey_and_depth, read_header
+from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, OpenedImage, open_image
 from plankseg.imaging.threshold import automatic_mask
 from plankseg.parallel import Ahead, ordered_map
 from plankseg.pipeline.ingest.byte_budget import ByteBudget
@@ -267,8 +267,9 @@ def _read(task: _Task, record: Record) -> _NewImage | Problem | str:
             image_id = hashlib.sha256(data).hexdigest()
             if task.known.is_complete(image_id):
                 return image_id
-            with task.decoding.hold(_decoding_bytes(task, record, data)):
-                return _new_image(task, record, image_id, data)
+            opened = open_image(data, max_pixels=task.options.max_pixels)
+            with task.decoding.hold(_decoding_bytes(task, record, opened)):
+                return _new_image(task, record, image_id, opened)
     except (ImageReadError, MaskShapeError, ArchiveError, ObjectCorruptError, ObjectMissingError) as error:
         reason = str(error)
     except StoreError:
@@ -279,23 +280,23 @@ def _read(task: _Task, record: Record) -> _NewImage | Problem | str:
     return Problem(_display_path(task, entry.name), reason, image_id if is_known else None)
 
 
-def _decoding_bytes(task: _Task, record: Record, data: bytes) -> int:
+def _decoding_bytes(task: _Task, record: Record, opened: OpenedImage) -> int:
     """About what decoding an image, and making or reading its mask, takes at most. Raises ImageReadError."""
-    header = read_header(data)
+    header = opened.header
     pixels = header.width * header.height
-    if len(data) > BYTES_OF_A_PIXEL * pixels + SPARE_BYTES:
+    if len(opened.data) > BYTES_OF_A_PIXEL * pixels + SPARE_BYTES:
         raise ImageReadError(
-            f"{header.format} {header.width} x {header.height} takes {len(data)} bytes, more than its pixels can need; "
-            "save it again."
+            f"{header.format} {header.width} x {header.height} takes {len(opened.data)} bytes, more than its pixels can "
+            "need; save it again."
         )
     makes_mask = task.role == "source" or record.masks is not None or task.options.masks is not None
-    return min(pixels, task.options.max_pixels) * (4 * (header.bits + 7) // 8 + (14 if makes_mask else 2))
+    return pixels * (4 * (header.bits + 7) // 8 + (14 if makes_mask else 2))
 
 
-def _new_image(task: _Task, record: Record, image_id: str, data: bytes) -> _NewImage:
+def _new_image(task: _Task, record: Record, image_id: str, opened: OpenedImage) -> _NewImage:
     """Decode an image, with its label. Raises ImageReadError and MaskShapeError."""
     entry = record.entry
-    grey, depth = read_grey_and_depth(data, max_pixels=task.options.max_pixels)
+    grey, depth = opened.decode()
     if depth == 16 and grey.max() < LEAST_GREY:
         raise ImageReadError(
             f"All its 16-bit values are so small that it is black: its largest grey is {grey.max()} of 255. Save it "
@@ -303,7 +304,7 @@ def _new_image(task: _Task, record: Record, image_id: str, data: bytes) -> _NewI
         )
     now = datetime.now(UTC)
     label, is_dark_field = _label(task, record, image_id, grey, now=now)
-    guesses: dict[Guess, bool] = {"12 bits": depth == 12 and read_header(data).bits == 16, "dark field": is_dark_field}
+    guesses: dict[Guess, bool] = {"12 bits": depth == 12 and opened.header.bits == 16, "dark field": is_dark_field}
     image = ImageRow(
         image_id=image_id,
         uri=entry.uri or "",  # of a compressed tar: once its bytes are stored
