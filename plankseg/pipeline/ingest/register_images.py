@@ -286,8 +286,8 @@ def _decoding_bytes(task: _Task, record: Record, opened: OpenedImage) -> int:
     pixels = header.width * header.height
     if len(opened.data) > BYTES_OF_A_PIXEL * pixels + SPARE_BYTES:
         raise ImageReadError(
-            f"{header.format} {header.width} x {header.height} takes {len(opened.data)} bytes, more than its pixels can "
-            "need; save it again."
+            f"{header.format} {header.width} x {header.height} takes {len(opened.data)} bytes, more than its pixels "
+            "can need; save it again."
         )
     makes_mask = task.role == "source" or record.masks is not None or task.options.masks is not None
     return pixels * (4 * (header.bits + 7) // 8 + (14 if makes_mask else 2))
