@@ -169,6 +169,10 @@ def _column(table: str, field: pa.Field, rows: Sequence[Mapping[str, object]]) -
         raise StoreError(f"{table}.{field.name} has a time without a zone; give UTC, datetime.now(UTC).")
     try:
         column = pa.array(values, type=field.type)
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{table}.{field.name} has a text that is no UTF-8 ({error}); rename the file or folder it comes from."
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise StoreError(f"{table}.{field.name} wants {field.type}: {error}; correct the value.") from error
     if column.null_count and not field.nullable:

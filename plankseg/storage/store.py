@@ -78,8 +78,8 @@ class Store:
         root = root_of(location)
         if isinstance(root, Address):
             return cls._open_bucket(root, max_image_pixels=max_image_pixels)
+        _check_path(root)
         try:
-            _check_path(root)
             root.mkdir(mode=0o700, parents=True, exist_ok=True)  # images and masks are its owner's alone
             is_there = (root / MARKER).exists()
             if not os.access(root, os.R_OK | os.X_OK | (0 if is_there else os.W_OK)):

@@ -177,6 +177,6 @@ def test_an_empty_name_makes_no_store_of_the_working_directory(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match="empty name"):
         Store.open(name)
-    with pytest.raises(ValidationError, match="empty name"):
+    with pytest.raises(ValidationError, match=r"empty name|at least 1 character"):
         Settings(store=name)
     assert not list(tmp_path.iterdir())

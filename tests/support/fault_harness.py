@@ -23,7 +23,7 @@ from plankseg.config import Settings, settings
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.annotation.connection import project_of
-from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.pipeline.annotation.push_proposals import PushOptions, push
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.advance_harness import what_is_in
@@ -203,7 +203,7 @@ class Stage:
         """Bring round 1 into Label Studio; the project's number."""
         with self.label_studio() as client:
             project = self.project(client)
-            push(self.store, client, project, round_number=1, title=TITLE)
+            push(self.store, client, project, round_number=1, options=PushOptions(title=TITLE))
             return project
 
     def person(self) -> SimulatedAnnotator:

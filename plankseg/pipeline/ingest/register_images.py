@@ -286,8 +286,8 @@ def _decoding_bytes(task: _Task, record: Record, opened: OpenedImage) -> int:
     pixels = header.width * header.height
     if len(opened.data) > BYTES_OF_A_PIXEL * pixels + SPARE_BYTES:
         raise ImageReadError(
-            f"{header.format} {header.width} x {header.height} takes {len(opened.data)} bytes, more than its pixels can "
-            "need; save it again."
+            f"{header.format} {header.width} x {header.height} takes {len(opened.data)} bytes, more than its pixels "
+            "can need; save it again."
         )
     makes_mask = task.role == "source" or record.masks is not None or task.options.masks is not None
     return pixels * (4 * (header.bits + 7) // 8 + (14 if makes_mask else 2))
@@ -308,9 +308,9 @@ def _new_image(task: _Task, record: Record, image_id: str, opened: OpenedImage) 
     image = ImageRow(
         image_id=image_id,
         uri=entry.uri or "",  # of a compressed tar: once its bytes are stored
-        dataset=task.options.dataset or task.archive.name,
+        dataset=_printable(task.options.dataset or task.archive.name),
         role=task.role,
-        taxon=record.taxon,
+        taxon=None if record.taxon is None else _printable(record.taxon),
         width=grey.shape[1],
         height=grey.shape[0],
         external_id=record.external_id,
@@ -337,7 +337,12 @@ def _with_locations(store: Store, fresh: list[_NewImage]) -> list[ImageRow]:
 
 
 def _display_path(task: _Task, name: str) -> str:
-    return f"{task.archive.location}/{name}".encode("utf-8", "backslashreplace").decode()
+    return _printable(f"{task.archive.location}/{name}")
+
+
+def _printable(name: str) -> str:
+    """A name with backslashes for bytes that are no UTF-8, so that it can be stored and shown."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> tuple[LabelRow | None, bool]:

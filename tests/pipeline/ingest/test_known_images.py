@@ -1,5 +1,6 @@
 """An ingest records where it has just read a known image, whenever the recorded address no longer holds its bytes."""
 
+import os
 import shutil
 import tarfile
 import zipfile
@@ -131,3 +132,14 @@ def test_equal_files_in_two_places_do_not_move_to_and_fro(tmp_path: Path) -> Non
         ingest_folder(store, tmp_path / "im", role="pool")
         ingest_folder(store, tmp_path / "im/b", role="pool")
     assert store.tables.read("images").num_rows == 1
+
+
+def test_a_folder_whose_name_is_no_utf8_can_be_ingested_and_read(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/Calanoida"))
+    for number in range(3):
+        save(folder / f"{number}.png", number)
+    store = Store.open(tmp_path / "store")
+    assert ingest_folder(store, folder.parent, role="pool").added == 3
+    assert readable(store) == (3, 3)
+    row = store.catalogue.row(store.catalogue.ids("pool")[0])
+    assert (row.dataset, row.taxon) == ("caf\\udce9", "Calanoida")
