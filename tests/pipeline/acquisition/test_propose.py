@@ -97,7 +97,9 @@ def test_an_image_that_was_deleted_is_left_out_with_a_warning_and_the_draw_made_
 ) -> None:
     store = store_with(tmp_path / "with", pool=9)
     add_model(store, 0, weights=weights)
-    gone = dry_run(store, selector)
+    rehearsed = store_with(tmp_path / "rehearsed", pool=9)  # of its own: a choice keeps copies of what it chose
+    add_model(rehearsed, 0, weights=weights)
+    gone = dry_run(rehearsed, selector)
     path = store.catalogue.path(gone)
     path.unlink()
     proposal = proposed(store, selector=selector)
