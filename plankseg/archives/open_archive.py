@@ -31,6 +31,7 @@ from plankseg.storage.s3.addresses import Address, is_s3
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 TEXT_SUFFIXES = (".txt", ".tab", ".dat", ".txt.gz")  # a table by its content only
 OTHER_TABLE_SUFFIXES = (".xlsx", ".xls", ".ods", ".parquet", ".feather")
+FEWEST_TO_OUTVOTE = 6  # images that an export does not name, until it is taken for a stray one
 MAX_PROBLEMS = 100_000  # that are listed one by one; any more are counted
 Choice = Literal["auto", "class_folders", "ecotaxa", "table", "pairs"]
 
@@ -292,7 +293,7 @@ def _guessed_layout(container: Container, survey: Survey, notes: list[str]) -> L
     """The layout that most of the images agree with; a note where some files speak for another one."""
     tables = [table for table in survey.tables if table.is_ecotaxa]
     rows, images = sum(len(table) for table in tables), len(survey.names)
-    if tables and (survey.named_share() >= 0.5 or rows >= images / 2):
+    if tables and (survey.named_share() >= 0.5 or rows >= images / 2 or images < FEWEST_TO_OUTVOTE):
         return "ecotaxa"
     if tables:
         notes.append(
