@@ -191,7 +191,7 @@ def _decoded_lines(name: str, start: bytes, stream: io.BufferedIOBase | BinaryIO
     rest = decoder.decode(start).removeprefix("\ufeff")
     while True:
         *whole, rest = rest.split("\n")
-        yield from (f"{line}\n" for line in whole)
+        yield from (f"{line}\n".replace("\0", "") for line in whole)
         if len(rest) > MAX_LINE:
             raise ArchiveError(f"Table {name} has a line of over {MAX_LINE} characters; is it a table?")
         data = stream.read(2**16)
@@ -199,7 +199,7 @@ def _decoded_lines(name: str, start: bytes, stream: io.BufferedIOBase | BinaryIO
             break
         rest += decoder.decode(data)
     if rest:
-        yield rest
+        yield rest.replace("\0", "")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Opening of an archive: its container, its layout and its image records."""
 
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from plankseg.archives.containers.bucket import Bucket
+from plankseg.archives.containers.decompression import decompressor_for
 from plankseg.archives.containers.entries import (
     ARCHIVE_SUFFIXES,
     COMPRESSED_SUFFIXES,
@@ -176,9 +176,16 @@ def _container(given: Path | str) -> Container:
         next(container.entries(), None)
         return container
     except ArchiveError as error:
-        if tarfile.is_tarfile(location) or location.name.lower().endswith(ARCHIVE_SUFFIXES):
+        if location.name.lower().endswith(ARCHIVE_SUFFIXES) or _begins_like_a_tar(location):
             raise
         raise SettingsError(f"{location} is not a folder, a tar or a zip; unpack it, or give another one.") from error
+
+
+def _begins_like_a_tar(location: Path) -> bool:
+    """True for a compressed file and a tar's header. `tarfile.is_tarfile` would read headers without a limit."""
+    with location.open("rb") as file:
+        start = file.read(512)
+    return start[257:262] == b"ustar" or decompressor_for(start) is not None
 
 
 def _survey(container: Container, columns: dict[Meaning, str] | None) -> Survey:

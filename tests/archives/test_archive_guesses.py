@@ -9,7 +9,7 @@ from plankseg.archives import metadata_tables, open_archive
 from plankseg.archives.layouts import Record
 from plankseg.archives.metadata_tables import Meaning, read_table
 from plankseg.archives.open_archive import Archive, Choice
-from plankseg.errors import SettingsError
+from plankseg.errors import ArchiveError, SettingsError
 from tests.support.archive_packing import jpeg, pack
 
 ECOTAXA = "img_file_name\tobject_id\tsample_id\tobject_annotation_category\timg_rank\n"
@@ -217,6 +217,22 @@ def test_a_table_that_the_layout_does_not_use_is_told(tmp_path: Path) -> None:
     }
     assert "not used in the layout ecotaxa" in read(tmp_path, files)[2]["mine.csv"]
     assert sorted(read(tmp_path, files, layout="class_folders")[2]) == ["ecotaxa.tsv", "mine.csv"]
+
+
+def test_a_table_with_stray_zeros_is_read_in_any_encoding(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        data = TEXT.replace("Éponge", "É\0pon\0ge").encode(encoding)
+        _, taken, _ = read(tmp_path / encoding, images("1.png") | {"t.tsv": data})
+        assert taken["1.png"].taxon == "Éponge"
+
+
+@pytest.mark.parametrize("cut", [3, 30, 60])
+def test_a_compressed_tar_that_is_cut_off_in_its_first_header_is_refused(tmp_path: Path, cut: int) -> None:
+    path = pack("tar.gz", tmp_path / "a", {"1.jpg": jpeg(1)})
+    path = path.rename(tmp_path / "without a suffix")
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ArchiveError, match="cut off or damaged"):
+        open_archive.open_archive(path)
 
 
 def test_an_archive_that_holds_archives_only_says_which(tmp_path: Path) -> None:

@@ -29,7 +29,12 @@ class Zip:
         try:
             with zipfile.ZipFile(location) as archive:
                 self._members = archive.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        except UnicodeDecodeError as error:
+            raise ArchiveError(
+                f"{location} has a name that is not in the encoding that the zip says ({error.reason}), so its table "
+                "of contents cannot be read. Pack it again; nothing of it was taken."
+            ) from error
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
             raise ArchiveError(
                 f"{location} is no whole zip ({error}); a zip's table of contents is at its end, so it is probably cut "
                 "off. Copy or download it again; nothing of it was taken."

@@ -207,6 +207,13 @@ def test_a_damaged_deflated_member_costs_itself(tmp_path: Path, cut: int) -> Non
     assert good.read() == jpeg(2)
 
 
+def test_a_zip_with_a_name_in_another_encoding_than_it_says_is_refused_and_says_so(tmp_path: Path) -> None:
+    path = pack("zip", tmp_path / "a", {"été.jpg": jpeg(1)})
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    with pytest.raises(ArchiveError, match="not in the encoding that the zip says"):
+        Zip(path)
+
+
 # --- folders --------------------------------------------------------------------------------------------------------
 def test_links_to_folders_dangling_links_pipes_and_stores_are_named(tmp_path: Path) -> None:
     elsewhere = pack("folder", tmp_path / "elsewhere", GOOD)

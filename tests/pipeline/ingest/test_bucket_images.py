@@ -13,6 +13,8 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.pipeline.annotation.connection import project_of
 from plankseg.pipeline.annotation.push_proposals import PushOptions, push
 from plankseg.pipeline.ingest.bucket_images import bring_to_bucket, bucket_access, is_shown_from_bucket, path_below
+from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.storage.s3 import objects
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.store import Store
 from tests.support.little_store import add_proposal, noisy_image, square, store_with
@@ -83,6 +85,23 @@ def test_a_round_on_a_bucket_uploads_nothing(tmp_path: Path, s3_server: S3Server
     access = server.buckets[project, below.bucket]
     assert (access.endpoint, access.key, access.presign) == (s3_server.url, s3_server.key, True)
     assert s3_server.secret not in repr(access)
+
+
+@pytest.mark.slow
+def test_a_turned_image_in_a_bucket_is_uploaded_as_we_decode_it(tmp_path: Path, s3_server: S3Server) -> None:
+    below = Address(s3_server.new_bucket(), "pool")
+    files = {"turned.jpg": turned("JPEG", 6), "plain.jpg": turned("JPEG", 1), "tiff.png": saved("TIFF")}
+    for name, data in files.items():
+        objects.write(below / name, data)
+    store = Store.open(tmp_path / "store")
+    assert ingest_folder(store, str(below), role="pool").added == 3
+    add_proposal(store, 1, list(store.catalogue.ids("pool")), premask=square(noisy_image(0).shape, 12))
+    server = FakeLabelStudio()
+    project = project_of(server, Settings())
+    push(store, server, project, round_number=1)
+    assert server.uploaded == 2
+    shown = [task["data"]["image"] for task in server.list_tasks(project, 1)]
+    assert [uri for uri in shown if uri.startswith("s3://")] == [str(below / "plain.jpg")]
 
 
 @pytest.mark.slow
