@@ -40,7 +40,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
     world = make_world(folder / "world", RECIPE)
     shutil.copytree(world.store, folder / "work" / "store")
     with serve_up(folder) as (at, _), forked_runs(at):
-        tick_every(at, 60)  # on a busy machine Prefect takes half a minute from an event to its run: that shall be first
+        tick_every(at, 60)  # more than the half minute that an event's run takes to begin on a busy machine
         store = Store.open(at.store)
         person = SimulatedAnnotator(lambda image_id: world.truth(store, image_id), seed=1)
         with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
