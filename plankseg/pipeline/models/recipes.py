@@ -1,14 +1,17 @@
 """The recipe that a model was trained with, and the one in force."""
 
 import json
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from plankseg.config import Recipe
 from plankseg.errors import SettingsError
-from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
+
+if TYPE_CHECKING:
+    from plankseg.imaging.postprocessing import Postprocessing
 
 
 def recipe_in_force(store: Store) -> Recipe:
@@ -17,8 +20,10 @@ def recipe_in_force(store: Store) -> Recipe:
     return recipe_of(active) if active else Recipe()
 
 
-def postprocessing_of(model: ModelRow) -> Postprocessing:
+def postprocessing_of(model: ModelRow) -> "Postprocessing":
     """What is done to a model's masks wherever they are made."""
+    from plankseg.imaging.postprocessing import Postprocessing  # loads OpenCV, which a look at the status must not
+
     return Postprocessing.recorded(json.loads(model.metrics))
 
 
