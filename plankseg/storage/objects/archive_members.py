@@ -8,8 +8,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 
@@ -31,7 +30,7 @@ class Member:
     def uri(self) -> str:
         """The address for the catalogue."""
         packed = "" if self.packed is None else f"&packed={self.packed}"
-        return f"{SCHEME}://{quote(str(self.archive))}?at={self.at}&size={self.size}{packed}#{quote(self.name)}"
+        return f"{SCHEME}://{quote(os.fsencode(self.archive))}?at={self.at}&size={self.size}{packed}#{quote(self.name)}"
 
     @classmethod
     def parse(cls, uri: str) -> "Member":
@@ -41,7 +40,7 @@ class Member:
             numbers = {name: int(values[0]) for name, values in parse_qs(parts.query, strict_parsing=True).items()}
             if parts.scheme != SCHEME or not numbers.keys() <= {"at", "size", "packed"} or min(numbers.values()) < 0:
                 raise ValueError(f"scheme {parts.scheme!r}, numbers {numbers}")
-            archive, name = Path(url2pathname(parts.path)), unquote(parts.fragment)
+            archive, name = Path(os.fsdecode(unquote_to_bytes(parts.path))), unquote(parts.fragment)
             return cls(archive=archive, name=name, at=numbers["at"], size=numbers["size"], packed=numbers.get("packed"))
         except (ValueError, KeyError) as error:
             raise StoreError(f"{uri} is no address of an archive's member ({error}); run ingest again.") from error

@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey
@@ -122,7 +121,7 @@ def path_of(uri: str) -> Path:
         raise StoreError(
             f"Image {uri} has no path here; give a path or a file:// address of this machine, or s3://bucket/key."
         )
-    return Path(url2pathname(parts.path))
+    return Path(os.fsdecode(unquote_to_bytes(parts.path)))  # bytes that are no UTF-8, too
 
 
 def decode(data: bytes, max_pixels: int) -> Grey:

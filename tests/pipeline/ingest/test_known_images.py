@@ -143,3 +143,12 @@ def test_a_folder_whose_name_is_no_utf8_can_be_ingested_and_read(tmp_path: Path)
     assert readable(store) == (3, 3)
     row = store.catalogue.row(store.catalogue.ids("pool")[0])
     assert (row.dataset, row.taxon) == ("caf\\udce9", "Calanoida")
+
+
+def test_an_archive_whose_name_is_no_utf8_is_read_in_place(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", 1)
+    archive = Path(os.fsdecode(os.fsencode(tmp_path) + b"/z\xe9.zip"))
+    packed_zip(archive, [tmp_path / "1.png"])
+    store = Store.open(tmp_path / "store")
+    ingest_folder(store, archive, role="pool")
+    assert readable(Store.open(tmp_path / "store")) == (1, 1)
