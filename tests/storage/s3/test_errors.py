@@ -184,7 +184,7 @@ def test_an_ingest_that_is_refused_half_way_is_completed_by_the_next(
     from plankseg.pipeline.ingest import register_images
 
     monkeypatch.setattr(register_images, "CHUNK", 5)
-    monkeypatch.setattr(register_images, "MOST_ROWS", 5)
+    monkeypatch.setattr(register_images, "MAX_ROWS", 5)
     (tmp_path / "images").mkdir()
     for number in range(12):
         grey = np.full((40, 40), 255, np.uint8)
