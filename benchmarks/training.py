@@ -29,6 +29,7 @@ from plankseg.learning.network.architecture import build_network
 from plankseg.learning.network.precision import autocast, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 from plankseg.learning.network.torchvision_compat import smp
+from plankseg.learning.process_rank import SINGLE_PROCESS
 from plankseg.learning.sampler import WeightedDraws
 from plankseg.learning.trainer import Execution, TrainingTask, _loader, train
 
@@ -152,7 +153,7 @@ def measure_loader() -> dict[str, float]:
     recipe = Recipe(training=TrainingConfig(side_px=SIDE, loader_workers=2))
     kind = Training(bf16=uses_bf16("auto", CPU))
     waits, steps, cpu = [], [], []
-    batches = iter(_loader(dataset, draws, recipe, 1))
+    batches = iter(_loader(dataset, draws, recipe, SINGLE_PROCESS, 1))
     for _ in range(len(draws) // recipe.training.batch_size):
         started = time.perf_counter()
         images, targets = next(batches)
