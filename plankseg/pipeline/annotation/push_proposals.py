@@ -61,7 +61,8 @@ def push(
     pushed = pushed_tasks(store, project)
     existing = _existing_tasks(label_studio, project, round_number, pushed)
     _skip_deleted(store, project, round_number, existing)
-    done = {row.image_id for row in store.labels.answered(round_number)} | store.exclusions.current("removed").keys()
+    answers = store.labels.answered(round_number)  # a quarantined one is asked again once its task was deleted
+    done = {row.image_id for row in answers if row.status != "quarantined"} | store.exclusions.current("removed").keys()
     rows = [row for row in store.proposals.asked(round_number) if row.image_id not in done]
     items = _items(store, [row for row in rows if row.image_id not in existing], round_number)
     for bucket in sorted({Address.parse(item.url).bucket for item in items if item.url is not None}):

@@ -75,6 +75,19 @@ def test_a_hostile_answer_is_quarantined_alone_with_its_reason(desk: Desk, chang
     assert_others_are_taken(desk)
 
 
+def test_an_image_whose_answer_is_quarantined_is_asked_again_once_its_task_was_deleted(desk: Desk) -> None:
+    desk.answer(0, PREMASK)
+    task = raw_task(desk, 0)
+    task["annotations"][0]["result"][0].update(image_rotation=90)
+    collected(desk)
+    assert push(desk.store, desk.server, desk.project, round_number=1).imported == ()
+    desk.server.delete_task(task["id"])
+    assert push(desk.store, desk.server, desk.project, round_number=1).imported == (desk.ids[0],)
+    desk.answer(0, PREMASK)
+    collected(desk)
+    assert desk.row(0).status == "usable"
+
+
 def test_an_answer_with_a_wrong_time_counts_once_it_was_updated(desk: Desk) -> None:
     number = desk.answer(0, PREMASK)
     raw_task(desk, 0)["annotations"][0]["updated_at"] = "9999-01-01T00:00:00Z"
