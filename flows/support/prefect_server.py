@@ -27,10 +27,9 @@ def serve(host: str, port: int) -> None:
         raise SettingsError(
             "PREFECT_SERVER_API_AUTH_STRING is not set: without a log-in anybody could run commands here."
         )
-    app = create_app(final=True)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES))
+    # Around the app, not in it: automations call the same app in memory, by a name that no web page can have.
     uvicorn.run(
-        app,
+        TrustedHostMiddleware(create_app(final=True), allowed_hosts=list(NAMES)),
         host=host,
         port=port,
         timeout_keep_alive=settings.api.keepalive_timeout,
