@@ -4,10 +4,12 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import cv2
@@ -227,7 +229,7 @@ def _loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,  # shares the squares, and `load` need not be picklable
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_prepare_worker,
     )
 
 
@@ -240,9 +242,13 @@ def _check_process_group(process: ProcessRank, state: State, plan: RoundPlan) ->
         )
 
 
-def _use_one_thread(_worker: int) -> None:
-    """OpenCV's threads do not survive a fork; torch sets its own to one in every worker."""
+def _prepare_worker(_worker: int) -> None:
+    """One thread of OpenCV, whose threads do not survive a fork, and an end without the exit handlers of the parent.
+
+    Those of Prefect wait for a thread that a forked worker does not have: it would end with an error.
+    """
     cv2.setNumThreads(0)
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)  # after multiprocessing's own
 
 
 @contextmanager

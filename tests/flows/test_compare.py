@@ -77,7 +77,7 @@ def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
     assert bench.store.models.of_round(0) is not None, "model 0 is untouched"
     assert (bench.store.work_dir("reports") / "compare-tiny.html").read_text().count("<img") == 1 + 12 * 3
     sizes = bench.artifact_sizes()
-    assert sizes.keys() == {"compare-tiny", "compare-tiny-curves", "compare-tiny-gallery"}
+    assert sizes.keys() == {"compare-tiny", "compare-tiny-curves", "compare-tiny-gallery", "compare-tiny-rivals"}
     assert max(sizes.values()) < 200_000
 
     calm = Bench(world.copy(tmp_path / "calm"), bench.server_settings)

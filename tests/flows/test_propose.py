@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows.support.markdown import escape_text
 from plankseg import local_servers
 from plankseg.acquisition.manifest import Manifest
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
@@ -64,5 +65,5 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.score_backend]
     assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
     assert inference.images == 16
-    assert str(shown["description"]) == inference.describe()
+    assert str(shown["description"]) == escape_text(inference.describe())
     assert "the fastest of " in inference.reason

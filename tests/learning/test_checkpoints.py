@@ -73,7 +73,7 @@ def test_no_checkpoint_and_a_torn_one_start_from_the_first_epoch(tmp_path, caplo
 def test_a_write_that_was_cut_off_leaves_the_last_checkpoint(tmp_path):
     path = checkpoint_path(tmp_path, "x")
     write_checkpoint(path, a_state(best_epoch=2))
-    path.with_suffix(".partial").write_bytes(b"half of a check")
+    path.with_name(f".{path.name}.partial").write_bytes(b"half of a check")
     assert read_checkpoint(path).epochs_done == 2
     write_checkpoint(path, a_state(best_epoch=1))
     assert read_checkpoint(path).best_epoch == 1

@@ -1,5 +1,7 @@
 """What training reads."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -13,7 +15,7 @@ from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import Draw, WeightedDraws
-from plankseg.learning.trainer import _use_one_thread
+from plankseg.learning.trainer import _prepare_worker
 from tests.support import tiny_training as tiny
 
 pytestmark = pytest.mark.slow
@@ -36,7 +38,7 @@ def epochs(workers: int, count: int = 2, augmentation: str = "affine") -> list[t
         sampler=draws,
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_prepare_worker,
     )
     found = []
     for epoch in range(count):
@@ -108,3 +110,25 @@ def test_validation_scores_are_those_of_the_native_sizes():
         exact = dice(tiny.load(image_id) < 128, tiny.load_mask(image_id))
         assert exact == 1.0
         assert 0.8 < value < 1.0
+
+
+def test_a_loader_process_ends_well_though_an_exit_handler_of_its_parent_fails_in_it():
+    program = """
+import os, threading, torch
+from torch.utils.data import DataLoader, TensorDataset
+from plankseg.learning.trainer import _prepare_worker
+parent = os.getpid()
+threading._register_atexit(lambda: None if os.getpid() == parent else 1 / 0)  # as Prefect does
+for prepare in (_prepare_worker, None):
+    loader = DataLoader(
+        TensorDataset(torch.arange(8)), num_workers=1, multiprocessing_context="fork", worker_init_fn=prepare
+    )
+    batches = iter(loader)
+    print(len(list(batches)))
+    (worker,) = batches._workers
+    worker.join()
+    print(worker.exitcode)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split()[:3] == ["8", "0", "8"], done.stderr
+    assert done.stdout.split()[3:] != ["0"], "without it the handler does fail"

@@ -54,5 +54,5 @@ def test_the_record_survives_json_and_keeps_every_image() -> None:
 
 
 def test_no_images_are_no_judgement() -> None:
-    with pytest.raises(ScoreError, match="no images"):
+    with pytest.raises(ScoreError, match="cannot be evaluated without images"):
         scorecard({}, {})

@@ -4,6 +4,7 @@ With the variable FINALIZE, the last training's configuration as JSON, the flow 
 usage: killed_harvest.py POINT COUNT SHARD_SIZE [VIEWS]     (POINT 'nowhere' runs to the end)
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -14,13 +15,12 @@ from plankseg.config import ExportConfig, FinalConfig, Part, SegmentConfig
 
 def kill_in(owner: Any, name: str, *, on_call: int) -> None:
     """Die after the n-th call of a function."""
-    original, calls = getattr(owner, name), 0
+    original, calls = getattr(owner, name), itertools.count(1)  # threads call it at the same time
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
+        call = next(calls)
         result = original(*args, **kwargs)
-        if calls == on_call:
+        if call == on_call:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

@@ -131,14 +131,20 @@ def test_each_gpu_has_a_worker_and_each_core_where_there_is_none(monkeypatch: py
     assert len(dask_workers.local_devices("cpu")) <= 2
 
 
+def listening_ports() -> set[Any]:
+    """Where this process and those that it started listen."""
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return {one.laddr for each in family for one in each.net_connections("inet") if one.status == "LISTEN"}
+
+
 def test_workers_of_this_machine_answer_nobody_without_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_workers, "local_devices", lambda device: ["cpu"])
+    before = listening_ports()  # of servers that other tests share
     with dask_workers._local_cluster() as cluster:
         with Client(cluster) as with_key:
             with_key.wait_for_workers(1, timeout=60)
             assert with_key.submit(sum, [1, 2]).result() == 3
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        ports = {one.laddr for each in family for one in each.net_connections("inet") if one.status == "LISTEN"}
+        ports = listening_ports() - before
         assert len(ports) > 3, "a scheduler, a nanny and a worker"
         for at in ports:
             for page in ("info/main/logs.html", "info/main/workers.html", "json/counts.json", "metrics", "status"):
