@@ -1,4 +1,4 @@
-"""What does the loop cost beside training and scoring? Last line: one JSON object.
+"""Time that the loop takes beside training and scoring. Last line: one JSON object.
 
 - `advance` with nothing due against an empty flow, in turn: seconds more, and its peak memory.
 - from the last answer in Label Studio to the next twenty waiting there: seconds beyond the epochs of the training and
@@ -160,8 +160,10 @@ def served(folder: Path) -> Iterator[local_servers.ServerSettings]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [plankseg, "up", "--directory", str(at.directory)],
-            env=os.environ | {name: str(port) for name, port in ports.items()}, stdout=log, stderr=log,
-        )  # fmt: skip
+            env=os.environ | {name: str(port) for name, port in ports.items()},
+            stdout=log,
+            stderr=log,
+        )
         try:
             until(lambda: "Worker 'plankseg' started" in (folder / "log").read_text(errors="replace"))
             yield at

@@ -1,4 +1,4 @@
-"""How many images a second does `segment` do here with the published recipe, and what does an archive take at that?
+"""Images per second of `segment` here with the published recipe, and the time an archive takes at that.
 
 usage: arithmetic.py [--images 48] [--repeats 3]      Last line: one JSON object.
 Its rival, in turn in the same run, is the network alone on ready squares: reading, letterboxing, measuring and writing
@@ -71,8 +71,8 @@ def main(images: int = 48, repeats: int = 3) -> None:
             for name, views in VIEWS.items():
                 job = plan(store, Part(), SegmentConfig(shard_size=images, views=views), model)
                 spent[name].append(spent_on(lambda job=job: segment_shard(store, job.todo[0], device="cpu")))
-    wall = {name: median(one.wall for one in some[1:]) / images for name, some in spent.items()}  # the first warms up
-    cpu = {name: median(one.cpu for one in some[1:]) / images for name, some in spent.items()}
+    wall = {name: median(run.wall for run in some[1:]) / images for name, some in spent.items()}  # the first warms up
+    cpu = {name: median(run.cpu for run in some[1:]) / images for name, some in spent.items()}
     figures = {
         "device": "cpu",
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""How much quicker is our brush codec than the SDK's, on masks as pre-labelling makes them? Prints one JSON object.
+"""Speed of our brush codec against the SDK's, on masks as pre-labelling makes them. Prints one JSON object.
 
 usage: brush.py [--masks 200] [--rounds 5]
 

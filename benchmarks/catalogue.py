@@ -1,4 +1,4 @@
-"""Is a catalogue of 1.4 million images quick to draw from, and small in memory? Prints one JSON object.
+"""Time and memory of a draw from a catalogue of 1.4 million images. Prints one JSON object.
 
 usage: catalogue.py [--rows 1400000]
 
@@ -47,9 +47,9 @@ def shares(rows: int) -> dict[str, int]:
 def write_images(store: Any, rows: int) -> list[str]:
     """A pool of so many images, some of them kept apart for validation as well, and what is like these."""
     ids, hashes = ids_of(rows, 1), ids_of(rows, 2, digits=16)
-    for place in range(shares(rows)["alike"]):
-        near = int(hashes[place % KEPT_APART], 16) ^ (0b10101 << place % 56)  # three bits apart
-        hashes[rows - 1 - place] = f"{near:016x}"
+    for index in range(shares(rows)["alike"]):
+        near = int(hashes[index % KEPT_APART], 16) ^ (0b10101 << index % 56)  # three bits apart
+        hashes[rows - 1 - index] = f"{near:016x}"
     for start in range(0, rows, FILE_ROWS):
         numbers = range(start, min(rows, start + FILE_ROWS))
         append_images(store, [(ids[i], "pool", hashes[i], i) for i in numbers])
@@ -108,19 +108,34 @@ def write_exclusions(store: Any, ids: list[str]) -> None:
         store.proposals.commit(
             number,
             [
-                ProposalRow(round=number, image_id=image_id, chosen=batch == 0, model_id=sha, seed=0,
-                            manifest_sha=sha, batch=batch)
+                ProposalRow(
+                    round=number,
+                    image_id=image_id,
+                    chosen=batch == 0,
+                    model_id=sha,
+                    seed=0,
+                    manifest_sha=sha,
+                    batch=batch,
+                )
                 for batch, image_ids in enumerate(batches)
                 for image_id in image_ids
             ],
-        )  # fmt: skip
+        )
     for start in range(0, len(answered), 1000):
         store.labels.add(
-            LabelRow(image_id=image_id, round=1, origin="corrected", answered_at=NOW, mask_sha=sha, pixel_sha=sha,
-                     status="quarantined" if place < count["quarantined"] else "usable", ls_annotation=place,
-                     ls_task=place)
-            for place, image_id in enumerate(answered[start : start + 1000], start)
-        )  # fmt: skip
+            LabelRow(
+                image_id=image_id,
+                round=1,
+                origin="corrected",
+                answered_at=NOW,
+                mask_sha=sha,
+                pixel_sha=sha,
+                status="quarantined" if index < count["quarantined"] else "usable",
+                ls_annotation=index,
+                ls_task=index,
+            )
+            for index, image_id in enumerate(answered[start : start + 1000], start)
+        )
 
 
 def draw(place: Path) -> dict[str, float]:
@@ -183,16 +198,16 @@ def measure(rows: int, folder: Path) -> dict[str, float]:
     write_exclusions(store, ids)
     excluded = KEPT_APART + sum(shares(rows).values())
     drawn = [in_a_process("draw", folder / "store") for _ in range(3)]
-    assert all(one["left"] == rows - excluded for one in drawn), (drawn, rows, excluded)
+    assert all(figures["left"] == rows - excluded for figures in drawn), (drawn, rows, excluded)
     ingest_folder(store, pack("tar", folder, KNOWN_FILES), role="pool")
     known = in_a_process("again", folder / "store")
     assert known["known"] == KNOWN_FILES
     return {
-        "draw_s": min(one["seconds"] for one in drawn),
-        "draw_cpu_s": min(one["cpu_s"] for one in drawn),
-        "find_s": min(one["find_s"] for one in drawn),
-        "draw_peak_mb": max(one["peak_mb"] for one in drawn),
-        "libraries_mb": max(one["before_mb"] for one in drawn),
+        "draw_s": min(figures["seconds"] for figures in drawn),
+        "draw_cpu_s": min(figures["cpu_s"] for figures in drawn),
+        "find_s": min(figures["find_s"] for figures in drawn),
+        "draw_peak_mb": max(figures["peak_mb"] for figures in drawn),
+        "libraries_mb": max(figures["before_mb"] for figures in drawn),
         "again_peak_mb": known["peak_mb"],
     }
 
@@ -211,7 +226,7 @@ def main(rows: int = 1_400_000, what: str = "", store: Path | None = None) -> No
     tenth = found[sizes[1]]
     figures["growth"] = figures["draw_s"] / tenth["draw_s"] / (rows / sizes[1])
     ok = all(figures[name] <= bound for name, bound in BOUNDS.items())
-    rounded = {size: {name: round(value, 3) for name, value in one.items()} for size, one in found.items()}
+    rounded = {size: {name: round(value, 3) for name, value in figures.items()} for size, figures in found.items()}
     print(json.dumps({"rows": rows, "figures": rounded, "bounds": BOUNDS, "ok": ok}))
     raise SystemExit(0 if ok else 1)
 

@@ -1,4 +1,4 @@
-"""How many vignettes a second does ingest register, and how much memory does it need? Prints one JSON object.
+"""Vignettes per second that ingest registers, and its memory. Prints one JSON object.
 
 usage: ingesting.py [--files 3000] [--kinds folder,tar,tar.gz]      (for memory: --files 200000 --kinds tar)
 

@@ -139,8 +139,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return {name: rounded(one) for name, one in value.items()} if isinstance(value, dict) else value
+        return [rounded(entry) for entry in value]
+    return {name: rounded(entry) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 def report(epoch: EpochReport) -> None:
@@ -169,7 +169,7 @@ def measure(store: Store, name: RecipeName, seeds: int, changes: Changes) -> dic
         "side_px": training.side_px,
         "epochs": training.epochs,
         "draws_per_epoch": training.draws_per_epoch,
-        "minutes": [round(one / 60, 1) for one in seconds],
+        "minutes": [round(duration / 60, 1) for duration in seconds],
         "postprocessing": chosen,
     }
 
@@ -192,13 +192,13 @@ def main(
     changes = Changes(side, epochs, draws)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for one in pair.split(","):
-            store = store_of(PAIRS[one], data, (work or Path(temporary)) / one)
+        for pair_name in pair.split(","):
+            store = store_of(PAIRS[pair_name], data, (work or Path(temporary)) / pair_name)
             rows = training_set(store, Recipe(), 0)
             labels = {example.image_id: rows.labels[example.image_id] for example in rows.test}
-            found[one] = {name: figures_of([scores]) for name, scores in rivals_of(store, labels).items()}
-            print(json.dumps(found[one]), flush=True)
-            found[one] |= {name: measure(store, name, seeds, changes) for name in names}  # type: ignore[arg-type]
+            found[pair_name] = {name: figures_of([scores]) for name, scores in rivals_of(store, labels).items()}
+            print(json.dumps(found[pair_name]), flush=True)
+            found[pair_name] |= {name: measure(store, name, seeds, changes) for name in names}  # type: ignore[arg-type]
     print(json.dumps(found))
 
 

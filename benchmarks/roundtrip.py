@@ -1,4 +1,4 @@
-"""How long do set-up, the demo, a push of 20 and a collect of 20 take, on real servers? Last line: one JSON object.
+"""Time of set-up, the demo, a push of 20 and a collect of 20 on real servers. Last line: one JSON object.
 
 usage: roundtrip.py [--only push,collect,demo,setup]      (all four need a network for packages and about ten minutes)
 """

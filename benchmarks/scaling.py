@@ -1,4 +1,4 @@
-"""How much faster do two Dask workers score a pool than one? Through the flow's own seam. Last line: one JSON object.
+"""Speed of two Dask workers against one on scoring a pool, as the flow does it. Last line: one JSON object.
 
 usage: scaling.py [--images 120] [--pairs 3]     (one torch thread a worker; one worker and two in turn, in one run)
 """
@@ -53,10 +53,18 @@ def make_model(store: Store, recipe: Recipe) -> ModelRow:
     """A network at random, as the active model."""
     torch.manual_seed(0)
     model = ModelRow(
-        model_id=store.models.put_weights(model_bytes(build_network(recipe.network))), round=0,
-        recipe=recipe.model_dump_json(), data_version=0, side_px=recipe.training.side_px, epochs=0, metrics="{}",
-        promoted=True, reason="not trained", validation_dice=0.0, validation_set="none",
-    )  # fmt: skip
+        model_id=store.models.put_weights(model_bytes(build_network(recipe.network))),
+        round=0,
+        recipe=recipe.model_dump_json(),
+        data_version=0,
+        side_px=recipe.training.side_px,
+        epochs=0,
+        metrics="{}",
+        promoted=True,
+        reason="not trained",
+        validation_dice=0.0,
+        validation_set="none",
+    )
     store.models.commit(model)
     return model
 
@@ -74,11 +82,14 @@ def cluster_of(workers: int) -> Iterator[str]:
         address = cluster.scheduler_address
         processes = [
             subprocess.Popen(
-                [*command, "--host", "127.0.0.1", address], stderr=subprocess.DEVNULL, start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=local_servers.die_with_parent,
+                [*command, "--host", "127.0.0.1", address],
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                preexec_fn=local_servers.die_with_parent,
             )
             for _ in range(workers)
-        ]  # fmt: skip
+        ]
         try:
             with Client(address, set_as_default=False) as client:
                 client.wait_for_workers(workers, timeout=120)
@@ -126,7 +137,7 @@ def main(images: int = 120, pairs: int = 3) -> None:
             seconds[workers].append(scored_by(clusters[workers], shards))
             assert len(score_images(store, scorer, ids)[0]) == images
             assert shards_to_score(store, scorer, ids) == [], "every score is kept"
-        ratios = [one / two for one, two in zip(seconds[1][1:], seconds[2][1:], strict=True)]
+        ratios = [alone / two for alone, two in zip(seconds[1][1:], seconds[2][1:], strict=True)]
         figures = {
             "two_workers_over_one": round(median(ratios), 2),
             "ratios": [round(ratio, 2) for ratio in ratios],

@@ -1,4 +1,4 @@
-"""How much faster are images scored than one at a time, and how near the machine's limit? Last line: JSON.
+"""Speed of scoring against one image at a time and against the machine's limit. Last line: JSON.
 
 usage: scoring.py [--images 60] [--side-px 256]           (about five minutes on two quiet cores)
 
@@ -71,7 +71,7 @@ def image_files(count: int) -> tuple[list[bytes], str]:
         return [draw_sample("noisy", seed).jpeg for seed in range(count)], "synthetic (PLANKSEG_REAL_DATA is not set)"
     found = sorted(p for p in (Path(folder) / "zooscannet-sample").rglob("*") if p.suffix.lower() in SUFFIXES)
     places = np.linspace(0, len(found) - 1, count).round().astype(int)
-    return [found[place].read_bytes() for place in places], f"real: {count} of {len(found)} of zooscannet-sample"
+    return [found[index].read_bytes() for index in places], f"real: {count} of {len(found)} of zooscannet-sample"
 
 
 def trained_network() -> torch.nn.Module:
@@ -186,7 +186,7 @@ def try_all(
     network: torch.nn.Module, files: Sequence[bytes], side_px: int
 ) -> tuple[BenchmarkResult, float, BenchmarkResult]:
     """What `propose` would find out, in how many seconds, and what it would find where a recipe says fp32."""
-    greys: dict[str, Grey] = {f"{place:04d}": read_grey(data) for place, data in enumerate(files)}
+    greys: dict[str, Grey] = {f"{index:04d}": read_grey(data) for index, data in enumerate(files)}
 
     def found(names: Sequence[ScoringName]) -> BenchmarkResult:
         config = BenchmarkConfig(QUERY, side_px, InferenceConfig(), to_score=QUERY.batches * QUERY.batch_size)
@@ -228,7 +228,7 @@ def main(images: int = 60, side_px: int = 256) -> None:
     data, source = image_files(images + tried_on)
     network = trained_network()
     found, calibrated, in_fp32 = try_all(network, data[images:], side_px)
-    files = {f"{place:04d}": one for place, one in enumerate(data[:images])}
+    files = {f"{index:04d}": content for index, content in enumerate(data[:images])}
     rival, flop = OneAtATime(network, side_px), forward_flop(network, side_px)
     backends = backends_of(found, in_fp32, network)
     for backend in backends.values():
@@ -252,7 +252,7 @@ def main(images: int = 60, side_px: int = 256) -> None:
         print(number, {name: value.round(2).tolist() for name, value in times.items()}, file=sys.stderr)
         rates = {name: matrix_product_rate(work) for name, work in products.items()}
         rounds.append(_figures(times, images=len(part), flop=flop * len(ready), rates=rates))
-    figures = {name: median(one[name] for one in rounds) for name in rounds[0]}
+    figures = {name: median(measured[name] for measured in rounds) for name in rounds[0]}
     expected = [scores["rival"][name] for name in files]
     for name in backends:
         figures[f"{name}_spearman"] = rank_correlation([scores[name][i] for i in files], expected)
@@ -266,7 +266,10 @@ def main(images: int = 60, side_px: int = 256) -> None:
         "backends": {name: backend.name for name, backend in backends.items()},
         "trials": [trial.model_dump(exclude_none=True) for trial in found.trials + in_fp32.trials[1:]],
         "lowest_and_highest": {
-            name: [round(min(one[name] for one in rounds), 3), round(max(one[name] for one in rounds), 3)]
+            name: [
+                round(min(measured[name] for measured in rounds), 3),
+                round(max(measured[name] for measured in rounds), 3),
+            ]
             for name in rounds[0]
         },
         "figures": {name: round(value, 5) for name, value in figures.items()},

@@ -1,4 +1,4 @@
-"""How much quicker do small objects come from a bucket than by boto3 in a serial loop? Last line: one JSON object.
+"""Speed of reading small objects from a bucket against boto3 in a serial loop. Last line: one JSON object.
 
 usage: store.py [--latencies-ms 0,20] [--objects 2000] [--kilobytes 12]
 The S3 server runs on this machine, where an answer takes no time on its way; the latency is what a bucket elsewhere
@@ -94,7 +94,7 @@ def main(latencies_ms: str = "0,20", objects: int = 2000, kilobytes: int = 12) -
     """Measure, print, and exit 0 only if every bound holds at every latency."""
     images = [os.urandom(1000 * kilobytes) for _ in range(objects)]
     figures = {f"{latency} ms": figures_of(float(latency), images) for latency in latencies_ms.split(",")}
-    ok = all(one[name] >= bound for one in figures.values() for name, bound in BOUNDS.items())
+    ok = all(measured[name] >= bound for measured in figures.values() for name, bound in BOUNDS.items())
     setting = {"objects": objects, "kilobytes": kilobytes}
     print(json.dumps({"setting": setting, "figures": figures, "bounds": BOUNDS, "ok": ok}))
     raise SystemExit(0 if ok else 1)

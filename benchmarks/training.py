@@ -1,4 +1,4 @@
-"""What do channels_last, bf16 and grey transforms bring a training, and what does the loader cost? Last line: JSON.
+"""Speed of a training by channels_last, bf16 and grey transforms, and the loader's cost. Last line: JSON.
 
 usage: training.py [--only augmentation,step,loader,dice]      (all four take about four minutes on two quiet cores)
 
@@ -68,7 +68,7 @@ class Stock:
         self._compose = albumentations.Compose(
             [getattr(albumentations, step.transform)(**step.parameters) for step in steps]
         )
-        self._colour = [np.dstack([one] * 3) for one in references]
+        self._colour = [np.dstack([reference] * 3) for reference in references]
 
     def __call__(self, square: np.ndarray, mask: np.ndarray, *, seed: int) -> np.ndarray:
         """The square varied, in three channels."""
@@ -185,9 +185,15 @@ def measure_dice() -> dict[str, float]:
 
     def dice(seed: int, precision: str) -> float:
         training = TrainingConfig(
-            side_px=64, epochs=14, batch_size=8, learning_rate=1e-3, augmentation="basic", loader_workers=0,
-            precision=precision, seed=seed,
-        )  # fmt: skip
+            side_px=64,
+            epochs=14,
+            batch_size=8,
+            learning_rate=1e-3,
+            augmentation="basic",
+            loader_workers=0,
+            precision=precision,
+            seed=seed,
+        )
         recipe = Recipe(network=NetworkConfig(encoder="resnet18", encoder_weights="none"), training=training)
         with tempfile.TemporaryDirectory() as folder:
             source = Source(lambda name: samples[name].grey, lambda name: samples[name].mask)

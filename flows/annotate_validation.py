@@ -77,15 +77,15 @@ def show_validation(store: Store) -> str:
 
     bits = recipe_in_force(store).validation.near_duplicate_bits
     classes, near = class_counts(store), near_duplicates(store, bits=bits)
-    masked, still_open = sum(one.masked for one in classes), sum(one.open for one in classes)
+    masked, still_open = sum(counted.masked for counted in classes), sum(counted.open for counted in classes)
     summary = (
         f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
         f"{len(near)} near-duplicates kept out of pool and training"
     )
-    show_table("validation-set", [asdict(one) for one in classes], summary)
+    show_table("validation-set", [asdict(counted) for counted in classes], summary)
     if near:
         text = f"{len(near)} images at most {bits} bits from one of the validation set, the first 500."
-        show_table("near-duplicates", [asdict(one) for one in near[:500]], text)
+        show_table("near-duplicates", [asdict(duplicate) for duplicate in near[:500]], text)
     return summary
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.support import ceph, memory
+from tests.support import ceph, resident_memory
 from tests.support.live_servers import LiveLabelStudio, LivePrefect, servers
 from tests.support.s3_servers import S3Server, moto, named_by_environment
 from tests.support.subprocess_flow import end_preloaded
@@ -27,7 +27,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 from plankseg import local_servers  # noqa: E402  (after the import hook)
 
 SLOWEST_FIRST = (
-    "tests/flows/test_faults.py",
+    "tests/flows/test_advance_with_faults.py",
     "tests/flows/test_segment.py",
     "tests/flows/test_four_rounds_live.py",
     "tests/browser/test_loop.py",
@@ -77,7 +77,7 @@ def module_of(item: pytest.Item) -> str:
 
 def pytest_runtest_logfinish() -> None:
     """After a test that took much: networks, compiled models and their arrays would otherwise stay to the end."""
-    memory.give_back_if_grown()
+    resident_memory.give_back_if_grown()
 
 
 @pytest.hookimpl(trylast=True)
@@ -86,10 +86,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     end_preloaded()
     servers.end()
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["peak_mb"] = memory.peak_mb()
+        session.config.workeroutput["peak_mb"] = resident_memory.peak_mb()
         return
-    peaks["this process"] = memory.peak_mb()
-    if max(peaks.values()) > memory.BOUND_MB and session.exitstatus == pytest.ExitCode.OK:
+    peaks["this process"] = resident_memory.peak_mb()
+    if max(peaks.values()) > resident_memory.BOUND_MB and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -104,9 +104,11 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The peak of every process that ran tests."""
-    said = ", ".join(f"{name} {peak} MB" for name, peak in sorted(peaks.items()))
-    too_much = any(peak > memory.BOUND_MB for peak in peaks.values())
-    terminalreporter.write_line(f"Most memory resident: {said}; the bound is {memory.BOUND_MB} MB.", red=too_much)
+    summary = ", ".join(f"{name} {peak} MB" for name, peak in sorted(peaks.items()))
+    too_much = any(peak > resident_memory.BOUND_MB for peak in peaks.values())
+    terminalreporter.write_line(
+        f"Most memory resident: {summary}; the bound is {resident_memory.BOUND_MB} MB.", red=too_much
+    )
 
 
 # --- images and servers ---------------------------------------------------------------------------------------------

@@ -193,13 +193,17 @@ def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
 
 def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pile_up() -> None:
     deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
-    advance = {one["name"]: one for one in deployments if one["entrypoint"] == "flows/advance.py:advance"}
+    advance = {
+        deployment["name"]: deployment
+        for deployment in deployments
+        if deployment["entrypoint"] == "flows/advance.py:advance"
+    }
     expected = {event for trigger in advance["plankseg"]["triggers"] for event in trigger["expect"]}
     assert prefect_events.ROUND_ANSWERED in expected
     assert advance["plankseg"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     assert [schedule["interval"] for schedule in advance["clock"]["schedules"]] == [300]
     assert advance["clock"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-    assert all(one["concurrency_limit"]["limit"] == 1 for one in deployments)
+    assert all(deployment["concurrency_limit"]["limit"] == 1 for deployment in deployments)
 
 
 def test_the_labelling_configuration_has_the_names_of_the_code() -> None:

@@ -49,8 +49,15 @@ def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch
         monkeypatch.setattr(doctor, name, failing(error))
     found = {finding.part: finding for finding in examine(settings(tmp_path))}
     assert list(found) == [
-        "torch", "OpenVINO", "network", "ImageNet weights", "store", "disk", "Prefect", "Label Studio",
-    ]  # fmt: skip
+        "torch",
+        "OpenVINO",
+        "network",
+        "ImageNet weights",
+        "store",
+        "disk",
+        "Prefect",
+        "Label Studio",
+    ]
     for part in ("torch", "network", "ImageNet weights", "disk", "Prefect"):
         assert found[part].state == "broken"
         assert found[part].cure
@@ -70,12 +77,12 @@ def test_a_store_is_absent_empty_filled_or_in_the_way(tmp_path: Path) -> None:
 
 
 def test_a_store_that_every_user_can_read_is_named_with_the_cure(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
-        wanted = Settings(store=f"{place}/store")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        wanted = Settings(store=f"{folder}/store")
         Store.open(wanted.store_location)
         assert doctor._store(wanted).cure == "", "a store that we make is its owner's alone"
-        (Path(place) / "store").chmod(0o755)
+        (Path(folder) / "store").chmod(0o755)
         found = doctor._store(wanted)
     assert "other users of this machine can read it" in found.seen
     assert "chmod 700" in found.cure

@@ -107,10 +107,13 @@ def test_label_studio_gets_its_secrets_by_its_environment_and_nothing_else_of_ou
     drawn = ensure_credentials(tmp_path)
     done = subprocess.run(
         ["bash", "-x", str(ROOT / "label_studio" / "serve.sh")],
-        env=os.environ | {"PLANKSEG_DIR": str(tmp_path), "LABEL_STUDIO_PORT": "8123", "LABEL_STUDIO_BIN": str(server)}
+        env=os.environ
+        | {"PLANKSEG_DIR": str(tmp_path), "LABEL_STUDIO_PORT": "8123", "LABEL_STUDIO_BIN": str(server)}
         | {"LABEL_STUDIO_TEMPLATE": "/none", "DEBUG": "1", "HOST": "x", "BASH_FUNC_ours%%": "() { :; }"},
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     trace = done.stderr
     started = [line.strip("+ ") for line in trace.splitlines() if re.match(r"\++ (?!export |[A-Za-z_]+=)", line)]
@@ -314,11 +317,11 @@ def test_a_server_that_dies_at_once_is_reported_with_the_end_of_its_log(tmp_path
     code = "import sys\nfor n in range(50): print('line', n)\nsys.exit('no room on the disk')"
     with server_of(code, tmp_path) as server, pytest.raises(ServerError) as caught:
         server.wait(timeout_s=30)
-    said = str(caught.value)
-    assert "Little ended with exit status 1" in said
-    assert "no room on the disk" in said
-    assert "line 49" in said
-    assert "line 5\n" not in said
+    message = str(caught.value)
+    assert "Little ended with exit status 1" in message
+    assert "no room on the disk" in message
+    assert "line 49" in message
+    assert "line 5\n" not in message
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:

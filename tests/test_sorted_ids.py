@@ -24,7 +24,7 @@ def test_digits_are_read_as_numbers(texts: list[str]) -> None:
 def test_they_are_a_sorted_list_without_twins(ids: list[str], leaving: list[str]) -> None:
     packed, plain = SortedIds.of(ids), sorted(set(ids))
     assert packed == plain
-    assert list(packed) == [packed[place] for place in range(len(plain))] == plain
+    assert list(packed) == [packed[index] for index in range(len(plain))] == plain
     assert packed[1:3] == plain[1:3]
     assert [packed.position(image_id) for image_id in plain] == list(range(len(plain)))
     assert [image_id in packed for image_id in leaving] == [image_id in plain for image_id in leaving]
@@ -34,8 +34,8 @@ def test_they_are_a_sorted_list_without_twins(ids: list[str], leaving: list[str]
 @given(ids=IDS)
 def test_rows_are_grouped_by_their_id_in_the_order_that_they_had(ids: list[str]) -> None:
     order, begins = grouped(numbers_of(np.frombuffer("".join(ids).encode(), dtype=np.uint8)).reshape(-1, 4))
-    assert order.tolist() == sorted(range(len(ids)), key=lambda place: (ids[place], place))
-    assert [ids[order[place]] for place in begins] == sorted(set(ids))
+    assert order.tolist() == sorted(range(len(ids)), key=lambda index: (ids[index], index))
+    assert [ids[order[index]] for index in begins] == sorted(set(ids))
 
 
 def test_a_draw_from_them_is_the_draw_from_the_list() -> None:

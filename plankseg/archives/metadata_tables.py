@@ -232,7 +232,7 @@ def _columns(name: str, names: list[str], wanted: dict[Meaning, str]) -> dict[Me
     found: dict[Meaning, str] = {}
     for meaning, usual in NAMES.items():
         asked = (wanted[meaning],) if meaning in wanted else usual
-        column = next((by_lower[one.lower()] for one in asked if one.lower() in by_lower), None)
+        column = next((by_lower[name.lower()] for name in asked if name.lower() in by_lower), None)
         if column is not None:
             found[meaning] = column
     return found

@@ -234,7 +234,7 @@ def _why_not_read(name: str) -> str | None:
         return f"a table of a kind that is not read ({suffix}); save it as CSV or TSV"
     if name.endswith(ARCHIVE_SUFFIXES + OTHER_ARCHIVE_SUFFIXES):
         return "an archive inside; ingest it by itself, or unpack it here first"
-    packed = next((one for one in COMPRESSED_SUFFIXES if name.endswith(one)), None)
+    packed = next((ending for ending in COMPRESSED_SUFFIXES if name.endswith(ending)), None)
     readable = IMAGE_SUFFIXES + OTHER_IMAGE_SUFFIXES + TABLE_SUFFIXES + TEXT_SUFFIXES + OTHER_TABLE_SUFFIXES
     if packed is not None and name.removesuffix(packed).endswith(readable):
         return f"compressed by itself ({suffix}); decompress it"

@@ -193,11 +193,15 @@ def _compare(
     bounds: InferenceConfig,
 ) -> Trial:
     pairs = zip(predictions, expected, strict=True)
-    overlap = fmean(dice(_square_mask(one), _square_mask(other)) for one, other in pairs)
-    correlation = rank_correlation([one.uncertainty for one in predictions], [one.uncertainty for one in expected])
+    overlap = fmean(dice(_square_mask(prediction), _square_mask(other)) for prediction, other in pairs)
+    correlation = rank_correlation(_uncertainties(predictions), _uncertainties(expected))
     same_masks = name == INT8 or overlap >= bounds.min_dice
     agrees = same_masks and correlation >= bounds.min_rank_correlation
     return Trial(backend=name, dice=overlap, rank_correlation=correlation, images_per_s=speed, agrees=agrees)
+
+
+def _uncertainties(predictions: Sequence[Prediction]) -> list[float]:
+    return [prediction.uncertainty for prediction in predictions]
 
 
 def _square_mask(prediction: Prediction) -> np.ndarray:

@@ -47,25 +47,27 @@ class Maintained:
 
     def gone(self) -> list[str]:
         """Every file that went, or would go."""
-        return [f"tables/{one.table}/{name}" for one in self.tables for name in one.removed] + list(self.partial)
+        removed = [f"tables/{tidied.table}/{name}" for tidied in self.tables for name in tidied.removed]
+        return removed + list(self.partial)
 
     def rows(self) -> list[dict[str, str | int]]:
         """A row for each table, for people."""
         return [
             {
-                "table": one.table,
-                "files before": one.files_before,
-                "files now": one.files_after,
-                "old files removed": len(one.removed),
-                "kB removed": round(one.removed_bytes / 1000),
+                "table": tidied.table,
+                "files before": tidied.files_before,
+                "files now": tidied.files_after,
+                "old files removed": len(tidied.removed),
+                "kB removed": round(tidied.removed_bytes / 1000),
             }
-            for one in self.tables
+            for tidied in self.tables
         ]
 
     def summary(self, *, dry_run: bool) -> str:
         """One line for people."""
-        before, after = sum(one.files_before for one in self.tables), sum(one.files_after for one in self.tables)
-        kilobytes = round(sum(one.removed_bytes for one in self.tables) / 1000)
+        before = sum(tidied.files_before for tidied in self.tables)
+        after = sum(tidied.files_after for tidied in self.tables)
+        kilobytes = round(sum(tidied.removed_bytes for tidied in self.tables) / 1000)
         removed = f"{len(self.gone())} old files, {kilobytes} kB"
         if dry_run:
             return f"Dry run: {removed} would go"

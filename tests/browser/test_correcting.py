@@ -16,7 +16,16 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from tests.support.browser_session import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
-from tests.support.ui_walk import Person, Stroke, find_chromium, open_window, out_of, picture_folders, tab_url, task_url
+from tests.support.ui_walk import (
+    Person,
+    Stroke,
+    find_chromium,
+    open_window,
+    out_of,
+    picture_folders,
+    tab_page,
+    task_page,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
@@ -56,13 +65,13 @@ def answers(desk: Desk) -> dict[str, Answered]:
     """One walk: a stroke in a task opened by its address, the rest as the label stream of the round's tab brings it."""
     person, strokes, hidden = desk.person, {}, {}
     brushed = desk.images["brushed"]
-    person.open(task_url(desk.client, desk.project, brushed.task_id), mask=brushed.premask)
+    person.open(task_page(desk.client, desk.project, brushed.task_id), mask=brushed.premask)
     hidden["brushed"] = person.hidden_corners()
     strokes["brushed"] = act(person, "brushed", brushed.premask)
     person.wait_until_saved(brushed.premask)
     person.look("brushed-3-answered")
     tab = desk.client.ensure_tab(desk.project, "Round 1", ROUND)
-    stream: str | None = f"{tab_url(desk.client, desk.project, tab)}&labeling=1"
+    stream: str | None = f"{tab_page(desk.client, desk.project, tab)}&labeling=1"
     names = {pushed.task_id: name for name, pushed in desk.images.items() if name != "brushed"}
     while names:
         name = names.pop(person.next_task(stream))

@@ -18,7 +18,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
 from tests.support.prefect_api import get, log_of, runs, serve_up, until
 from tests.support.run_form import RunForm, log_in_to_prefect
-from tests.support.ui_walk import Person, find_chromium, open_window, out_of, picture_folders, tab_url
+from tests.support.ui_walk import Person, find_chromium, open_window, out_of, picture_folders, tab_page
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1500)]
 # What the person does with the first images of the round; the rest is submitted as it is.
@@ -97,7 +97,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
     assert project is not None
     tasks = {task["id"]: task["data"]["image_id"] for task in client.list_tasks(project, 1)}
     masks = {row.image_id: premask(store, row) for row in store.proposals.chosen(1)}
-    tab = tab_url(client, project, client.ensure_tab(project, "Round 1", 1))
+    tab = tab_page(client, project, client.ensure_tab(project, "Round 1", 1))
     person.page.goto(tab)
     person.page.wait_for_timeout(3000)
     person.look("round-1-tab")
@@ -157,18 +157,18 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         second = store.proposals.chosen(2)
         assert {row.model_id for row in second} == {model.model_id}
         assert not {row.image_id for row in second} & {row.image_id for row in answers}
-        assert len([one for one in store.models.all() if one.round == 1]) == 1, "one training for one round"
+        assert len([model for model in store.models.all() if model.round == 1]) == 1, "one training for one round"
 
         project = client.find_project("plankseg")
         assert project is not None
         tasks = {task["id"]: task for task in client.list_tasks(project, 2)}
         assert all(task["predictions"] for task in tasks.values())
-        shown = person.next_task(f"{tab_url(client, project, client.ensure_tab(project, 'Round 2', 2))}&labeling=1")
+        shown = person.next_task(f"{tab_page(client, project, client.ensure_tab(project, 'Round 2', 2))}&labeling=1")
         mask = {row.image_id: premask(store, row) for row in second}[tasks[shown]["data"]["image_id"]]
         if mask.any():
             person.wait_for_mask(mask)
         person.look("round-2-waits")
-        started_by = {one["created_by"]["type"] for one in runs(at, "advance") if one["created_by"]}  # type: ignore[index]
+        started_by = {run["created_by"]["type"] for run in runs(at, "advance") if run["created_by"]}  # type: ignore[index]
         assert "AUTOMATION" in started_by, "the event started it, not the clock alone"
         page.goto(f"{at.prefect_url}/runs")
         page.wait_for_timeout(3000)

@@ -67,10 +67,10 @@ def test_killed_in_the_second_run_it_goes_on_there_and_the_table_is_the_same(
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     assert len(bench.candidates()) == 1
     again = bench.compare("0")
-    said = again.stdout + again.stderr
-    assert again.returncode == 0, said
-    assert said.count("epoch 1:") == 0, "the first run is not repeated, the third goes on"
-    assert said.count("epoch 2:") == said.count("epoch 3:") == 1
+    output = again.stdout + again.stderr
+    assert again.returncode == 0, output
+    assert output.count("epoch 1:") == 0, "the first run is not repeated, the third goes on"
+    assert output.count("epoch 2:") == output.count("epoch 3:") == 1
     table, candidates = bench.table(), bench.candidates()
     assert [row["place"] for row in table] == [1, 2, ""]
     assert "diverged" in str(table[-1]["model"])

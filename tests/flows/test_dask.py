@@ -30,7 +30,7 @@ SHARD_SIZE = max(8, IMAGES // 40)
 SHARDS = -(-IMAGES // SHARD_SIZE)
 VIEWS = "recipe" if IMAGES < 1000 else "none"
 CHOOSE = SUPPORT / "choose_once.py"
-PATIENCE_S = 280 + IMAGES / 5
+TIMEOUT_S = 280 + IMAGES / 5
 CHOICE = ["batch", "image_id", "uncertainty", "chosen", "premask_sha"]  # the manifest names the machine, threads too
 SMALL = Recipe(
     network=TINY.network,
@@ -94,15 +94,17 @@ def test_a_worker_killed_in_the_middle_costs_a_shard_and_changes_no_byte(
         started = time.monotonic()
         process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
         log = (tmp_path / "log").read_text
-        until(lambda: len(running.recorded()) >= SHARDS // 3, what=log, timeout_s=PATIENCE_S)
+        until(lambda: len(running.recorded()) >= SHARDS // 3, what=log, timeout_s=TIMEOUT_S)
         before = len(running.recorded())
         victim = cluster.processes[1]
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         killed_at = time.monotonic() - started
-        assert end_of(process, tmp_path / "log", silent_s=PATIENCE_S) == 0, log()
-    told(f"dask, one of two workers killed after {killed_at:.1f} s and {before} of {SHARDS} shards: "
-         f"{time.monotonic() - started:.1f} s")  # fmt: skip
+        assert end_of(process, tmp_path / "log", silent_s=TIMEOUT_S) == 0, log()
+    told(
+        f"dask, one of two workers killed after {killed_at:.1f} s and {before} of {SHARDS} shards: "
+        f"{time.monotonic() - started:.1f} s"
+    )
     assert 0 < before < SHARDS
     assert len(running.recorded()) == len(set(running.recorded())) == SHARDS
     assert running.harvest() == on_threads
@@ -117,7 +119,7 @@ def test_the_scheduler_killed_in_the_middle_is_said_plainly_and_a_run_again_comp
         )
         process = running.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
         log = (tmp_path / "log").read_text
-        until(lambda: len(running.recorded()) >= 2, what=log, timeout_s=PATIENCE_S)
+        until(lambda: len(running.recorded()) >= 2, what=log, timeout_s=TIMEOUT_S)
         cluster.scheduler.send_signal(signal.SIGKILL)
         assert end_of(process, tmp_path / "log", silent_s=90) == 1, log()
         assert f"The Dask scheduler {cluster.address} went away" in log()
@@ -142,12 +144,14 @@ def test_a_round_that_workers_scored_is_the_one_that_was_scored_here_to_the_last
         there = bench(
             archive, tmp_path / "there", server_settings, PLANKSEG_RUNNER="dask", PLANKSEG_DASK_ADDRESS=cluster.address
         )
-        said = alone(CHOOSE, recipe.model_dump_json(), environment=there.environment)
-    assert "2 Dask workers" in said
+        output = alone(CHOOSE, recipe.model_dump_json(), environment=there.environment)
+    assert "2 Dask workers" in output
     for table, columns in (("scores", ["key", "image_id", "score"]), ("proposals", CHOICE)):
         rows = [
-            one.store.tables.read(table, columns=columns).sort_by([(name, "ascending") for name in columns]).to_pylist()
-            for one in (here, there)
+            running.store.tables.read(table, columns=columns)
+            .sort_by([(name, "ascending") for name in columns])
+            .to_pylist()
+            for running in (here, there)
         ]
         assert rows[0] == rows[1]
         assert len(rows[0]) >= 12, "at least two shards"
@@ -160,12 +164,17 @@ def test_without_an_address_workers_of_this_machine_do_it_and_listen_on_loopback
     process = here.start(tmp_path / "log", shard_size=SHARD_SIZE, views=VIEWS)
     log = (tmp_path / "log").read_text
     try:
-        until(lambda: here.recorded() or process.poll() is not None, what=log, timeout_s=PATIENCE_S)
+        until(lambda: here.recorded() or process.poll() is not None, what=log, timeout_s=TIMEOUT_S)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        ports = [one.laddr for each in family for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
+        ports = [
+            connection.laddr
+            for each in family
+            for connection in each.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        ]
         assert len(ports) > 2, "a scheduler and at least one worker with its nanny"
         assert {at.ip for at in ports} == {"127.0.0.1"}
-        assert end_of(process, tmp_path / "log", silent_s=PATIENCE_S) == 0, log()
+        assert end_of(process, tmp_path / "log", silent_s=TIMEOUT_S) == 0, log()
     finally:
         local_servers.end(process)
     until(lambda: not any(each.is_running() for each in family[1:]), what=lambda: f"left of {family}", timeout_s=30)

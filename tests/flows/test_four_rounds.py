@@ -52,11 +52,11 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, FakeLabelStud
         patch.setattr(flows.advance, "replace", lambda n: replace_skipped(store, cpu, round_number=n))
         patch.setattr(flows.advance, "retrain", lambda recipe, n: fit(store, recipe, cpu, round_number=n))
         for _ in range(20):
-            said = flows.advance.do_what_is_due(store, None, None)
-            if said.startswith("Finished"):
+            summary = flows.advance.do_what_is_due(store, None, None)
+            if summary.startswith("Finished"):
                 break
             person.answer_round(server, project, max(store.proposals.rounds()))
-    assert said == "Finished: all 4 rounds are done."
+    assert summary == "Finished: all 4 rounds are done."
     return store, server, read_status(store, RECIPE.rounds)
 
 
@@ -64,8 +64,12 @@ def test_the_recorded_models_grew_as_published(four: tuple[Store, FakeLabelStudi
     _, _, status = four
     base = RECIPE.training
     assert [(model.round, model.epochs - base.epochs, model.side_px - base.side_px) for model in status.models] == [
-        (0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 2, 16), (4, 4, 32),
-    ]  # fmt: skip
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 0, 0),
+        (3, 2, 16),
+        (4, 4, 32),
+    ]
     for row in four[0].models.all():
         assert Recipe.model_validate_json(row.recipe) == RECIPE
 
@@ -85,8 +89,10 @@ def test_the_effort_table_has_four_rows_with_controls_apart_and_no_task_is_doubl
     four: tuple[Store, FakeLabelStudio, Status],
 ) -> None:
     store, server, status = four
-    assert [one.round for one in status.effort] == [1, 2, 3, 4]
-    assert all(one.shown.dice is not None and one.shown.seconds_median for one in status.effort)
+    assert [round_effort.round for round_effort in status.effort] == [1, 2, 3, 4]
+    assert all(
+        round_effort.shown.dice is not None and round_effort.shown.seconds_median for round_effort in status.effort
+    )
     for n in range(1, 5):
         asked = store.proposals.asked(n)
         tasks = sorted(task["data"]["image_id"] for task in server.list_tasks(1, n))

@@ -76,8 +76,12 @@ def test_the_recorded_models_grew_as_published(four: Four) -> None:
     store, status, _, _ = four
     base = RECIPE.training
     assert [(model.round, model.epochs - base.epochs, model.side_px - base.side_px) for model in status.models] == [
-        (0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 2, 16), (4, 4, 32),
-    ]  # fmt: skip
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 0, 0),
+        (3, 2, 16),
+        (4, 4, 32),
+    ]
     assert [Recipe.model_validate_json(row.recipe) for row in store.models.all()] == [RECIPE] * 5
 
 
@@ -94,7 +98,9 @@ def test_corrections_were_drawn_as_often_as_their_weight_says(four: Four) -> Non
 
 def test_the_effort_table_has_four_rows_and_no_task_is_doubled(four: Four) -> None:
     store, status, _, tasks = four
-    assert [one.round for one in status.effort] == [1, 2, 3, 4]
-    assert all(one.shown.dice is not None and one.shown.seconds_median for one in status.effort)
+    assert [round_effort.round for round_effort in status.effort] == [1, 2, 3, 4]
+    assert all(
+        round_effort.shown.dice is not None and round_effort.shown.seconds_median for round_effort in status.effort
+    )
     assert [(row.round, row.proposed, row.answered) for row in status.rounds] == [(n, 6, 6) for n in (1, 2, 3, 4)]
     assert sorted(tasks) == sorted(row.image_id for n in (1, 2, 3, 4) for row in store.proposals.asked(n))

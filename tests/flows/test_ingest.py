@@ -21,9 +21,9 @@ def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
     archive = tmp_path / "a.tar"
     program = f"from flows.ingest import *; print(ingest(ImageFolder(folder={str(archive)!r}, role='pool')))"
     archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)})[: len(tar_of(files).rstrip(b"\0")) + 900])
-    said = alone(program, environment=environment, fails=True)
-    assert "ArchiveError" in said
-    assert "cut off or damaged after" in said
+    output = alone(program, environment=environment, fails=True)
+    assert "ArchiveError" in output
+    assert "cut off or damaged after" in output
     archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)}))
     assert "pool: 1 new images, 3 known" in alone(program, environment=environment)
     assert len(Store.open(tmp_path / "store").catalogue.ids("pool")) == 4

@@ -76,9 +76,9 @@ def test_a_kill_while_learning_ends_with_the_same_answers_and_the_same_model(
     again = bench.advance()
     assert again.returncode == 0, again.stdout + again.stderr
     if point == "in the middle of the training":
-        said = again.stdout + again.stderr
-        assert "epoch 2:" in said
-        assert "epoch 1:" not in said, "the training went on, it did not begin anew"
+        output = again.stdout + again.stderr
+        assert "epoch 2:" in output
+        assert "epoch 1:" not in output, "the training went on, it did not begin anew"
     assert what_is_in(bench.store) == what_is_in(calm.store)
     assert bench.tasks(1) == sorted(row.image_id for row in bench.store.proposals.chosen(1))
     assert bench.tasks(2) == sorted(row.image_id for row in bench.store.proposals.chosen(2))

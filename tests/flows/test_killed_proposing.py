@@ -63,7 +63,7 @@ def test_of_two_advances_at_once_one_works_and_the_other_says_so(
     client: LabelStudioClient,
     prefect_server: LivePrefect,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     bench = bench_for(world.copy(tmp_path / "store"), "two at once", server_settings, client)
     with bench.store.lock("advance"):
         second = bench.advance("nowhere, and in no mood to wait")
@@ -79,16 +79,16 @@ def test_label_studio_down_is_retried_then_said_clearly_and_the_next_run_goes_on
     client: LabelStudioClient,
     prefect_server: LivePrefect,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     bench = bench_for(world.copy(tmp_path / "store"), "down and up", server_settings, client)
     nobody = f"http://127.0.0.1:{local_servers.free_port()}"
     bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = nobody
     failed = bench.advance()
     assert failed.returncode == 1
-    said = failed.stdout + failed.stderr
-    assert "LabelStudioDownError" in said
-    assert nobody in said
-    assert "Retry" in said or "retry" in said
+    output = failed.stdout + failed.stderr
+    assert "LabelStudioDownError" in output
+    assert nobody in output
+    assert "Retry" in output or "retry" in output
     bench.environment["PLANKSEG_LABEL_STUDIO_URL"] = server_settings.label_studio_url
     again = bench.advance()
     assert again.returncode == 0, again.stdout + again.stderr

@@ -28,11 +28,18 @@ def answer_wrongly(world: World, store: Store, count: int) -> None:
         store.labels.add(
             [
                 LabelRow(
-                    image_id=image_id, round=1, origin="drawn", status="usable", answered_at=utc_now(), mask_sha=sha,
-                    pixel_sha=pixel_sha(wrong), ls_task=number, ls_annotation=number,
+                    image_id=image_id,
+                    round=1,
+                    origin="drawn",
+                    status="usable",
+                    answered_at=utc_now(),
+                    mask_sha=sha,
+                    pixel_sha=pixel_sha(wrong),
+                    ls_task=number,
+                    ls_annotation=number,
                 )
             ]
-        )  # fmt: skip
+        )
 
 
 def test_a_model_made_worse_is_refused_and_a_rollback_restores_the_old_one_with_its_reason(

@@ -40,11 +40,19 @@ def store(real_data: Path, tmp_path: Path) -> Store:
         weights = model_bytes(build_network(RECIPE.network))
     store.models.commit(
         ModelRow(
-            model_id=store.models.put_weights(weights), round=0, recipe=RECIPE.model_dump_json(),
-            data_version=store.labels.version(), side_px=RECIPE.training.side_px, epochs=1, metrics="{}",
-            promoted=True, reason="the first model", validation_dice=0.5, validation_set="none",
+            model_id=store.models.put_weights(weights),
+            round=0,
+            recipe=RECIPE.model_dump_json(),
+            data_version=store.labels.version(),
+            side_px=RECIPE.training.side_px,
+            epochs=1,
+            metrics="{}",
+            promoted=True,
+            reason="the first model",
+            validation_dice=0.5,
+            validation_set="none",
         )
-    )  # fmt: skip
+    )
     return store
 
 

@@ -37,9 +37,9 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     """`plankseg up` in a working directory of its own, ended by Ctrl-C."""
-    with tempfile.TemporaryDirectory() as place:  # where others may look in: what they must not read is closed itself
-        Path(place).chmod(0o755)
-        folder = Path(place) / "up"
+    with tempfile.TemporaryDirectory() as parent:  # where others may look in: what they must not read is closed itself
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "up"
         folder.mkdir(mode=0o755)
         with serve_up(folder) as served:
             yield served
@@ -50,8 +50,12 @@ def test_everything_listens_on_loopback_only(up: Up) -> None:
     listening = set()
     for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # a run that ended just now
-            seen = [one for one in member.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN]
-            listening |= {(one.laddr.ip, one.laddr.port) for one in seen}
+            seen = [
+                connection
+                for connection in member.net_connections(kind="inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            listening |= {(connection.laddr.ip, connection.laddr.port) for connection in seen}
     assert {("127.0.0.1", port) for port in (at.prefect_port, at.label_studio_port, at.relay_port)} <= listening
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
@@ -206,22 +210,24 @@ def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, t
     wrong, made_up = {"authorization": "Basic cGxhbmtzZWc6Z3Vlc3M="}, {"authorization": "Token " + "0" * 40}
     relay = f"http://127.0.0.1:{at.relay_port}/label-studio"
     ours = list(at.directory.rglob("*"))[:500]
-    found = another_user({
-        "read": [str(path) for path in (at.directory, *ours, open_one)],
-        "lock": [str(lock), str(at.directory / ".lock"), str(open_one)],
-        "ask": {
-            "run": (create_run, body, json_body),
-            "run with a wrong log-in": (create_run, body, json_body | wrong),
-            "settings": (f"{at.prefect_url}/api/admin/settings", None, {}),
-            "tasks": (f"{at.label_studio_url}/api/tasks", None, {}),
-            "tasks with a wrong token": (f"{at.label_studio_url}/api/tasks", None, made_up),
-            "hint": (relay, hint, json_body),
-            "hint with a wrong secret": (relay, hint, json_body | {"x-plankseg-relay": "a guess"}),
-            "by another name": (f"{at.prefect_url}/api/health", None, {"host": "evil.example"}),
-            "by another name too": (f"{at.label_studio_url}/health", None, {"host": "evil.example"}),
-        },
-        "secrets": [credentials.password, credentials.token, credentials.webhook_secret, credentials.prefect_login],
-    })  # fmt: skip
+    found = another_user(
+        {
+            "read": [str(path) for path in (at.directory, *ours, open_one)],
+            "lock": [str(lock), str(at.directory / ".lock"), str(open_one)],
+            "ask": {
+                "run": (create_run, body, json_body),
+                "run with a wrong log-in": (create_run, body, json_body | wrong),
+                "settings": (f"{at.prefect_url}/api/admin/settings", None, {}),
+                "tasks": (f"{at.label_studio_url}/api/tasks", None, {}),
+                "tasks with a wrong token": (f"{at.label_studio_url}/api/tasks", None, made_up),
+                "hint": (relay, hint, json_body),
+                "hint with a wrong secret": (relay, hint, json_body | {"x-plankseg-relay": "a guess"}),
+                "by another name": (f"{at.prefect_url}/api/health", None, {"host": "evil.example"}),
+                "by another name too": (f"{at.label_studio_url}/health", None, {"host": "evil.example"}),
+            },
+            "secrets": [credentials.password, credentials.token, credentials.webhook_secret, credentials.prefect_login],
+        }
+    )
     assert found["uid"] != 0
     assert len(ours) > 20
     assert found["read"] == [str(open_one)], "it can read what is open: that alone"

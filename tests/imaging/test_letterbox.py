@@ -67,8 +67,8 @@ def test_undo_puts_each_place_of_the_square_at_its_place_in_the_image(height: in
     box = Letterbox.of((height, width), side)
     for axis, (size, inside) in enumerate(zip((height, width), box.inside, strict=True)):
         inner = inside.stop - inside.start
-        place = (np.arange(side) - inside.start + 0.5) / inner
-        square = np.broadcast_to(place[:, None] if axis == 0 else place[None, :], (side, side))
+        position = (np.arange(side) - inside.start + 0.5) / inner
+        square = np.broadcast_to(position[:, None] if axis == 0 else position[None, :], (side, side))
         native = box.undo(square.astype(np.float32)).mean(axis=1 - axis)
         wanted = np.clip((np.arange(size) + 0.5) / size, 0.5 / inner, 1 - 0.5 / inner)
         assert np.abs(native - wanted).max() <= 0.26 / max(size, inner) + 1e-4
@@ -79,8 +79,8 @@ def test_apply_puts_each_place_of_the_image_at_its_place_in_the_square(height: i
     box = Letterbox.of((height, width), side)
     for axis, (size, inside) in enumerate(zip((height, width), box.inside, strict=True)):
         inner = inside.stop - inside.start
-        place = 250 * (np.arange(size) + 0.5) / size
-        image = np.broadcast_to(place[:, None] if axis == 0 else place[None, :], (height, width))
+        position = 250 * (np.arange(size) + 0.5) / size
+        image = np.broadcast_to(position[:, None] if axis == 0 else position[None, :], (height, width))
         square = box.apply(np.round(image).astype(np.uint8))[box.inside].mean(axis=1 - axis)
         wanted = 250 * np.clip((np.arange(inner) + 0.5) / inner, 0.5 / size, 1 - 0.5 / size)
         assert np.abs(square - wanted).max() <= 250 * 0.26 / max(size, inner) + 1.01

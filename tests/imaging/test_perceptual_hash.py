@@ -82,7 +82,7 @@ def test_an_image_that_was_saved_again_or_slightly_resized_stays_near(
 
 def test_different_images_are_far_apart(vignettes: list[Grey]) -> None:
     hashes = as_numbers(map(perceptual_hash, vignettes))
-    assert [int(np.sort(bits_apart(hashes, one))[1]) > 6 for one in hashes].count(False) == 0
+    assert [int(np.sort(bits_apart(hashes, phash))[1]) > 6 for phash in hashes].count(False) == 0
 
 
 def test_the_hash_is_the_one_that_imagehash_computes_up_to_the_way_of_shrinking(vignettes: list[Grey]) -> None:

@@ -80,7 +80,7 @@ def test_openvino_looks_at_squares_one_by_one_on_any_number_of_threads(network: 
     torch.set_num_threads(3 - min(threads, 2))
     try:
         other = make_backend(name, network, CPU)
-        assert torch.equal(torch.cat([other.logits(one[None]) for one in squares(5)]), together)
+        assert torch.equal(torch.cat([other.logits(square[None]) for square in squares(5)]), together)
     finally:
         torch.set_num_threads(threads)
 

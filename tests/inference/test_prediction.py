@@ -26,24 +26,26 @@ def predictions(
 ) -> Iterator[Prediction | Unreadable]:
     backend = plain_backend(network or tiny_network(), "cpu")
     predictor = TTAPredictor(backend, load or pictures().__getitem__, QUERY, SIDE, views)
-    return (one for batch in predictor.batches(ids) for one in batch)
+    return (prediction for batch in predictor.batches(ids) for prediction in batch)
 
 
 def test_it_finds_what_the_proposal_would_show() -> None:
     ids = list(pictures())
     found = list(predictions(ids, recipe_views(QUERY.noise_sd)))
     shown = TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().__getitem__, QUERY, SIDE).predict(ids)
-    for one, other in zip(found, shown, strict=True):
-        assert isinstance(one, Prediction)
-        assert one.image_id == other.image_id
-        assert np.array_equal(one.probability, other.probability)
-        assert one.agreement is not None
-        assert 0 <= one.agreement <= 1
+    for prediction, other in zip(found, shown, strict=True):
+        assert isinstance(prediction, Prediction)
+        assert prediction.image_id == other.image_id
+        assert np.array_equal(prediction.probability, other.probability)
+        assert prediction.agreement is not None
+        assert 0 <= prediction.agreement <= 1
 
 
 def test_one_view_has_nobody_to_agree_with() -> None:
     found = list(predictions(list(pictures()), recipe_views(0.0)[:1]))
-    assert [one.agreement for one in found if isinstance(one, Prediction)] == [None] * len(pictures())
+    assert [prediction.agreement for prediction in found if isinstance(prediction, Prediction)] == [None] * len(
+        pictures()
+    )
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_found_as_without_it() -> None:
@@ -57,10 +59,10 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_found_as_witho
     found = list(predictions(ids, recipe_views(0.0), load))
     assert found[2] == Unreadable(ids[2], "It is torn.")
     whole = list(predictions(ids, recipe_views(0.0)))
-    for one, other in zip([*found[:2], *found[3:]], [*whole[:2], *whole[3:]], strict=True):
-        assert isinstance(one, Prediction)
+    for prediction, other in zip([*found[:2], *found[3:]], [*whole[:2], *whole[3:]], strict=True):
+        assert isinstance(prediction, Prediction)
         assert isinstance(other, Prediction)
-        assert np.allclose(one.square_probability, other.square_probability, atol=1e-6)
+        assert np.allclose(prediction.square_probability, other.square_probability, atol=1e-6)
 
 
 def test_a_batch_in_which_nothing_can_be_read_is_no_fault() -> None:

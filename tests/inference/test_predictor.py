@@ -198,11 +198,11 @@ def test_predictions_have_native_sizes_in_the_order_asked_with_the_scores() -> N
     predictor = TTAPredictor(plain_backend(tiny_network(), "cpu"), images.__getitem__, query, SIDE)
     predictions = list(predictor.predict(ids))
     scores = predictor.score(ids)
-    assert [one.image_id for one in predictions] == ["image-3", "image-0", "image-2"]
-    for one in predictions:
-        assert one.probability.shape == one.uncertainty_map.shape == images[one.image_id].shape
-        assert one.uncertainty == pytest.approx(scores[one.image_id], abs=1e-6)
-        assert 0 <= one.probability.min() <= one.probability.max() <= 1
+    assert [prediction.image_id for prediction in predictions] == ["image-3", "image-0", "image-2"]
+    for prediction in predictions:
+        assert prediction.probability.shape == prediction.uncertainty_map.shape == images[prediction.image_id].shape
+        assert prediction.uncertainty == pytest.approx(scores[prediction.image_id], abs=1e-6)
+        assert 0 <= prediction.probability.min() <= prediction.probability.max() <= 1
 
 
 def test_predicted_maps_lie_where_the_object_lies() -> None:

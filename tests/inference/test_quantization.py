@@ -25,8 +25,8 @@ def squares(count: int = 8, side_px: int = 64) -> torch.Tensor:
     """Bright ground with dark blocks: of noise alone a network at random makes nothing that differs."""
     generator = torch.Generator().manual_seed(2)
     noise = torch.randint(200, 256, (count, side_px, side_px), dtype=torch.uint8, generator=generator)
-    for place in range(count):
-        noise[place, 8 : 16 + 5 * place, 8:40] //= 4
+    for index in range(count):
+        noise[index, 8 : 16 + 5 * index, 8:40] //= 4
     return noise
 
 

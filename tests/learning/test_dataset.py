@@ -52,8 +52,8 @@ def test_streams_are_the_same_with_any_number_of_loader_processes(augmentation):
     alone = epochs(0, augmentation=augmentation)
     assert not torch.equal(*alone)
     for workers in (1, 2):
-        for one, shared in zip(alone, epochs(workers, augmentation=augmentation), strict=True):
-            torch.testing.assert_close(one, shared, rtol=0, atol=0)
+        for epoch, shared in zip(alone, epochs(workers, augmentation=augmentation), strict=True):
+            torch.testing.assert_close(epoch, shared, rtol=0, atol=0)
 
 
 def test_an_image_drawn_again_is_varied_differently():

@@ -223,9 +223,9 @@ def read_in_a_forked_child(root: str) -> str:
 
 
 def test_a_forked_child_is_told_instead_of_hanging(root: str) -> None:
-    [said] = race(read_in_a_forked_child, [(root,)])
-    assert "was forked from" in said
-    assert "Catalogue.loader" in said
+    [message] = race(read_in_a_forked_child, [(root,)])
+    assert "was forked from" in message
+    assert "Catalogue.loader" in message
 
 
 def test_any_parquet_reader_finds_the_rows_under_the_uri(tmp_path: Path) -> None:

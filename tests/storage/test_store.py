@@ -57,9 +57,9 @@ def test_a_store_in_a_folder_is_its_owners_alone_and_one_that_was_opened_to_othe
 
 def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
-    for place in ("store", "store/below"):
+    for name in ("store", "store/below"):
         with pytest.raises(StoreError, match="a file is in its place"):
-            Store.open(tmp_path / place)
+            Store.open(tmp_path / name)
 
 
 def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,22 @@ def radosgw(folder: Path) -> Iterator[S3Server]:
         return done.stdout
 
     run("ceph-authtool", "--create-keyring", str(keyring), "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
-    run("ceph-authtool", str(keyring), "--gen-key", "-n", "client.admin", "--cap", "mon", "allow *",
-        "--cap", "osd", "allow *", "--cap", "mgr", "allow *")  # fmt: skip
+    run(
+        "ceph-authtool",
+        str(keyring),
+        "--gen-key",
+        "-n",
+        "client.admin",
+        "--cap",
+        "mon",
+        "allow *",
+        "--cap",
+        "osd",
+        "allow *",
+        "--cap",
+        "mgr",
+        "allow *",
+    )
     monmap = str(folder / "monmap")
     run("monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{mon_port}]", "--fsid", fsid, monmap)
     run("ceph-mon", "-c", str(conf), "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", str(keyring))
@@ -88,8 +102,21 @@ def radosgw(folder: Path) -> Iterator[S3Server]:
         run("ceph-osd", "-c", str(conf), "-i", "0", "--mkfs", "--osd-uuid", osd)
         start("ceph-osd", "-c", str(conf), "-i", "0", "-f")
         server = S3Server(f"http://{local_servers.HOST}:{rgw_port}", key="PLANKTON", secret=uuid4().hex)
-        run("radosgw-admin", "-c", str(conf), "user", "create", "--uid", "plankton", "--display-name", "plankton",
-            "--access-key", server.key, "--secret", server.secret)  # fmt: skip
+        run(
+            "radosgw-admin",
+            "-c",
+            str(conf),
+            "user",
+            "create",
+            "--uid",
+            "plankton",
+            "--display-name",
+            "plankton",
+            "--access-key",
+            server.key,
+            "--secret",
+            server.secret,
+        )
         start("radosgw", "-c", str(conf), "-n", "client.admin", "--keyring", str(keyring), "-f")
         _wait(server, folder / "radosgw.out")
         yield server

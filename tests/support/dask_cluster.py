@@ -59,17 +59,21 @@ class DaskCluster:
         with self.log(log or kind).open("ab") as output:
             process = subprocess.Popen(
                 [DASK, kind, *args, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
-                env=dict(self.environment), cwd=local_servers.ROOT, stdout=output, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, preexec_fn=local_servers.die_with_parent,
-            )  # fmt: skip
+                env=dict(self.environment),
+                cwd=local_servers.ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=local_servers.die_with_parent,
+            )
         self.processes.append(process)
         return process
 
     def _listens(self) -> bool:
         assert self.scheduler.poll() is None, self.log("scheduler").read_text()
         return any(
-            one.status == psutil.CONN_LISTEN and one.laddr.port == self.port
-            for one in psutil.Process(self.scheduler.pid).net_connections()
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.port
+            for connection in psutil.Process(self.scheduler.pid).net_connections()
         )
 
 

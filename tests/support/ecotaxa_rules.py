@@ -18,13 +18,29 @@ TABLES = ("object", "acq", "process", "sample")
 OF_THE_IMAGE = ("img_file_name", "img_rank")
 # Columns that EcoTaxa has by itself, with the types it expects; all others take one of a limited number of places.
 OWN = {
-    "img_file_name": "[t]", "img_rank": "[f]", "object_id": "[t]", "object_lat": "[f]", "object_lon": "[f]",
-    "object_date": "[t]", "object_time": "[t]", "object_link": "[t]", "object_depth_min": "[f]",
-    "object_depth_max": "[f]", "object_annotation_category": "[t]", "object_annotation_category_id": "[f]",
-    "object_annotation_status": "[t]", "object_annotation_date": "[t]", "object_annotation_person_name": "[t]",
-    "object_annotation_time": "[t]", "object_annotation_person_email": "[t]", "sample_id": "[t]", "acq_id": "[t]",
-    "process_id": "[t]", "acq_instrument": "[t]", "sample_dataportal_descriptor": "[t]",
-}  # fmt: skip
+    "img_file_name": "[t]",
+    "img_rank": "[f]",
+    "object_id": "[t]",
+    "object_lat": "[f]",
+    "object_lon": "[f]",
+    "object_date": "[t]",
+    "object_time": "[t]",
+    "object_link": "[t]",
+    "object_depth_min": "[f]",
+    "object_depth_max": "[f]",
+    "object_annotation_category": "[t]",
+    "object_annotation_category_id": "[f]",
+    "object_annotation_status": "[t]",
+    "object_annotation_date": "[t]",
+    "object_annotation_person_name": "[t]",
+    "object_annotation_time": "[t]",
+    "object_annotation_person_email": "[t]",
+    "sample_id": "[t]",
+    "acq_id": "[t]",
+    "process_id": "[t]",
+    "acq_instrument": "[t]",
+    "sample_dataportal_descriptor": "[t]",
+}
 ROOM = {("object", "[f]"): 500, ("object", "[t]"): 20, "acq": 30, "process": 30, "sample": 30}
 STATUSES = ("predicted", "dubious", "validated", "discarded")
 FORMATS = ("PNG", "JPEG", "GIF")
@@ -98,11 +114,11 @@ def _of_columns(names: list[str], types: list[str]) -> Iterator[str]:
         elif table not in TABLES:
             yield f"column {name} belongs to no table that EcoTaxa knows"
         else:
-            place = (table, kind) if table == "object" else table
-            used[place] = used.get(place, 0) + 1
-    for place, count in used.items():
-        if count > ROOM[place]:
-            yield f"{count} columns for {place}, of which there are {ROOM[place]}"
+            room = (table, kind) if table == "object" else table
+            used[room] = used.get(room, 0) + 1
+    for room, count in used.items():
+        if count > ROOM[room]:
+            yield f"{count} columns for {room}, of which there are {ROOM[room]}"
     for table in TABLES:
         if any(name.startswith(f"{table}_") for name in names) and f"{table}_id" not in names:
             yield f"{table}_id is missing"

@@ -88,15 +88,21 @@ class Stage:
                 port = {"PREFECT_WORKER_WEBSERVER_PORT": str(self._worker_port)}
                 health = f"http://127.0.0.1:{self._worker_port}/health"
                 self.running[name] = local_servers.Server(
-                    name, [str(part) for part in command],
-                    health=health, log=logs / "worker.log", environment=self.environment | port,
-                )  # fmt: skip
+                    name,
+                    [str(part) for part in command],
+                    health=health,
+                    log=logs / "worker.log",
+                    environment=self.environment | port,
+                )
             case _:
                 health = f"http://127.0.0.1:{self.at.relay_port}/health"
                 self.running[name] = local_servers.Server(
-                    name, [str(BIN / "plankseg"), "webhook-relay"],
-                    health=health, log=logs / "relay.log", environment=self.environment,
-                )  # fmt: skip
+                    name,
+                    [str(BIN / "plankseg"), "webhook-relay"],
+                    health=health,
+                    log=logs / "relay.log",
+                    environment=self.environment,
+                )
 
     def stop(self, name: str) -> int:
         """Stop a server, and say which process it was."""
@@ -154,10 +160,10 @@ class Stage:
 
     def wait_for(self, run_id: str) -> dict[str, Any]:
         """A run after its end."""
-        until(lambda: self.run(run_id)["state_type"] in ENDED, what=lambda: self.said(run_id), timeout_s=150)
+        until(lambda: self.run(run_id)["state_type"] in ENDED, what=lambda: self.output_of(run_id), timeout_s=150)
         return self.run(run_id)
 
-    def said(self, run_id: str) -> str:
+    def output_of(self, run_id: str) -> str:
         """The log of a run and its state, for the failure of a test."""
         return json.dumps(self.run(run_id)["state"], indent=1) + self.log_of(run_id)
 

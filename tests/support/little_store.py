@@ -115,7 +115,7 @@ def add_proposal(store: Store, round_number: int, image_ids: Sequence[str], *, p
         ProposalRow(
             round=round_number,
             image_id=image_id,
-            uncertainty=1.0 / (place + 1),
+            uncertainty=1.0 / (index + 1),
             batch=0,
             chosen=True,
             premask_sha=sha,
@@ -123,7 +123,7 @@ def add_proposal(store: Store, round_number: int, image_ids: Sequence[str], *, p
             seed=0,
             manifest_sha=MANIFEST,
         )
-        for place, image_id in enumerate(image_ids)
+        for index, image_id in enumerate(image_ids)
     ]
     assert store.proposals.commit(round_number, rows)
 

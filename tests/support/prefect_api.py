@@ -33,8 +33,12 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [plankseg, "up", "--directory", str(at.directory)],
-            env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         family = [process.pid]
         try:
             until(lambda: deployments(at) >= FLOWS, what=lambda: (folder / "log").read_text()[-3000:])
@@ -142,7 +146,7 @@ def log_of(at: local_servers.ServerSettings, run_id: str) -> str:
 def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]:
     """Every run of a flow that began, the newest last."""
     asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
-    return [one for one in post(at, "flow_runs/filter", asked).json() if one["start_time"]]
+    return [run for run in post(at, "flow_runs/filter", asked).json() if run["start_time"]]
 
 
 def tick_every(at: local_servers.ServerSettings, seconds: int | None) -> None:

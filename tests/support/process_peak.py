@@ -12,5 +12,5 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 def peak_of(code: str) -> tuple[int, str]:
     """The peak in bytes of a process that runs the code, and what it printed."""
     done = subprocess.run([sys.executable, "-c", code + _REPORT], check=True, capture_output=True, text=True)
-    *said, peak = done.stdout.splitlines()
-    return int(peak) * 1024, "\n".join(said)
+    *output, peak = done.stdout.splitlines()
+    return int(peak) * 1024, "\n".join(output)

@@ -26,9 +26,9 @@ def in_forked_child(work: Callable[[], bytes]) -> bytes:
             os._exit(0)
     os.close(writing)
     with open(reading, "rb") as pipe:  # noqa: PTH123  (a descriptor, no path)
-        said = pipe.read()
+        message = pipe.read()
     os.wait()
-    return said
+    return message
 
 
 def race(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How does a person start a flow? The run form of the real Prefect UI."""
+"""The run form of the real Prefect UI, in which a person starts a flow."""
 
 import re
 

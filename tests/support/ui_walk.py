@@ -173,12 +173,12 @@ class Person:
         self._take(tool, key, width_px=width_px)
         box, scale = self._box(), self._scale()
         on_screen = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
-        for place in on_screen:
-            assert self.page.evaluate(IS_ON_THE_STAGE, place), f"{place} of the window is not the image: {box}"
+        for position in on_screen:
+            assert self.page.evaluate(IS_ON_THE_STAGE, position), f"{position} of the window is not the image: {box}"
         self.page.mouse.move(*on_screen[0])
         self.page.mouse.down()
-        for place in on_screen[1:]:
-            self.page.mouse.move(*place, steps=12)
+        for position in on_screen[1:]:
+            self.page.mouse.move(*position, steps=12)
         self.page.mouse.up()
         return Stroke(tuple(points), width_px / 2 / scale)
 
@@ -225,12 +225,12 @@ class Person:
         assert arrived.value.status == 201, f"Label Studio answered {arrived.value.status}: {arrived.value.text()}"
 
 
-def task_url(client: LabelStudioClient, project: int, task_id: int) -> str:
+def task_page(client: LabelStudioClient, project: int, task_id: int) -> str:
     """The page on which a person answers this task."""
     return f"{client._url}/projects/{project}/data?task={task_id}"
 
 
-def tab_url(client: LabelStudioClient, project: int, tab: int) -> str:
+def tab_page(client: LabelStudioClient, project: int, tab: int) -> str:
     """The page of a tab of the data manager."""
     return f"{client._url}/projects/{project}/data?tab={tab}"
 

@@ -96,7 +96,7 @@ class Container(Protocol):
 
 def name_without_suffix(location: Path) -> str:
     """An archive's own name without the suffixes that say what it is."""
-    suffix = next((one for one in ARCHIVE_SUFFIXES if location.name.lower().endswith(one)), "")
+    suffix = next((ending for ending in ARCHIVE_SUFFIXES if location.name.lower().endswith(ending)), "")
     return location.name[: len(location.name) - len(suffix)]
 
 

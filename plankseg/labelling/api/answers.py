@@ -75,7 +75,9 @@ def annotations_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     annotations = task.get("annotations")
     if not isinstance(annotations, list):
         return []
-    return [one for one in annotations if isinstance(one, Mapping) and _is_id(one.get("id"))]
+    return [
+        annotation for annotation in annotations if isinstance(annotation, Mapping) and _is_id(annotation.get("id"))
+    ]
 
 
 def unreadable_answers(task: Mapping[str, Any]) -> list[str]:
@@ -84,9 +86,10 @@ def unreadable_answers(task: Mapping[str, Any]) -> list[str]:
     if not isinstance(annotations, list):
         return [f"Label Studio task {task.get('id')} holds {_short(annotations)} instead of answers; answer it again."]
     return [
-        f"An answer of Label Studio task {task.get('id')} has no usable id ({_short(one)}); delete it, answer again."
-        for one in annotations
-        if not isinstance(one, Mapping) or not _is_id(one.get("id"))
+        f"An answer of Label Studio task {task.get('id')} has no usable id ({_short(annotation)}); "
+        "delete it, answer again."
+        for annotation in annotations
+        if not isinstance(annotation, Mapping) or not _is_id(annotation.get("id"))
     ]
 
 

@@ -60,11 +60,11 @@ def read_hints(body: bytes) -> list[Hint]:
 
 def _named_tasks(task: object) -> Iterator[tuple[int, int]]:
     """Number and round of each task; a webhook about several answers carries a list."""
-    for one in task if isinstance(task, list) else [task]:
-        data = one.get("data") if isinstance(one, dict) else None
-        if not isinstance(one, dict) or not isinstance(data, dict):
+    for payload in task if isinstance(task, list) else [task]:
+        data = payload.get("data") if isinstance(payload, dict) else None
+        if not isinstance(payload, dict) or not isinstance(data, dict):
             continue
-        task_id, round_number = one.get("id"), data.get("round")
+        task_id, round_number = payload.get("id"), data.get("round")
         if _is_number(task_id) and _is_number(round_number):
             yield task_id, round_number
 

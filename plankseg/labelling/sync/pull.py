@@ -65,4 +65,7 @@ def _is_of_round(task: Task, round: int) -> bool:
 
 
 def _without_known(task: Task, is_known: Callable[[AnswerVersion], bool]) -> Task:
-    return {**task, "annotations": [one for one in annotations_of(task) if not is_known(version_of(one))]}
+    return {
+        **task,
+        "annotations": [annotation for annotation in annotations_of(task) if not is_known(version_of(annotation))],
+    }

@@ -40,7 +40,7 @@ class GreyFDA(A.FDA):  # type: ignore[misc]
         """Keep the references' low amplitudes; nothing else of them is ever used."""
         side = references.shape[1]
         rows, columns = _low_frequencies(side, _border(side, self.beta_limit[1]))
-        self._amplitudes = [np.abs(np.fft.rfft2(one.astype(np.float32))[rows, columns]) for one in references]
+        self._amplitudes = [np.abs(np.fft.rfft2(grey.astype(np.float32))[rows, columns]) for grey in references]
 
     def get_params_dependent_on_data(self, **_: Any) -> dict[str, Any]:
         """Draw a reference and a window."""
@@ -103,7 +103,7 @@ class GreyHistogramMatching(A.HistogramMatching):  # type: ignore[misc]
 
     def refer_to(self, references: Squares) -> None:
         """Keep the references' quantiles."""
-        self._quantiles = [_quantiles(one) for one in references]
+        self._quantiles = [_quantiles(reference) for reference in references]
 
     def get_params_dependent_on_data(self, **_: Any) -> dict[str, Any]:
         """Draw a reference and a share."""

@@ -210,9 +210,10 @@ def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Pr
     )
     postprocessing = postprocessing_of(proposal.model)
     premasks = {
-        one.image_id: store.blobs.put(encode_mask(premask(one, postprocessing)), "png") for one in proposal.images
+        prediction.image_id: store.blobs.put(encode_mask(premask(prediction, postprocessing)), "png")
+        for prediction in proposal.images
     }
-    order = {one.image_id: index for index, one in enumerate(proposal.images)}
+    order = {prediction.image_id: index for index, prediction in enumerate(proposal.images)}
     blind = _blind(query, selection.chosen, proposal.round)
     rows = [
         make_row(
@@ -229,14 +230,14 @@ def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Pr
     ]
     rows += [
         make_row(
-            image_id=one.image_id,
-            uncertainty=one.uncertainty,
+            image_id=prediction.image_id,
+            uncertainty=prediction.uncertainty,
             chosen=False,
             control=True,
-            premask_sha=premasks[one.image_id],
+            premask_sha=premasks[prediction.image_id],
         )
-        for one in proposal.images
-        if one.image_id not in selection.chosen
+        for prediction in proposal.images
+        if prediction.image_id not in selection.chosen
     ]
     store.catalogue.keep_copies(row.image_id for row in rows if row.chosen or row.control)
     store.proposals.commit(proposal.round, rows)

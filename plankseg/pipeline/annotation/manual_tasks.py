@@ -55,7 +55,7 @@ def read_manual_tasks(
     """Read the answered tasks that we did not push; they count from this round on. Each image is fetched once."""
     added = [task for task in tasks if identity(task) is None]
     refusals = [Refusal(task["id"], "no answer", reason) for task in added for reason in unreadable_answers(task)]
-    added = [task for task in added if any(version_of(one) not in known for one in annotations_of(task))]
+    added = [task for task in added if any(version_of(annotation) not in known for annotation in annotations_of(task))]
     image_ids = _image_ids(store, label_studio, added, refusals)
     images = {row.image_id: row for row in store.catalogue.rows(set(image_ids.values()))}
     labels: list[LabelRow] = []
@@ -68,7 +68,7 @@ def read_manual_tasks(
             refusals.append(refusal)
             continue
         data = {"image_id": image_id, "round": round_number, "key": task_key(round_number, image_id)}
-        fresh = [one for one in annotations_of(task) if version_of(one) not in known]
+        fresh = [annotation for annotation in annotations_of(task) if version_of(annotation) not in known]
         answers = read_answers(
             {**task, "data": data, "annotations": fresh},
             shape_of=lambda image_id: _checked_shape(store, images[image_id]),

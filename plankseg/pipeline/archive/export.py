@@ -145,7 +145,9 @@ class _Zips:
         sizes = zip(readable["width"].to_pylist(), readable["height"].to_pylist(), strict=True)
         for number, part in enumerate(ecotaxa.parts_of(sizes), start=1):
             some = readable.slice(part.start, part.stop - part.start).to_pylist()
-            entries = [self._entry(one, rows[one["image_id"]], names[one["image_id"]]) for one in some]
+            entries = [
+                self._entry(measured, rows[measured["image_id"]], names[measured["image_id"]]) for measured in some
+            ]
             yield self._zip(number, some, ecotaxa.table_bytes(entries))
 
     def _entry(self, measured: Mapping[str, Any], row: ImageRow, object_id: str) -> dict[str, ecotaxa.Value]:

@@ -95,5 +95,5 @@ class IngestReport:
             if self.unlisted:
                 table.writerow(("rejected", "", f"{self.unlisted} more files, which are not listed", ""))
             for what, problems in (("rejected", self.rejected), ("no mask", self.maskless)):
-                table.writerows((what, one.path, one.reason, one.image_id or "") for one in problems)
+                table.writerows((what, problem.path, problem.reason, problem.image_id or "") for problem in problems)
         return path

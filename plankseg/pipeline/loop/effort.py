@@ -107,7 +107,7 @@ def plateau_reason(store: Store, rules: RoundsConfig) -> str:
     rounds = [n for n in store.proposals.rounds() if n in models][-rules.flat_rounds :]
     if not rules.stop_when_flat or len(rounds) < rules.flat_rounds:
         return ""
-    efforts = {one.round: one.shown for one in effort_of(store, redrawn_below=rules.redrawn_below)}
+    efforts = {effort.round: effort.shown for effort in effort_of(store, redrawn_below=rules.redrawn_below)}
     shares = [efforts[n].redrawn / efforts[n].images for n in rounds if n in efforts and efforts[n].images]
     dices = [dice for n in rounds if (dice := models[n].validation_dice) is not None]
     comparable = len({models[n].validation_set for n in rounds}) == 1 and len(dices) == len(shares) == len(rounds)

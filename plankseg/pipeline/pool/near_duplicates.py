@@ -54,7 +54,7 @@ def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
 
 def near_duplicate_ids(store: Store, *, bits: int) -> frozenset[str]:
     """The ids of `near_duplicates`."""
-    return frozenset(one.image_id for one in near_duplicates(store, bits=bits))
+    return frozenset(near.image_id for near in near_duplicates(store, bits=bits))
 
 
 def complete_hashes(store: Store) -> int:

@@ -74,7 +74,9 @@ def synthetic(*, images: int, seed: int, side_px: int) -> SampleSquares:
     """Clean images of the demo's generator, and noisy ones as references."""
     samples = [draw_sample("clean", seed + number) for number in range(images)]
     noisy = [draw_sample("noisy", seed + number).grey for number in range(SYNTHETIC_REFERENCES)]
-    return SampleSquares.of([(one.grey, one.mask) for one in samples], squared(noisy, side_px), side_px=side_px)
+    return SampleSquares.of(
+        [(sample.grey, sample.mask) for sample in samples], squared(noisy, side_px), side_px=side_px
+    )
 
 
 def squared(greys: Sequence[Grey], side_px: int) -> UInt8[np.ndarray, "n side side"] | None:

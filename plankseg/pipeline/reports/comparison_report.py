@@ -115,9 +115,8 @@ def doubts(comparison: Comparison) -> list[str]:
 
 def titles_of(comparison: Comparison) -> list[str]:
     """Titles of the gallery's models, by rank."""
-    return [
-        f"{n}: {comparison.short[one.run.key]}" for n, one in enumerate(comparison.results[: len(COLOURS)], start=1)
-    ]
+    results = comparison.results[: len(COLOURS)]
+    return [f"{n}: {comparison.short[result.run.key]}" for n, result in enumerate(results, start=1)]
 
 
 def _sheet(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[str]:

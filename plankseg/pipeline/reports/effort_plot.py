@@ -27,12 +27,16 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
 def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
     """The table's rows as text: those with a pre-mask, and under them those without one and those drawn at random."""
     rows = []
-    for one in efforts:
-        groups = (("with pre-mask", one.shown), ("blind", one.blind), ("random", one.control))
+    for round_effort in efforts:
+        groups = (
+            ("with pre-mask", round_effort.shown),
+            ("blind", round_effort.blind),
+            ("random", round_effort.control),
+        )
         for name, effort in groups:
             if effort is not None:
-                saved = one.seconds_saved if effort is one.shown else None
-                rows.append((str(one.round), name, *_figures(effort), "" if saved is None else f"{saved:.0f}"))
+                saved = round_effort.seconds_saved if effort is round_effort.shown else None
+                rows.append((str(round_effort.round), name, *_figures(effort), "" if saved is None else f"{saved:.0f}"))
     return rows
 
 
@@ -75,14 +79,14 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
     for axes, (title, value) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         groups = (("with pre-mask", "o-", "shown"), ("blind", "s--", "blind"), ("random", "^:", "control"))
         for name, style, group in groups:
-            found = [(one.round, getattr(one, group)) for one in efforts]
+            found = [(round_effort.round, getattr(round_effort, group)) for round_effort in efforts]
             points = [(n, y) for n, effort in found if effort is not None and (y := value(effort)) is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=name)
-        axes.set(title=title, xlabel="round", xticks=[one.round for one in efforts])
+        axes.set(title=title, xlabel="round", xticks=[round_effort.round for round_effort in efforts])
         axes.set_ylim(0, 1.05 if title != "seconds per image" else None)
         axes.grid(alpha=0.3)
-    if any(one.blind or one.control for one in efforts):
+    if any(round_effort.blind or round_effort.control for round_effort in efforts):
         figure.axes[0].legend(fontsize=8)
     out = io.BytesIO()
     figure.savefig(out, format="png")

@@ -35,19 +35,19 @@ ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "mode
 
 def proposal_gallery(store: Store, proposal: Proposal) -> str:
     """The round's images as a data URI: image, uncertainty, pre-mask outline, and the score as caption."""
-    top = max(float(one.uncertainty_map.max()) for one in proposal.images)
+    top = max(float(prediction.uncertainty_map.max()) for prediction in proposal.images)
     postprocessing = postprocessing_of(proposal.model)
     rows = []
-    for one in proposal.images:
-        grey = load_or_none(store, one.image_id)
+    for prediction in proposal.images:
+        grey = load_or_none(store, prediction.image_id)
         if grey is None:
-            rows.append(lost_row(store, one.image_id))
+            rows.append(lost_row(store, prediction.image_id))
             continue
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
-        uncertain = one.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
-        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(one, postprocessing)))
-        rows.append(GalleryRow(pictures, f"{name_of(store, one.image_id)}  {one.uncertainty:.2e}"))
+        uncertain = prediction.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(prediction, postprocessing)))
+        rows.append(GalleryRow(pictures, f"{name_of(store, prediction.image_id)}  {prediction.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
 

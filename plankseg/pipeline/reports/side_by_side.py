@@ -55,7 +55,7 @@ def compare_on_pool(
 
 def side_by_side_sheet(images: Sequence[ComparedImage], titles: Sequence[str]) -> str:
     """All images on one sheet that fits into an artifact, as a data URI."""
-    rows = [GalleryRow(one.pictures(), f"{one.caption}, agreement {one.agreement:.2f}") for one in images]
+    rows = [GalleryRow(image.pictures(), f"{image.caption}, agreement {image.agreement:.2f}") for image in images]
     sheet = gallery(rows, titles=("image", *titles), cell_px=150, across=2)
     return data_uri(fit_under(sheet, ARTIFACT_BYTES))
 

@@ -138,7 +138,7 @@ class Status(BaseModel):
 def read_status(store: Store, rules: RoundsConfig) -> Status:
     """Derive the status from the tables."""
     efforts = effort_of(store, redrawn_below=rules.redrawn_below)
-    shown = {one.round: one.shown for one in efforts}
+    shown = {round_effort.round: round_effort.shown for round_effort in efforts}
     models = store.models.all()
     by_round = {model.round: model for model in models}
     counts = store.catalogue.counts()

@@ -66,8 +66,8 @@ from plankseg.archives.containers.tarball import Tar
 print(sum(entry.fault is None for entry in Tar(Path({str(path)!r})).entries()))
 """
     baseline, _ = peak_of("from plankseg.archives.containers.tarball import Tar")
-    peak, said = peak_of(code)
-    assert said == "1"  # the first one has the long header
+    peak, output = peak_of(code)
+    assert output == "1"  # the first one has the long header
     assert peak - baseline < 30e6
 
 
@@ -228,12 +228,12 @@ def test_links_to_folders_dangling_links_pipes_and_stores_are_named(tmp_path: Pa
     (folder / "store" / "objects" / "aa" / "mask.png").write_bytes(jpeg(4))
     entries = list(Folder(folder).entries())
     assert [entry.name for entry in entries if entry.fault is None] == ["B/3.jpg"]
-    said = faults(entries)
-    assert sorted(said) == ["B/folder.jpg", "B/gone.jpg", "B/loop", "B/pipe.png", "Linked class", "store"]
-    assert "ingest that folder itself" in said["Linked class"]
-    assert "nowhere.jpg, which is not there" in said["B/gone.jpg"]
-    assert "a pipe" in said["B/pipe.png"]
-    assert "a store of plankseg" in said["store"]
+    reasons = faults(entries)
+    assert sorted(reasons) == ["B/folder.jpg", "B/gone.jpg", "B/loop", "B/pipe.png", "Linked class", "store"]
+    assert "ingest that folder itself" in reasons["Linked class"]
+    assert "nowhere.jpg, which is not there" in reasons["B/gone.jpg"]
+    assert "a pipe" in reasons["B/pipe.png"]
+    assert "a store of plankseg" in reasons["store"]
 
 
 def test_a_stream_is_read_forward_only(tmp_path: Path) -> None:

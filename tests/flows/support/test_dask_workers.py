@@ -134,7 +134,12 @@ def test_each_gpu_has_a_worker_and_each_core_where_there_is_none(monkeypatch: py
 def listening_ports() -> set[Any]:
     """Where this process and those that it started listen."""
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return {one.laddr for each in family for one in each.net_connections("inet") if one.status == "LISTEN"}
+    return {
+        connection.laddr
+        for each in family
+        for connection in each.net_connections("inet")
+        if connection.status == "LISTEN"
+    }
 
 
 def test_workers_of_this_machine_answer_nobody_without_their_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_fda_differs_by_less_than_one_grey_level(side, beta):
     references = np.stack([textured(side, seed, ground=150 + 20 * seed) for seed in range(4)])
     ours, stock = GreyFDA(beta_limit=beta, p=1), albumentations.FDA(beta_limit=beta, p=1)
     ours.refer_to(references)
-    metadata = {"fda_metadata": [in_colour(one) for one in references]}
+    metadata = {"fda_metadata": [in_colour(reference) for reference in references]}
     moved = 0.0
     for seed in range(12):
         square = textured(side, 10 + seed)
@@ -75,7 +75,7 @@ def test_histogram_matching_differs_by_at_most_one_grey_level(side):
     references = np.stack([textured(side, seed, ground=150 + 20 * seed) for seed in range(4)])
     ours, stock = GreyHistogramMatching(p=1), albumentations.HistogramMatching(p=1)
     ours.refer_to(references)
-    metadata = {"hm_metadata": [in_colour(one) for one in references]}
+    metadata = {"hm_metadata": [in_colour(reference) for reference in references]}
     for seed in range(12):
         square = textured(side, 10 + seed)
         varied, expected = both(ours, stock, square, seed=seed, **metadata)

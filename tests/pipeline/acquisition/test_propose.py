@@ -41,16 +41,16 @@ def test_what_is_committed_is_what_was_shown(store: Store) -> None:
     scoring = ScoringOptions(on_progress=lambda done, total: told.append((done, total)))
     proposal = propose(store, TINY, CPU, round_number=1, scoring=scoring)
     rows = store.proposals.chosen(1)
-    assert [row.image_id for row in rows] == [one.image_id for one in proposal.images]
+    assert [row.image_id for row in rows] == [prediction.image_id for prediction in proposal.images]
     assert len(rows) == 5
-    falling = [one.uncertainty for one in proposal.images]
+    falling = [prediction.uncertainty for prediction in proposal.images]
     assert falling == sorted(falling, reverse=True)
     assert [row.uncertainty for row in rows] == pytest.approx(falling, rel=1e-4)
     assert (proposal.pool_size, proposal.scored) == (12, told[-1][1])
-    for row, one in zip(rows, proposal.images, strict=True):
+    for row, prediction in zip(rows, proposal.images, strict=True):
         image = store.catalogue.row(row.image_id)
         kept = decode_mask(store.blobs.get(str(row.premask_sha), "png"), shape=(image.height, image.width))
-        np.testing.assert_array_equal(kept, one.mask)
+        np.testing.assert_array_equal(kept, prediction.mask)
     assert {row.batch for row in store.proposals.of_round(1)} == set(range(TINY.query.batches))
     assert all(row.premask_sha is None for row in store.proposals.of_round(1) if not row.chosen)
 
@@ -64,9 +64,9 @@ def test_premasks_are_postprocessed_as_the_model_was_judged(tmp_path: Path, weig
         row.image_id: decode_mask(store.blobs.get(str(row.premask_sha), "png")) for row in store.proposals.chosen(1)
     }
     changed = 0
-    for one in proposal.images:
-        np.testing.assert_array_equal(masks[one.image_id], largest_component(premask(one)))
-        changed += not np.array_equal(masks[one.image_id], premask(one))
+    for prediction in proposal.images:
+        np.testing.assert_array_equal(masks[prediction.image_id], largest_component(premask(prediction)))
+        changed += not np.array_equal(masks[prediction.image_id], premask(prediction))
     assert changed
 
 
@@ -74,7 +74,7 @@ def test_the_stored_manifest_replays_the_choice(store: Store) -> None:
     proposal = proposed(store)
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     manifest = Manifest.from_json(store.blobs.get(sha, "json"))
-    assert set(replay(manifest)) == {one.image_id for one in proposal.images}
+    assert set(replay(manifest)) == {prediction.image_id for prediction in proposal.images}
     assert (manifest.round, manifest.model_id, manifest.pool_size) == (1, proposal.model.model_id, 12)
     assert sorted((row.batch, row.image_id) for row in store.proposals.of_round(1)) == sorted(
         (batch, image_id) for batch, ids in enumerate(manifest.batches) for image_id in ids
@@ -104,8 +104,8 @@ def test_an_image_that_was_deleted_is_left_out_with_a_warning_and_the_draw_made_
     path.unlink()
     proposal = proposed(store, selector=selector)
     assert (proposal.unreadable, proposal.pool_size, len(proposal.images)) == ((gone,), 8, 5)
-    (said,) = [record.getMessage() for record in caplog.records if gone in record.getMessage()]
-    assert f"{path} is not there any more" in said
+    (warning,) = [record.getMessage() for record in caplog.records if gone in record.getMessage()]
+    assert f"{path} is not there any more" in warning
     rows = [(row.batch, row.image_id, row.uncertainty) for row in store.proposals.of_round(1)]
     assert gone not in {image_id for _, image_id, _ in rows}
     other = store_with(tmp_path / "without", pool=9)
@@ -158,7 +158,7 @@ def test_a_second_call_looks_again_and_writes_nothing(store: Store, weights: byt
     again = proposed(store)
     assert store.tables.version("proposals") == version
     assert again.model.round == 0
-    assert [one.image_id for one in again.images] == [one.image_id for one in first.images]
+    assert [prediction.image_id for prediction in again.images] == [prediction.image_id for prediction in first.images]
     for before, after in zip(first.images, again.images, strict=True):
         np.testing.assert_array_equal(before.mask, after.mask)
     assert again.scored == 0
@@ -189,7 +189,7 @@ def test_rounds_never_ask_twice_nor_for_the_validation_set_until_the_pool_is_emp
     for n, size in ((1, 5), (2, 5)):
         proposal = proposed(store, n, selector=selector)
         assert len(proposal.images) == size
-        asked += [one.image_id for one in proposal.images]
+        asked += [prediction.image_id for prediction in proposal.images]
     assert sorted(asked) == free
     with pytest.raises(EmptyPoolError, match="pool"):
         proposed(store, 3, selector=selector)
@@ -199,7 +199,7 @@ def test_rounds_never_ask_twice_nor_for_the_validation_set_until_the_pool_is_emp
 def test_a_pool_smaller_than_the_batch_is_proposed_whole(tmp_path: Path, weights: bytes) -> None:
     store = store_with(tmp_path, pool=3)
     add_model(store, 0, weights=weights)
-    assert {one.image_id for one in proposed(store).images} == set(store.catalogue.ids("pool"))
+    assert {prediction.image_id for prediction in proposed(store).images} == set(store.catalogue.ids("pool"))
 
 
 def test_without_a_model_the_flow_to_run_first_is_named(tmp_path: Path) -> None:

@@ -121,9 +121,9 @@ def skip(server: FakeLabelStudio, annotation: int) -> None:
     """What the interface does when an answer that was submitted is skipped afterwards."""
     server.update_annotation(annotation, [], lead_time=1.0)
     for _, task in server._tasks.values():
-        for one in task["annotations"]:
-            if one["id"] == annotation:
-                one["was_cancelled"] = True
+        for answer in task["annotations"]:
+            if answer["id"] == annotation:
+                answer["was_cancelled"] = True
 
 
 def test_a_skip_does_not_take_back_the_answer_of_another_person(desk: Desk) -> None:
@@ -139,7 +139,9 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
     annotation = desk.answer(0, PREMASK)
     torn = desk.answer(1, result=[{"type": "polygon"}])
     before = collect_all(desk.store, desk.server, desk.project)
-    assert {n: (one.new, one.open, len(one.quarantined)) for n, one in before.items()} == {1: (2, 2, 1)}
+    assert {n: (collected.new, collected.open, len(collected.quarantined)) for n, collected in before.items()} == {
+        1: (2, 2, 1)
+    }
     later = desk.store.catalogue.ids("pool")[4:]
     add_proposal(desk.store, 2, later, premask=PREMASK)
     push(desk.store, desk.server, desk.project, round_number=2)
@@ -164,7 +166,7 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
     for index in (0, 1):
         np.testing.assert_array_equal(desk.mask(index), better)
     version = desk.store.labels.version()
-    assert [one.new for one in collect_all(desk.store, desk.server, desk.project).values()] == [0, 0]
+    assert [collected.new for collected in collect_all(desk.store, desk.server, desk.project).values()] == [0, 0]
     assert desk.store.labels.version() == version
 
 

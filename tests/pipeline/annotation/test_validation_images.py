@@ -273,7 +273,7 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     assert len(planted) == count > 50
 
     recipe = Recipe()
-    near = {one.image_id for one in near_duplicates(store, bits=recipe.validation.near_duplicate_bits)}
+    near = {duplicate.image_id for duplicate in near_duplicates(store, bits=recipe.validation.near_duplicate_bits)}
     assert planted <= near
     kept_apart = {*drawn, *near}
     data = training_set(store, recipe, 0)

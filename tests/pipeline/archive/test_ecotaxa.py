@@ -16,10 +16,21 @@ from plankseg.pipeline.archive.ecotaxa import clean_text, image_bytes, object_co
 from tests.support.ecotaxa_rules import complaints
 
 MEASURED = {
-    "width": 40, "height": 30, "area_px": 100, "filled_area_px": 110, "parts": 2, "touches_border": True,
-    "empty": False, "perimeter_px": 40.5, "major_axis_px": 20.0, "minor_axis_px": 6.0, "feret_px": 21.25,
-    "esd_px": 11.28, "confidence": 0.9123456789, "agreement": None,
-}  # fmt: skip
+    "width": 40,
+    "height": 30,
+    "area_px": 100,
+    "filled_area_px": 110,
+    "parts": 2,
+    "touches_border": True,
+    "empty": False,
+    "perimeter_px": 40.5,
+    "major_axis_px": 20.0,
+    "minor_axis_px": 6.0,
+    "feret_px": 21.25,
+    "esd_px": 11.28,
+    "confidence": 0.9123456789,
+    "agreement": None,
+}
 
 
 def row(number: int = 1, **changed: object) -> dict[str, object]:
@@ -139,7 +150,7 @@ def test_zips_hold_every_image_once_and_stay_within_their_bounds(
     sizes: list[tuple[int, int]], max_images: int, max_bytes: int
 ) -> None:
     parts = list(parts_of(sizes, max_images=max_images, max_bytes=max_bytes))
-    assert [place for part in parts for place in range(part.start, part.stop)] == list(range(len(sizes)))
+    assert [index for part in parts for index in range(part.start, part.stop)] == list(range(len(sizes)))
     for part in parts:
         total = sum(ecotaxa.most_bytes(*size) for size in sizes[part])
         assert len(sizes[part]) <= max_images

@@ -83,11 +83,15 @@ def test_masks_are_postprocessed_as_the_model_was_judged(store: Store, tmp_path:
     filled = Postprocessing(fill_holes=True, largest_only=True)
     add_model(other, 0, weights=weights, metrics=json.dumps({"postprocessing": asdict(filled)}))
     found = []
-    for one in (store, other):
-        job = planned(one)
-        do(one, job)
-        found.append({row["image_id"]: decode_mask(one.blobs.get(str(row["mask_sha"]), "png"))
-                      for row in all_measures(one, job)})  # fmt: skip
+    for some_store in (store, other):
+        job = planned(some_store)
+        do(some_store, job)
+        found.append(
+            {
+                row["image_id"]: decode_mask(some_store.blobs.get(str(row["mask_sha"]), "png"))
+                for row in all_measures(some_store, job)
+            }
+        )
     plain, changed = found
     assert any(not np.array_equal(plain[i], changed[i]) for i in plain)
     assert all(np.array_equal(filled(plain[i]), changed[i]) for i in plain)
@@ -190,7 +194,7 @@ def test_without_a_size_a_first_small_shard_finds_the_speed_and_the_rest_is_cut_
         do(store, job)
     assert sizes == [[3], [7, 4]]
     assert [row["image_id"] for row in all_measures(store, job)] == sorted(store.catalogue.roles())
-    assert [one.todo for one in plans(store, Part(), SegmentConfig(), model)] == [()]
+    assert [plan.todo for plan in plans(store, Part(), SegmentConfig(), model)] == [()]
 
 
 def test_a_slow_model_has_small_shards(store: Store) -> None:

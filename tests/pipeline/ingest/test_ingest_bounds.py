@@ -35,12 +35,12 @@ def reasons(report: IngestReport) -> dict[str, str]:
     return {Path(problem.path).name: problem.reason for problem in report.problems}
 
 
-def peak_of_ingest(place: Path, store: Path, role: str = "pool") -> tuple[int, str]:
+def peak_of_ingest(images: Path, store: Path, role: str = "pool") -> tuple[int, str]:
     return peak_of(f"""
 from pathlib import Path
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
-report = ingest_folder(Store.open(Path({str(store)!r})), Path({str(place)!r}), role={role!r})
+report = ingest_folder(Store.open(Path({str(store)!r})), Path({str(images)!r}), role={role!r})
 print(report.summary())
 """)
 
@@ -73,20 +73,20 @@ def test_22_megabytes_of_images_with_zeros_behind_take_little_memory_and_store(t
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     (tmp_path / "a.tar.gz").write_bytes(out.getvalue())
-    peak, said = peak_of_ingest(tmp_path / "a.tar.gz", tmp_path / "store")
+    peak, output = peak_of_ingest(tmp_path / "a.tar.gz", tmp_path / "store")
     assert peak < 1.1e9
     assert bytes_of(tmp_path / "store") < 50e6
-    assert "0 new images" in said
+    assert "0 new images" in output
 
 
 @pytest.mark.slow
 def test_eight_transparent_images_of_64_million_pixels_are_decoded_one_after_the_other(tmp_path: Path) -> None:
-    place = tmp_path / "images"
-    place.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(8):
-        Image.new("RGBA", (8000, 7990), (number, 9, 9, 128)).save(place / f"{number}.png", compress_level=9)
-    peak, said = peak_of_ingest(place, tmp_path / "store")
-    assert "8 new images" in said
+        Image.new("RGBA", (8000, 7990), (number, 9, 9, 128)).save(images / f"{number}.png", compress_level=9)
+    peak, output = peak_of_ingest(images, tmp_path / "store")
+    assert "8 new images" in output
     assert peak < 1.3e9
 
 
@@ -95,8 +95,8 @@ def test_a_table_of_three_million_rows_in_a_small_zip_takes_little_memory(tmp_pa
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("t.csv", b"file,area\n" + b"a,1\n" * 3_000_000)
         archive.writestr("A/1.jpg", jpeg(1))
-    peak, said = peak_of_ingest(tmp_path / "a.zip", tmp_path / "store")
-    assert "1 new images" in said
+    peak, output = peak_of_ingest(tmp_path / "a.zip", tmp_path / "store")
+    assert "1 new images" in output
     assert peak < 1e9
 
 

@@ -87,17 +87,23 @@ def test_masks_are_the_object_however_they_are_written(store: Store, tmp_path: P
     suffix = "tif" if how == "ImageJ" else "png"
     files = {f"images/{name}.png": encode_grey(noisy_image(int(name))) for name in truth}
     files |= {f"masks/{name}.{suffix}": WRITERS[how](mask) for name, mask in truth.items()}
-    place = pack("folder", tmp_path / "a", files)
+    folder = pack("folder", tmp_path / "a", files)
     options = None
     if kind == "folder of masks":
-        place, options = place / "images", IngestOptions(masks=place / "masks")
-    report = ingest_folder(store, place, role="validation", options=options)
+        folder, options = folder / "images", IngestOptions(masks=folder / "masks")
+    report = ingest_folder(store, folder, role="validation", options=options)
     assert (report.added, report.masks, report.rejected) == (5, 5, [])
     for row in store.labels.current():
         mask = decode_mask(store.blobs.get(str(row.mask_sha), "png"))
         np.testing.assert_array_equal(mask, truth[str(store.catalogue.row(row.image_id).external_id)])
-    inverts = how in ("a hole in black", "opaque RGBA, black", "0 is object", "0 is object, 16 bits", "1 bit, inverted",
-                      "ImageJ")  # fmt: off
+    inverts = how in (
+        "a hole in black",
+        "opaque RGBA, black",
+        "0 is object",
+        "0 is object, 16 bits",
+        "1 bit, inverted",
+        "ImageJ",
+    )
     assert [("The masks were inverted" in note) for note in report.warnings()] == [True] * inverts
 
 

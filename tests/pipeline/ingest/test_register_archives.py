@@ -70,8 +70,8 @@ def load_elsewhere(loader: object, image_id: str) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_ingested_is_loaded_later_and_in_other_processes(store: Store, tmp_path: Path, kind: str) -> None:
     files = {f"imgs/Calanoida/{n}.jpg": jpeg(n) for n in range(6)}
-    place = pack(kind, tmp_path / "a", files)
-    report = ingest_folder(store, place, role="pool")
+    archive = pack(kind, tmp_path / "a", files)
+    report = ingest_folder(store, archive, role="pool")
     assert (report.added, report.rejected, report.damage) == (6, [], None)
     again = Store.open(store.root)
     for name, data in files.items():
@@ -100,8 +100,8 @@ def test_a_compressed_tars_images_outlive_it_and_a_plain_ones_are_found_where_it
 ) -> None:
     packed = pack("tar.xz", tmp_path / "a", {"A/1.jpg": jpeg(1)})
     plain = pack("tar", tmp_path / "b", {"A/2.jpg": jpeg(2)})
-    for place in (packed, plain):
-        ingest_folder(store, place, role="pool")
+    for archive in (packed, plain):
+        ingest_folder(store, archive, role="pool")
     packed.unlink()
     moved = plain.rename(tmp_path / "c.tar")
     assert store.catalogue.is_lost(rows(store)["2"].image_id)
@@ -119,14 +119,14 @@ def test_a_cut_off_tar_keeps_what_was_whole_and_the_whole_one_finishes_it(
     store: Store, tmp_path: Path, kind: str
 ) -> None:
     files = {f"A/{n}.png": clean(n) for n in range(6)}
-    place = tmp_path / f"a.{kind}"
+    archive = tmp_path / f"a.{kind}"
     whole = tar_of(files)
-    place.write_bytes(COMPRESS[kind](whole[: len(tar_of(dict(list(files.items())[:4])).rstrip(b"\0")) + 1500]))
-    first = ingest_folder(store, place, role="source")
+    archive.write_bytes(COMPRESS[kind](whole[: len(tar_of(dict(list(files.items())[:4])).rstrip(b"\0")) + 1500]))
+    first = ingest_folder(store, archive, role="source")
     assert "cut off or damaged after" in str(first.damage)
     assert first.added == first.masks == 4
-    place.write_bytes(COMPRESS[kind](whole))
-    second = ingest_folder(store, place, role="source")
+    archive.write_bytes(COMPRESS[kind](whole))
+    second = ingest_folder(store, archive, role="source")
     assert (second.known, second.added, second.damage) == (first.added, 6 - first.added, None)
     assert len(store.labels.current()) == store.catalogue.counts()["source"] == 6
     for image_id in store.catalogue.ids("source"):
@@ -179,11 +179,11 @@ def test_an_ecotaxa_export_gives_taxon_object_and_area_and_no_ones_address(
     assert sorted(found) == ["obj_1", "obj_2"]
     assert (found["obj_1"].taxon, found["obj_1"].instrument_area_px) == ("Calanoida", float(area))
     assert found["obj_2"].taxon == "Egg"
-    said = reasons(report)
-    assert "ecotaxa_s1.tsv names it, but it is not there" in said["gone.png"]
-    assert "no row of" in said["stray.png"]
-    assert "instrument measured 100" in next(one.reason for one in report.maskless)
-    assert [name for name in said if name == "1b.png"] == []  # a higher rank of an object that was taken
+    problems = reasons(report)
+    assert "ecotaxa_s1.tsv names it, but it is not there" in problems["gone.png"]
+    assert "no row of" in problems["stray.png"]
+    assert "instrument measured 100" in next(problem.reason for problem in report.maskless)
+    assert [name for name in problems if name == "1b.png"] == []  # a higher rank of an object that was taken
     for path in store.root.rglob("*"):
         assert path.is_dir() or b"example.org" not in path.read_bytes()
 
@@ -238,8 +238,8 @@ def test_pairs_are_found_and_unfit_masks_are_rejected_with_a_reason(
     files |= {(f"masks/{n}.png" if by_folder else f"{n}_mask.png"): data for n, data in masks.items()}
     report = ingest_folder(store, pack(kind, tmp_path / "a", files), role="validation")
     assert (report.layout, report.added, report.masks) == ("pairs", 1, 1)
-    said = " ".join(reasons(report).values())
-    assert all(part in said for part in ("but its image is", "grey values", "no mask for it", "mask without its image"))
+    text = " ".join(reasons(report).values())
+    assert all(part in text for part in ("but its image is", "grey values", "no mask for it", "mask without its image"))
     assert [row.origin for row in store.labels.current()] == ["given"]
     assert store.catalogue.counts()["validation"] == 1
 
@@ -275,9 +275,9 @@ def test_every_left_out_file_is_in_the_written_table(store: Store, tmp_path: Pat
 
 
 def test_a_layout_can_be_chosen_and_one_that_does_not_fit_is_refused(store: Store, tmp_path: Path) -> None:
-    place = pack("folder", tmp_path / "a", {"t.tsv": export("1.png\t0\to\t5\tEgg\t"), "Calanoida/2.png": clean(2)})
-    assert open_archive(place).layout == "ecotaxa"
-    assert ingest_folder(store, place, role="pool", options=IngestOptions(layout="class_folders")).added == 1
+    folder = pack("folder", tmp_path / "a", {"t.tsv": export("1.png\t0\to\t5\tEgg\t"), "Calanoida/2.png": clean(2)})
+    assert open_archive(folder).layout == "ecotaxa"
+    assert ingest_folder(store, folder, role="pool", options=IngestOptions(layout="class_folders")).added == 1
     plain = pack("folder", tmp_path / "b", {"1.png": clean(1)})
     for layout, needs in (("ecotaxa", "img_file_name"), ("table", "CSV"), ("pairs", "masks")):
         with pytest.raises(SettingsError, match=needs):
@@ -322,7 +322,7 @@ def test_real_automatic_masks_meet_the_conventional_ones_and_areas_are_the_publi
     folder = real_data / "scancol24-zooplankton"
     report = ingest_folder(store, folder / "images", role="source", options=IngestOptions(table=folder / "objects.csv"))
     assert (report.added, report.rejected) == (292, [])
-    assert all(one.reason for one in report.maskless)
+    assert all(problem.reason for problem in report.maskless)
     labels = {row.image_id: row for row in store.labels.current() if row.status == "usable"}
     assert len(labels) + len(report.maskless) == 292
     agreements = []

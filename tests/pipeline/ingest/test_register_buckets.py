@@ -24,7 +24,7 @@ def test_a_prefix_is_ingested_where_it_is_and_again_adds_only_what_is_new(s3_ser
     store = Store.open(tmp_path / "store")
     report = ingest_folder(store, f"s3://{bucket}/ZooScanNet", role="pool")
     assert (report.added, report.layout) == (2, "class_folders")
-    assert ["bring it to a disk" in one.reason for one in report.rejected] == [True]
+    assert ["bring it to a disk" in problem.reason for problem in report.rejected] == [True]
     rows = {row.external_id: row for row in store.catalogue.rows(store.catalogue.ids("pool"))}
     assert (rows["1"].taxon, rows["1"].instrument_area_px, rows["1"].dataset) == ("Egg", 250.0, "ZooScanNet")
     np.testing.assert_array_equal(store.catalogue.load(rows["1"].image_id), read_grey(jpeg(1)))

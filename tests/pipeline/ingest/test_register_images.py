@@ -57,16 +57,16 @@ def test_every_fault_of_a_pool_is_reported_with_its_reason_and_the_rest_goes_on(
 
     report = ingest_folder(store, pool, role="pool")
 
-    said = reasons(report)
-    assert sorted(said) == ["0002.png", "broken.jpg", "cut.png", "drawing.png", "empty.png", "huge.png", "twin.png"]
-    assert "validation" in said["0002.png"]
-    assert "header" in said["broken.jpg"]
-    assert "cut off" in said["cut.png"]
-    assert "SVG" in said["drawing.png"]
-    assert "0 bytes" in said["empty.png"]
-    assert "30000 x 30000" in said["huge.png"]
-    assert "same bytes" in said["twin.png"]
-    assert "0000.png" in said["twin.png"]
+    problems = reasons(report)
+    assert sorted(problems) == ["0002.png", "broken.jpg", "cut.png", "drawing.png", "empty.png", "huge.png", "twin.png"]
+    assert "validation" in problems["0002.png"]
+    assert "header" in problems["broken.jpg"]
+    assert "cut off" in problems["cut.png"]
+    assert "SVG" in problems["drawing.png"]
+    assert "0 bytes" in problems["empty.png"]
+    assert "30000 x 30000" in problems["huge.png"]
+    assert "same bytes" in problems["twin.png"]
+    assert "0000.png" in problems["twin.png"]
     assert (report.added, report.ignored, report.known) == (2, 1, 0)
     assert store.catalogue.counts() == {"source": 0, "pool": 2, "validation": 1}
 
@@ -164,12 +164,12 @@ def test_given_masks_are_taken_as_they_are_and_unfit_ones_left_out_with_a_reason
 
     report = ingest_folder(store, images, role="validation", options=IngestOptions(masks=masks))
 
-    said = reasons(report)
-    assert sorted(said) == ["0001.png", "0002.png", "0003.png", "0005.png"]
-    assert f"is 41 x {shape[0] + 1} but its image is 41 x {shape[0]}" in said["0001.png"]
-    assert "grey values" in said["0002.png"]
-    assert str(masks / "0003.png") in said["0003.png"]
-    assert "No mask" in said["0005.png"]
+    problems = reasons(report)
+    assert sorted(problems) == ["0001.png", "0002.png", "0003.png", "0005.png"]
+    assert f"is 41 x {shape[0] + 1} but its image is 41 x {shape[0]}" in problems["0001.png"]
+    assert "grey values" in problems["0002.png"]
+    assert str(masks / "0003.png") in problems["0003.png"]
+    assert "No mask" in problems["0005.png"]
     assert (report.added, report.masks) == (2, 2)
     by_name = {str(store.catalogue.row(row.image_id).external_id): row for row in store.labels.current()}
     assert by_name["0000"].origin == "given"
@@ -257,9 +257,9 @@ def test_a_16_bit_mask_of_three_values_or_of_unreadable_small_ones_is_left_out(s
     Image.fromarray(three).save(tmp_path / "masks" / "0000.png")
     turned = sixteen_bits(mask, 0, 1, "tif", tiffinfo={0x0112: 3})
     (tmp_path / "masks" / "0001.tif").write_bytes(turned)
-    said = reasons(ingest_folder(store, images, role="validation", options=IngestOptions(masks=tmp_path / "masks")))
-    assert "3 grey values" in said["0000.png"]
-    assert "16 bits are scaled to 8, which may hide a mask" in said["0001.png"]
+    problems = reasons(ingest_folder(store, images, role="validation", options=IngestOptions(masks=tmp_path / "masks")))
+    assert "3 grey values" in problems["0000.png"]
+    assert "16 bits are scaled to 8, which may hide a mask" in problems["0001.png"]
 
 
 def test_masks_handed_in_later_are_taken_where_there_is_no_usable_label_yet(store: Store, tmp_path: Path) -> None:
@@ -273,10 +273,10 @@ def test_masks_handed_in_later_are_taken_where_there_is_no_usable_label_yet(stor
     (masks / "0001.png").write_bytes(encode_mask(square((shape[0] + 1, shape[1]), 10)))
     report = ingest_folder(store, validation, role="validation", options=IngestOptions(masks=masks))
     assert (report.added, report.known, report.masks, report.rejected) == (0, 4, 1, [])
-    said = {Path(problem.path).name: problem.reason for problem in report.maskless}
-    assert sorted(said) == ["0001.png", "0002.png"]
-    assert "but its image is" in said["0001.png"]
-    assert "No mask" in said["0002.png"]
+    problems = {Path(problem.path).name: problem.reason for problem in report.maskless}
+    assert sorted(problems) == ["0001.png", "0002.png"]
+    assert "but its image is" in problems["0001.png"]
+    assert "No mask" in problems["0002.png"]
     (row,) = store.labels.current()
     assert (row.origin, row.status) == ("given", "usable")
     version = store.labels.version()

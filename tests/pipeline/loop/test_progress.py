@@ -17,29 +17,32 @@ from tests.support.tiny_recipe import TINY
 MASK = square((34, 41), 9)
 
 
-def said(store: Store, *, budget: int) -> tuple[str, str]:
+def next_step(store: Store, *, budget: int) -> tuple[str, str]:
     progress = read_progress(store)
     return due(progress, budget=budget), describe(progress, budget=budget)
 
 
 def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
     store = store_with(tmp_path)
-    assert said(store, budget=2) == ("ingest", "Ingest a source and a pool: run the flow 'ingest'.")
+    assert next_step(store, budget=2) == ("ingest", "Ingest a source and a pool: run the flow 'ingest'.")
     add_images(store, tmp_path, "source", range(1000, 1001))
     add_images(store, tmp_path, "pool", range(6))
-    assert said(store, budget=2) == ("pretrain", "Train model 0 on the source: run the flow 'pretrain'.")
+    assert next_step(store, budget=2) == ("pretrain", "Train model 0 on the source: run the flow 'pretrain'.")
     add_model(store, 0)
     for n in (1, 2):
-        assert said(store, budget=2) == ("propose", f"Propose round {n}: run the flow 'advance'.")
+        assert next_step(store, budget=2) == ("propose", f"Propose round {n}: run the flow 'advance'.")
         chosen = choosable(store)[:2]
         add_proposal(store, n, chosen)
-        assert said(store, budget=2) == ("annotate", f"Round {n}: correct 2 of 2 images in Label Studio.")
+        assert next_step(store, budget=2) == ("annotate", f"Round {n}: correct 2 of 2 images in Label Studio.")
         add_answers(store, n, chosen[:1], mask=MASK)
-        assert said(store, budget=2) == ("annotate", f"Round {n}: correct 1 of 2 images in Label Studio.")
+        assert next_step(store, budget=2) == ("annotate", f"Round {n}: correct 1 of 2 images in Label Studio.")
         add_answers(store, n, chosen[1:], status="skipped")
-        assert said(store, budget=2) == ("retrain", f"Round {n}: retrain on the corrections: run the flow 'advance'.")
+        assert next_step(store, budget=2) == (
+            "retrain",
+            f"Round {n}: retrain on the corrections: run the flow 'advance'.",
+        )
         add_model(store, n, promoted=n == 1)
-    assert said(store, budget=2) == ("finished", "Finished: all 2 rounds are done.")
+    assert next_step(store, budget=2) == ("finished", "Finished: all 2 rounds are done.")
     assert due(read_progress(store), budget=3) == "propose"
 
 
@@ -53,7 +56,7 @@ def test_an_exhausted_pool_ends_the_loop_after_its_last_round_was_trained(tmp_pa
     add_answers(store, 1, chosen, mask=MASK)
     assert due(read_progress(store), budget=9) == "retrain"
     add_model(store, 1)
-    step, sentence = said(store, budget=9)
+    step, sentence = next_step(store, budget=9)
     assert (step, sentence) == (
         "finished",
         "Finished: the pool is exhausted after 1 rounds; ingest more images to go on.",

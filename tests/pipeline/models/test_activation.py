@@ -77,7 +77,7 @@ def test_a_candidate_takes_the_place_of_a_trained_model_0_and_can_be_taken_back(
     status = read_status(store, RoundsConfig(budget=2, redrawn_below=0.9))
     assert [model.active for model in status.models] == [False, True]
     assert "no ghosts: Unet frozen" in last_decision(status)
-    assert [one.kind for one in decisions_of(store)] == ["promote", "promote"]
+    assert [decision.kind for decision in decisions_of(store)] == ["promote", "promote"]
     assert activate(store, KEY, reason="again") == (row, False)
     rollback(store, by="person", reason="it sees ghosts after all")
     assert store.models.active() == zero

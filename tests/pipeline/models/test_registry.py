@@ -31,9 +31,11 @@ def at_work(store: Store) -> int:
 def test_a_store_without_a_decision_of_a_person_has_its_last_promoted_model_at_work(store: Store) -> None:
     assert not (store.root / "tables" / "promotions").exists()
     assert at_work(store) == 1
-    assert [(one.model.round, one.kind, one.by) for one in decisions_of(store)] == [
-        (0, "promote", "flow"), (1, "promote", "flow"), (2, "refuse", "flow"),
-    ]  # fmt: skip
+    assert [(decision.model.round, decision.kind, decision.by) for decision in decisions_of(store)] == [
+        (0, "promote", "flow"),
+        (1, "promote", "flow"),
+        (2, "refuse", "flow"),
+    ]
 
 
 def test_a_refused_model_can_be_put_to_work_and_taken_back_again(store: Store) -> None:
@@ -47,9 +49,14 @@ def test_a_refused_model_can_be_put_to_work_and_taken_back_again(store: Store) -
     assert at_work(store) == 0
     with pytest.raises(ModelError, match=r"model 0 is the only one.*plankseg promote"):
         rollback(store, by="person", reason="further still")
-    assert [one.kind for one in decisions_of(store)] == [
-        "promote", "promote", "refuse", "promote", "rollback", "rollback",
-    ]  # fmt: skip
+    assert [decision.kind for decision in decisions_of(store)] == [
+        "promote",
+        "promote",
+        "refuse",
+        "promote",
+        "rollback",
+        "rollback",
+    ]
 
 
 def test_what_is_trained_after_a_rollback_starts_from_the_model_that_is_back(store: Store) -> None:
@@ -73,9 +80,9 @@ def test_the_status_shows_who_decided_and_why_with_the_interval(store: Store) ->
     last = json.loads(found.model_dump_json())["decisions"][-1]
     assert (last["round"], last["kind"], last["by"], last["reason"]) == (2, "promote", "flow", "best of 12")
     assert (last["difference"], last["low"], last["high"]) == (0.02, 0.01, 0.03)
-    said = last_decision(found)
-    assert said.startswith("Model 2 (")
-    assert said.endswith("is at work. Last decision: model 2 promoted by the flow, best of 12.")
+    sentence = last_decision(found)
+    assert sentence.startswith("Model 2 (")
+    assert sentence.endswith("is at work. Last decision: model 2 promoted by the flow, best of 12.")
 
 
 def test_a_model_is_found_by_its_round_or_the_beginning_of_its_id(store: Store) -> None:

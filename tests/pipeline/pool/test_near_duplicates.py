@@ -25,10 +25,10 @@ from tests.support.tiny_recipe import TINY
 def put(
     store: Store, folder: Path, role: Role, files: dict[str, bytes], *, masks: dict[str, bytes] | None = None
 ) -> None:
-    for place, content in ((folder / role, files), (folder / f"{role}-masks", masks or {})):
-        place.mkdir(parents=True, exist_ok=True)
+    for into, content in ((folder / role, files), (folder / f"{role}-masks", masks or {})):
+        into.mkdir(parents=True, exist_ok=True)
         for name, data in content.items():
-            (place / name).write_bytes(data)
+            (into / name).write_bytes(data)
     ingest_folder(
         store, folder / role, role=role, options=IngestOptions(masks=folder / f"{role}-masks" if masks else None)
     )
@@ -39,12 +39,18 @@ def planted(tmp_path: Path) -> tuple[Store, set[str]]:
     """Two validation images handed in with masks, and three copies of each hidden in pool and source among others."""
     store = Store.open(tmp_path / "store")
     kept = [draw_sample("noisy", seed) for seed in (7, 8)]
-    masks = {f"{n}.png": encode_mask(one.mask) for n, one in enumerate(kept)}
-    put(store, tmp_path, "validation", {f"{n}.png": encode_grey(one.grey) for n, one in enumerate(kept)}, masks=masks)
+    masks = {f"{n}.png": encode_mask(sample.mask) for n, sample in enumerate(kept)}
+    put(
+        store,
+        tmp_path,
+        "validation",
+        {f"{n}.png": encode_grey(sample.grey) for n, sample in enumerate(kept)},
+        masks=masks,
+    )
     others = {f"other-{seed}.png": encode_grey(draw_sample("noisy", seed).grey) for seed in range(20, 26)}
     put(store, tmp_path, "pool", copies(kept[0].grey) | others)
     clean = [draw_sample("clean", seed) for seed in range(6)]
-    given = {f"{n}.png": encode_mask(one.mask) for n, one in enumerate(clean)}
+    given = {f"{n}.png": encode_mask(sample.mask) for n, sample in enumerate(clean)}
     twins = copies(kept[1].grey)
     given |= {name: encode_mask(square(Image.open(io.BytesIO(data)).size[::-1], 9)) for name, data in twins.items()}
     given = {Path(name).stem + ".png": mask for name, mask in given.items()}
@@ -52,7 +58,7 @@ def planted(tmp_path: Path) -> tuple[Store, set[str]]:
         store,
         tmp_path,
         "source",
-        {f"{n}.png": encode_grey(one.grey) for n, one in enumerate(clean)} | twins,
+        {f"{n}.png": encode_grey(sample.grey) for n, sample in enumerate(clean)} | twins,
         masks=given,
     )
     names = {Path(name).stem for name in copies(kept[0].grey)}
@@ -63,11 +69,11 @@ def planted(tmp_path: Path) -> tuple[Store, set[str]]:
 def test_every_planted_copy_is_found_with_the_image_it_is_like(planted: tuple[Store, set[str]]) -> None:
     store, expected = planted
     found = near_duplicates(store, bits=6)
-    assert {one.image_id for one in found} == expected
+    assert {duplicate.image_id for duplicate in found} == expected
     assert len(expected) == 6
-    assert {one.role for one in found} == {"source", "pool"}
-    assert {one.like for one in found} == set(store.catalogue.ids("validation"))
-    assert max(one.bits_apart for one in found) <= 6
+    assert {duplicate.role for duplicate in found} == {"source", "pool"}
+    assert {duplicate.like for duplicate in found} == set(store.catalogue.ids("validation"))
+    assert max(duplicate.bits_apart for duplicate in found) <= 6
 
 
 def test_none_of_them_can_be_proposed(planted: tuple[Store, set[str]]) -> None:

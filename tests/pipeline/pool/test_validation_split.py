@@ -19,11 +19,17 @@ def add_validation(store: Store, taxa: list[str | None], *, first: int = 0) -> l
     ids = [f"{first + number:064x}" for number in range(len(taxa))]
     store.catalogue.add(
         ImageRow(
-            image_id=i, uri=f"/nowhere/{i}", dataset="t", role="validation", width=9, height=9, taxon=taxon,
+            image_id=i,
+            uri=f"/nowhere/{i}",
+            dataset="t",
+            role="validation",
+            width=9,
+            height=9,
+            taxon=taxon,
             phash="0" * 16,
         )
         for i, taxon in zip(ids, taxa, strict=True)
-    )  # fmt: skip
+    )
     add_answers(store, 0, ids, mask=MASK)
     return ids
 

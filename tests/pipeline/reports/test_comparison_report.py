@@ -42,17 +42,27 @@ def result(
     """A candidate with these Dice of its validation images."""
     average = float(np.mean(list(dice.values())))
     card = {
-        "means": {"dice": mean(average), "iou": mean(0.5), "boundary_f": mean(outline), "thin_part_recall": mean(None),
-                  "area_error": mean(-0.031)},
+        "means": {
+            "dice": mean(average),
+            "iou": mean(0.5),
+            "boundary_f": mean(outline),
+            "thin_part_recall": mean(None),
+            "area_error": mean(-0.031),
+        },
         "images": {image_id: [value, 0.5, 0.4, None, -0.031] for image_id, value in dice.items()},
-    }  # fmt: skip
+    }
     halves = {"selection": card}
     if test is not None:
         halves["test"] = {"means": {"dice": mean(test)}}
     metrics = {
-        "dice": average, "best_epoch": best_epoch, "seconds": 90.0, "examples": 5, "loss": [0.9, 0.5],
-        "validation_dice": [0.1, average], "measures": halves,
-    }  # fmt: skip
+        "dice": average,
+        "best_epoch": best_epoch,
+        "seconds": 90.0,
+        "examples": 5,
+        "loss": [0.9, 0.5],
+        "validation_dice": [0.1, average],
+        "measures": halves,
+    }
     row = ModelRow(
         model_id=model_id,
         round=0,
@@ -137,9 +147,12 @@ def test_several_seeds_of_one_run_are_taken_together_by_their_mean() -> None:
         ("lr 1e-2", (0.6, 0.4)),
     ]
     assert seeds_table(GRID)[0] == {
-        "run": "lr 1e-3", "seeds": 2, "validation Dice": "0.800", "lowest to highest": "0.750 to 0.850",
+        "run": "lr 1e-3",
+        "seeds": 2,
+        "validation Dice": "0.800",
+        "lowest to highest": "0.750 to 0.850",
         "test Dice": "0.800",
-    }  # fmt: skip
+    }
     assert seeds_table(Comparison("grid", RESULTS[::2], {})) == []
     only_seeds = seeds_table(Comparison("grid", RESULTS[:2], {}))
     assert [(row["run"], row["seeds"]) for row in only_seeds] == [("Unet lr 1e-3", 2)]
@@ -199,18 +212,18 @@ def look_at(store: Store, weights: bytes, *, images: int = 5, seed: int = 0) -> 
 
 def test_three_models_look_at_the_same_images_drawn_by_the_seed(store: Store, weights: bytes) -> None:
     found = look_at(store, weights)
-    assert len({one.caption for one in found}) == len(found) == 5
-    assert all(len(one.masks) == 3 and one.masks[0].shape == one.grey.shape for one in found)
-    assert [one.agreement for one in found] == [1.0] * 5, "three times the same model"
-    assert [one.caption for one in found] == [one.caption for one in look_at(store, weights)]
-    assert [one.caption for one in found] != [one.caption for one in look_at(store, weights, seed=1)]
+    assert len({image.caption for image in found}) == len(found) == 5
+    assert all(len(image.masks) == 3 and image.masks[0].shape == image.grey.shape for image in found)
+    assert [image.agreement for image in found] == [1.0] * 5, "three times the same model"
+    assert [image.caption for image in found] == [image.caption for image in look_at(store, weights)]
+    assert [image.caption for image in found] != [image.caption for image in look_at(store, weights, seed=1)]
 
 
 def test_images_that_are_answered_or_lost_are_not_shown(store: Store, weights: bytes) -> None:
     pool = store.catalogue.ids("pool")
     add_answers(store, 1, pool[:2], mask=square((34, 41), 9))
     store.catalogue.path(pool[2]).unlink()
-    captions = " ".join(one.caption for one in look_at(store, weights, images=9))
+    captions = " ".join(image.caption for image in look_at(store, weights, images=9))
     assert [image_id[:8] in captions for image_id in pool] == [False] * 3 + [True] * 6
 
 

@@ -13,9 +13,20 @@ from tests.support.little_store import MANIFEST, add_answers, add_model, add_pro
 MASK = square((34, 41), 9)
 MODEL_KEYS = {"id", "round", "side_px", "epochs", "validation_dice", "promoted", "reason", "active", "test_dice"}
 ROUND_KEYS = {
-    "round", "proposed", "answered", "accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined",
-    "redrawn", "seconds", "model",
-}  # fmt: skip
+    "round",
+    "proposed",
+    "answered",
+    "accepted",
+    "corrected",
+    "drawn",
+    "empty",
+    "skipped",
+    "unusable",
+    "quarantined",
+    "redrawn",
+    "seconds",
+    "model",
+}
 KINDS = ("accepted", "corrected", "drawn", "empty", "skipped", "unusable", "quarantined")
 
 
@@ -69,8 +80,14 @@ def test_every_answer_is_counted_in_exactly_one_kind(answered: Store) -> None:
     (row,) = status_of(answered).rounds
     assert (row.proposed, row.answered) == (9, 8)
     assert {kind: getattr(row, kind) for kind in KINDS} == {
-        "accepted": 2, "corrected": 2, "drawn": 1, "empty": 1, "skipped": 1, "unusable": 0, "quarantined": 1,
-    }  # fmt: skip
+        "accepted": 2,
+        "corrected": 2,
+        "drawn": 1,
+        "empty": 1,
+        "skipped": 1,
+        "unusable": 0,
+        "quarantined": 1,
+    }
     assert sum(getattr(row, kind) for kind in KINDS) == row.answered
 
 

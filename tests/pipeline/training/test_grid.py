@@ -29,8 +29,8 @@ def test_an_empty_axis_keeps_what_the_recipe_says() -> None:
 
 def test_compositions_times_seeds_keep_the_order_of_the_grid() -> None:
     grid = EMPTY.model_copy(update={"augmentations": ("affine", "basic"), "seeds": (3, 1)})
-    said = [(run.recipe.training.augmentation, run.recipe.training.seed) for run in planned_runs(Recipe(), grid)]
-    assert said == [("affine", 3), ("affine", 1), ("basic", 3), ("basic", 1)]
+    settings = [(run.recipe.training.augmentation, run.recipe.training.seed) for run in planned_runs(Recipe(), grid)]
+    assert settings == [("affine", 3), ("affine", 1), ("basic", 3), ("basic", 1)]
 
 
 def test_runs_that_have_a_device_each_do_not_train_together() -> None:

@@ -42,7 +42,7 @@ def trained(store: Store, recipe: Recipe, reports: list[EpochReport]) -> ModelRo
 def taking_part() -> list[psutil.Process]:
     """The processes that train now, in order of rank."""
     children = psutil.Process().children(recursive=True)
-    return sorted((one for one in children if MODULE in one.cmdline()), key=lambda one: one.cmdline()[-3])
+    return sorted((child for child in children if MODULE in child.cmdline()), key=lambda one: one.cmdline()[-3])
 
 
 @pytest.mark.parametrize("draws", [8, 9])

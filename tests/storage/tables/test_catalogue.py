@@ -229,8 +229,8 @@ def load_in_a_forked_child(root: str, image_id: str) -> bytes:
 def test_a_loader_works_in_forked_workers_where_tables_do_not(root: str, tmp_path: Path) -> None:
     catalogue, row = Catalogue(tables_at(root)), on_disk(tmp_path / "a.png", png())
     catalogue.add([row])
-    [said] = race(load_in_a_forked_child, [(root, row.image_id)])
-    assert said == catalogue.load(row.image_id).tobytes()
+    [sent] = race(load_in_a_forked_child, [(root, row.image_id)])
+    assert sent == catalogue.load(row.image_id).tobytes()
     with pytest.raises(ObjectMissingError):
         catalogue.loader([row.image_id])(sha("another"))
 
@@ -334,10 +334,10 @@ def test_roles_and_hashes_are_read_once_for_each_version_and_from_their_own_colu
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [("image_id", "ab", "not 64 digits"), ("phash", "ab", "not 16 digits"), ("role", "pond", "other than validation")],
 )
-def test_a_damaged_catalogue_is_named(catalogue: Catalogue, root: str, column: str, value: str, said: str) -> None:
+def test_a_damaged_catalogue_is_named(catalogue: Catalogue, root: str, column: str, value: str, message: str) -> None:
     tables_at(root).append("images", [as_mappings([image("a")])[0] | {column: value}], ["one"])
-    with pytest.raises(StoreError, match=f"{said}.*restore it from a backup"):
+    with pytest.raises(StoreError, match=f"{message}.*restore it from a backup"):
         catalogue.ids("pool")

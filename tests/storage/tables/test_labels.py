@@ -105,13 +105,13 @@ def test_the_recorded_versions_are_those_of_people(labels: Labels) -> None:
 
 def what_counts(rows: list[LabelRow]) -> LabelRow:
     """The rule as a person would say it, for the rows of one image."""
-    said: dict[object, LabelRow] = {}
+    newest: dict[object, LabelRow] = {}
     for row in sorted(rows, key=lambda row: row.answered_at):
-        said[row.ls_annotation if row.by_person else row.origin] = row
+        newest[row.ls_annotation if row.by_person else row.origin] = row
     strength = {"threshold": 0, "given": 1}
     says = ["skipped", "quarantined", "usable"]
     return max(
-        said.values(),
+        newest.values(),
         key=lambda row: (
             says.index(row.status.replace("unusable", "usable")),
             strength.get(row.origin, 2),

@@ -1,4 +1,4 @@
-"""What becomes of a round around which everything breaks? The same rounds, labels and models as without it.
+"""A round whose servers, store and processes fail ends in the same rounds, labels and models as without the faults.
 
 Real servers, one at a time stopped, killed, locked or told a wrong time. Kills of `advance` itself, at every point,
 are in test_killed_proposing and test_killed_learning.
@@ -87,7 +87,7 @@ def test_label_studio_restarted_during_the_collect(
 def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_path: Path) -> None:
     answered(stage)
     held = stage.press_run("clock", hold=("in the middle of the training", tmp_path))
-    until((tmp_path / "here").exists, what=lambda: stage.said(held))
+    until((tmp_path / "here").exists, what=lambda: stage.output_of(held))
     stage.restart("Prefect")
     stage.running["Prefect"].wait()
     assert stage.run(held)["state_type"] == "RUNNING"
@@ -104,12 +104,12 @@ def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_
 def test_worker_and_run_killed_together_are_found_by_the_next_run(stage: Stage, calm: Outcome, tmp_path: Path) -> None:
     answered(stage)
     killed = stage.press_run(hold=("in the middle of the training", tmp_path))
-    until((tmp_path / "here").exists, what=lambda: stage.said(killed))
+    until((tmp_path / "here").exists, what=lambda: stage.output_of(killed))
     stage.kill("worker")
     assert stage.run(killed)["state_type"] == "RUNNING", "nobody is left to say that it is not"
     stage.start("worker")
     again = stage.wait_for(stage.press_run("clock"))
-    assert again["state_type"] == "COMPLETED", stage.said(again["id"])
+    assert again["state_type"] == "COMPLETED", stage.output_of(again["id"])
     assert stage.run(killed)["state"]["message"].startswith("Its process was killed and the worker with it")
     assert [run["name"] for flow in ("advance", "retrain") for run in stage.runs_of(flow, "RUNNING")] == []
     assert stage.deployment("advance")["global_concurrency_limit"]["active_slots"] == 0
@@ -130,9 +130,10 @@ def test_clocks_that_jump_while_the_round_is_answered_and_learnt(
     stage.answer()
     with stage.label_studio() as client:
         corrected = next(
-            task for task in client.list_tasks(project, 1) if task["annotations"][0]["result"] and
-            not task["annotations"][0]["was_cancelled"]
-        )  # fmt: skip
+            task
+            for task in client.list_tasks(project, 1)
+            if task["annotations"][0]["result"] and not task["annotations"][0]["was_cancelled"]
+        )
         answer = corrected["annotations"][0]
         client.update_annotation(answer["id"], [], lead_time=1.0)
         collect_alone(stage)
@@ -293,7 +294,7 @@ def test_a_storm_of_two_hundred_webhooks_brings_one_training(stage: Stage, calm:
     assert stage.advance().is_completed()  # takes in what was edited after the run had looked
     assert trainings(stage) == trained + 1
     without_versions = [
-        {name: value for name, value in one.items() if name != "versions"} for one in (stage.outcome(), calm)
+        {name: value for name, value in outcome.items() if name != "versions"} for outcome in (stage.outcome(), calm)
     ]
     assert without_versions[0] == without_versions[1]
 

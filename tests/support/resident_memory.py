@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 BOUND_MB = 6000
-"""What fails the run. The aim is 2,500; workers of `test_faults`, which trains in its own process, took 4,300."""
+"""What fails the run. The aim is 2,500; workers of `test_advance_with_faults`, which trains in its own process, took 4,300."""
 BASE_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
 GROWN_MB = 150
 
