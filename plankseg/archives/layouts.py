@@ -59,12 +59,17 @@ class LayoutReader(Protocol):
 
 
 class ClassFolders:
-    """The folder that holds an image is its class, wherever the class root lies; tables of objects give areas."""
+    """The folder that holds an image is its class, wherever the class root lies; tables of objects give areas.
 
-    def __init__(self, tables: Sequence[Table], names: ImageNames) -> None:
+    With `taxa_from_tables` only the tables say taxa: an image that none of them names has no taxon.
+    """
+
+    def __init__(self, tables: Sequence[Table], names: ImageNames, *, taxa_from_tables: bool = False) -> None:
         self._tables = tables
         self._rows = TableRows(tables, names)
         self._names = names
+        self._taxa_from_tables = taxa_from_tables
+        self._without_taxon: tuple[int, str] = (0, "")
 
     def record(self, entry: Entry) -> Record | None:
         """Every image is taken, except the masks of others."""
@@ -78,7 +83,13 @@ class ClassFolders:
         area = next((row.area_px for row in rows if row.area_px is not None), None)
         from_table = next((row.taxon for row in rows if row.taxon is not None), None)
         named = None if entry.folder.lower() in NO_CLASS or not entry.folder else entry.folder
-        taxon = from_table if any(table.names_files for table in self._tables) and from_table else named or from_table
+        if self._taxa_from_tables:
+            taxon = from_table
+            if taxon is None and named is not None:
+                self._without_taxon = (self._without_taxon[0] + 1, self._without_taxon[1] or entry.name)
+        else:
+            by_files = any(table.names_files for table in self._tables)
+            taxon = from_table if by_files and from_table else named or from_table
         identity = next((row.identity for row in rows if row.identity), entry.stem)
         return Record(entry=entry, taxon=taxon, external_id=identity, area_px=area)
 
@@ -91,8 +102,15 @@ class ClassFolders:
                 yield from _unreadable(table)
 
     def notes(self) -> list[str]:
-        """Images that got nothing from a table, because several have their name."""
-        return self._rows.notes()
+        """Images that got nothing from a table: several have their name, or no row gives them a taxon."""
+        notes = self._rows.notes()
+        count, first = self._without_taxon
+        if count:
+            notes.append(
+                f"{count} images, such as {first}, have no taxon: no row of a table gives them one. Choose the layout "
+                "class_folders to take their folders' names."
+            )
+        return notes
 
 
 class EcoTaxa:

@@ -66,6 +66,14 @@ class Survey:
                 is_named |= table.names(self.names.hashes("own"))
         return float(is_named.mean())
 
+    def taxon_share(self) -> float:
+        """The share of the images that the tables of taxa name by their file, with or without its suffix."""
+        tables = [table for table in self.tables if table.names_files and "taxon" in table.columns]
+        if not tables or not len(self.names):
+            return 0.0
+        hashes = [self.names.hashes(part) for part in ("own", "stem")]
+        return max(sum(float(table.names(part).mean()) for table in tables) for part in hashes)
+
     def paired_share(self) -> float:
         """The share of the images that have a mask by their names."""
         if not len(self.names) or not self.masks:
@@ -333,7 +341,7 @@ def _layout_reader(layout: Layout, survey: Survey) -> LayoutReader:
         return EcoTaxa(tables, survey.names)
     if layout == "pairs":
         return Pairs(survey.masks, survey.names)
-    return ClassFolders(tables, survey.names)
+    return ClassFolders(tables, survey.names, taxa_from_tables=layout == "table" and survey.taxon_share() >= 0.5)
 
 
 def _is_worth_reporting(entry: Entry) -> bool:

@@ -57,9 +57,18 @@ def test_of_two_samples_objects_of_one_id_each_gives_its_lowest_rank_and_the_oth
 def test_a_row_that_names_one_folder_says_nothing_of_another(tmp_path: Path, kind: str, written: str) -> None:
     files = images("A/1.png", "B/1.png")
     table = f"file,taxon,area,object_id\n{written},Copepoda,2000,a1\n"
-    _, taken, _ = read(tmp_path, files | {"t.csv": table}, kind=kind)
+    archive, taken, _ = read(tmp_path, files | {"t.csv": table}, kind=kind)
     assert (taken["A/1.png"].taxon, taken["A/1.png"].area_px, taken["A/1.png"].external_id) == ("Copepoda", 2000, "a1")
-    assert (taken["B/1.png"].taxon, taken["B/1.png"].area_px, taken["B/1.png"].external_id) == ("B", None, "1")
+    assert (taken["B/1.png"].taxon, taken["B/1.png"].area_px, taken["B/1.png"].external_id) == (None, None, "1")
+    assert "1 images, such as B/1.png, have no taxon" in archive.notes[0]
+
+
+def test_folders_are_classes_where_a_table_gives_no_taxon_or_names_few_images(tmp_path: Path) -> None:
+    files = images("A/1.png", "B/1.png", "B/2.png")
+    _, taken, _ = read(tmp_path, files | {"t.csv": "file,area\nA/1.png,2000\n"})
+    assert {record.taxon for record in taken.values()} == {"A", "B"}
+    _, taken, _ = read(tmp_path / "few", files | {"t.csv": "file,taxon\nB/2.png,Egg\n"})
+    assert {name: record.taxon for name, record in taken.items()} == {"A/1.png": "A", "B/1.png": "B", "B/2.png": "Egg"}
 
 
 def test_an_export_that_names_one_folder_rejects_the_file_of_the_same_name_in_another(tmp_path: Path) -> None:
@@ -74,8 +83,8 @@ def test_a_bare_name_that_several_files_have_gives_nothing_to_any_and_says_so(tm
     files = images("A/1.png", "B/1.png", "B/2.png")
     archive, taken, _ = read(tmp_path, files | {"t.csv": "file,taxon,area\n1.png,Egg,7\n2.png,Calanus,9\n"})
     assert {name: record.taxon for name, record in taken.items()} == {
-        "A/1.png": "A",
-        "B/1.png": "B",
+        "A/1.png": None,
+        "B/1.png": None,
         "B/2.png": "Calanus",
     }
     assert "2 images, such as A/1.png, got no taxon or area" in archive.notes[0]
