@@ -33,6 +33,7 @@ NO_MODULE = {
     "tests/archives/test_archive_guesses.py": "layouts and tables that do not agree",
     "tests/browser/test_correcting.py": "a person's answers in the real interface",
     "tests/browser/test_loop.py": "a whole round in the real interface",
+    "tests/browser/test_turned_images.py": "masks painted on turned images of a bucket",
     "tests/flows/test_dask.py": "the flow segment on Dask workers that are killed",
     "tests/flows/test_advance_with_faults.py": "the flows while their servers fail",
     "tests/flows/test_four_rounds.py": "four rounds of the loop in memory",

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, _imaging
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -64,6 +64,9 @@ _MAX_SCANS = 200  # of a progressive JPEG; encoders write about ten
 _MAX_SCANNED_PIXELS = 20 * DEFAULT_MAX_PIXELS  # over all scans: about six seconds
 _SMALLEST_12_BIT_TOP, _LARGEST_12_BIT = 512, 4095
 _STRIP_PIXELS = 2**20
+# Pillow keeps pixels in blocks. glibc gives blocks above 32 MB back to the system as soon as they are free, and keeps
+# smaller ones for the thread that had them: each thread that decodes would hold on to its largest image.
+_imaging.set_block_size(64 * 2**20)
 _NEXT_STEP = "Save it again as an 8- or 16-bit PNG, JPEG or TIFF, or take it out of the folder."
 
 

@@ -87,7 +87,7 @@ def test_eight_transparent_images_of_64_million_pixels_are_decoded_one_after_the
         Image.new("RGBA", (8000, 7990), (number, 9, 9, 128)).save(images / f"{number}.png", compress_level=9)
     peak, output = peak_of_ingest(images, tmp_path / "store")
     assert "8 new images" in output
-    assert peak < 1.3e9
+    assert peak < 0.8e9  # 0.58 were seen; 1.3 while each of the threads kept the memory of its last image
 
 
 @pytest.mark.slow
