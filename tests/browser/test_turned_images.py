@@ -21,7 +21,7 @@ from plankseg.storage.store import Store
 from tests.support.little_store import add_proposal, square
 from tests.support.live_servers import LiveLabelStudio
 from tests.support.s3_servers import S3Server
-from tests.support.ui_walk import Person, find_chromium, open_window, picture_folders, task_url
+from tests.support.ui_walk import Person, find_chromium, open_window, picture_folders, task_page
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 SHAPE = (90, 120)
@@ -96,7 +96,7 @@ def test_a_mask_painted_on_a_turned_image_of_a_bucket_lies_on_the_object(
         person = Person(page, pictures=picture_folders(tmp_path))
         person.log_in(label_studio.url, label_studio.email, label_studio.password)
         for name, row in images.items():
-            person.open(task_url(client, project, tasks[row.image_id]), mask=square(SHAPE, 12))
+            person.open(task_page(client, project, tasks[row.image_id]), mask=square(SHAPE, 12))
             person.delete_mask()
             bar_shown = seen_bar(person)
             person.choose_label()

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -35,15 +35,45 @@ class ImageLoader:
 def read_image_bytes(image_id: str, uri: str, copies: Blobs | None = None) -> bytes:
     """The bytes at a path, a file:// or an s3:// address or in an archive, verified; else the store's copy of them.
 
+    Where both are missing, a file that was moved together with the store is found beside it.
     Raises ObjectMissingError, ObjectCorruptError, StoreError. Works in worker processes, forked or not.
     """
     try:
         return bytes_at(image_id, uri)
     except StoreError:
-        suffix = None if copies is None else copy_suffix(image_id, uri, copies)
-        if copies is None or suffix is None:
+        if copies is None:
             raise
-        return copies.get(image_id, suffix)
+        if (suffix := copy_suffix(image_id, uri, copies)) is not None:
+            return copies.get(image_id, suffix)
+        moved = moved_with_store(image_id, uri, copies.root)
+        if moved is None:
+            raise
+        return bytes_at(image_id, moved)
+
+
+def moved_with_store(image_id: str, uri: str, root: Path | Address) -> str | None:
+    """Where an image lies that was moved together with its store, as a whole working directory is; None if nowhere.
+
+    `/old/demo/images/pool/1.png` may be `/new/demo/images/pool/1.png` of a store at `/new/demo/store`: its bytes tell.
+    """
+    if isinstance(root, Address) or is_s3(uri) or is_bucket_member(uri):
+        return None
+    try:
+        member = Member.parse(uri) if is_member(uri) else None
+        recorded = path_of(uri) if member is None else member.archive
+    except StoreError:
+        return None
+    for first in range(1, len(recorded.parts)):
+        path = root.parent.joinpath(*recorded.parts[first:])
+        if path == recorded or not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises where we may not look
+            continue
+        found = path.as_uri() if member is None else replace(member, archive=path).uri
+        try:
+            bytes_at(image_id, found)
+        except StoreError:
+            continue  # another file of this name
+        return found
+    return None
 
 
 def copy_suffix(image_id: str, uri: str, copies: Blobs) -> str | None:

@@ -220,9 +220,14 @@ class Catalogue:
         return image_files.path_of(self._uri(image_id))
 
     def is_lost(self, image_id: str) -> bool:
-        """True when no file, object or member of an archive is at its address, and the store has no copy. As `path`."""
+        """True when no file, object or member of an archive is at its address, and the store has no copy. As `path`.
+
+        A file that was moved together with the store is not lost.
+        """
         uri = self._uri(image_id)
-        return image_files.is_lost(uri) and not self._has_copy(image_id, uri)
+        if not image_files.is_lost(uri) or self._has_copy(image_id, uri):
+            return False
+        return self._blobs is None or image_files.moved_with_store(image_id, uri, self._blobs.root) is None
 
     def is_at(self, image_id: str, uri: str) -> bool:
         """True when an image's recorded address is this one."""
@@ -247,7 +252,7 @@ class Catalogue:
             if is_in_store(self._store_uris.recorded(uri)) or self._has_copy(image_id, uri):
                 continue
             try:
-                self._blobs.put(image_files.bytes_at(image_id, uri), image_files.COPY_SUFFIX)
+                self._blobs.put(read_image_bytes(image_id, uri, self._blobs), image_files.COPY_SUFFIX)
             except (ObjectMissingError, ObjectCorruptError) as error:
                 failed[image_id] = str(error)
         return failed
