@@ -93,7 +93,7 @@ def store_of(pair: Pair, data: Path, folder: Path) -> Store:
     """
     store = Store.open(folder)
     ingest_folder(store, data / pair.judged, role="validation", options=IngestOptions(masks=data / pair.masks))
-    ingest_folder(store, data / pair.source, role="source")
+    ingest_folder(store, data / pair.source, role="source", options=IngestOptions(outline="local contrast"))
     if pair.pool:
         ingest_folder(store, data / pair.pool, role="pool", options=IngestOptions(automatic_masks=True))
     return store

@@ -27,6 +27,7 @@ import typer
 
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, ScoringName
 from plankseg.imaging.arrays import Grey
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.synthetic.generator import draw_sample
@@ -189,7 +190,7 @@ def try_all(
     greys: dict[str, Grey] = {f"{index:04d}": read_grey(data) for index, data in enumerate(files)}
 
     def found(names: Sequence[ScoringName]) -> BenchmarkResult:
-        config = BenchmarkConfig(QUERY, side_px, InferenceConfig(), to_score=QUERY.batches * QUERY.batch_size)
+        config = BenchmarkConfig(QUERY, Framing(side_px), InferenceConfig(), to_score=QUERY.batches * QUERY.batch_size)
         return benchmark_backends(network, greys, names, config, CPU)
 
     started = time.perf_counter()
@@ -245,7 +246,7 @@ def main(images: int = 60, side_px: int = 256) -> None:
 
             def ours(name: str = name, backend: Backend = backend, part: dict[str, bytes] = part) -> None:
                 load = lambda image_id: read_grey(part[image_id])  # noqa: E731
-                scores[name] |= TTAPredictor(backend, load, QUERY, side_px).score(list(part))
+                scores[name] |= TTAPredictor(backend, load, QUERY, Framing(side_px)).score(list(part))
 
             times[name] = seconds_of(ours)
             times[f"{name}_forward"] = seconds_of(lambda backend=backend, ready=ready: forward_only(backend, ready))

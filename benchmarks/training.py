@@ -21,6 +21,7 @@ import torch
 import typer
 
 from plankseg.config import NetworkConfig, Recipe, TrainingConfig
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.synthetic.generator import Domain, draw_sample
 from plankseg.learning.augmentation.compositions import Composition, Step, declared_steps
@@ -148,7 +149,9 @@ def measure_loader() -> dict[str, float]:
     examples = [Example(str(number), 1.0) for number in range(len(squares))]
     source = Source(lambda name: squares[int(name)], lambda name: masks[int(name)])
     composition = Composition(declared_steps("specialized"), SIDE, references)
-    dataset = TrainingSquares(examples, source, composition=composition)
+    dataset = TrainingSquares(
+        examples, source, framing=Framing(composition.side_px), compositions={composition.side_px: composition}
+    )
     draws = WeightedDraws([1.0] * len(examples), draws=80, seed=0)
     recipe = Recipe(training=TrainingConfig(side_px=SIDE, loader_workers=2))
     kind = Training(bf16=uses_bf16("auto", CPU))

@@ -3,7 +3,7 @@
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from prefect import flow, get_run_logger, task
@@ -50,6 +50,7 @@ class DemoFolders(FrozenModel):
     validation_masks: str | None = None
     pool_masks: str | None = None
     automatic_masks: bool = False
+    outline: Literal["level", "local contrast"] = "level"
 
 
 @task(cache_policy=NO_CACHE)
@@ -111,7 +112,7 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP, named: RecipeName | None
     """
     store = open_store()
     with hold_store(store):
-        ingest(ImageFolder(folder=folders.source, role="source"))
+        ingest(ImageFolder(folder=folders.source, role="source", outline=folders.outline))
         if folders.validation:
             ingest(ImageFolder(folder=folders.validation, role="validation", masks=folders.validation_masks))
         ingest(ImageFolder(folder=folders.pool, role="pool", automatic_masks=folders.automatic_masks))
@@ -154,6 +155,7 @@ def main(
             validation=str(validation) if validation else None,
             validation_masks=str(validation_masks) if validation_masks else None,
             automatic_masks=True,
+            outline="local contrast",
         )
     else:
         if synthetic is None:

@@ -31,6 +31,11 @@ class ImageFolder(FrozenModel):
         description="Of a pool: make automatic masks too, as of a source. Recipes with a weight for the pool's masks "
         "train on those that are accepted; nobody is shown one as an answer.",
     )
+    outline: Literal["level", "local contrast"] = Field(
+        "level",
+        description="Where the automatic masks of a source end. level: at one grey level, for sharp images. local "
+        "contrast: at a quarter of the contrast close by, as people draw blurred scans.",
+    )
     dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
     layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
         "auto",
@@ -57,6 +62,7 @@ def read_images(images: ImageFolder) -> IngestReport:
             masks=Path(images.masks) if images.masks else None,
             layout=images.layout,
             automatic_masks=images.automatic_masks,
+            outline=images.outline,
             table=Path(images.table) if images.table else None,
             columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
             max_pixels=settings().max_image_pixels,

@@ -50,6 +50,13 @@ class TrainingConfig(FrozenModel):
     epochs: int = Field(20, ge=1, description="Epochs in round 1 and 2.")
     grow_from_round: int = Field(3, ge=1, description="First round in which epochs and side grow.")
     epochs_per_round: int = Field(2, ge=0, description="Epochs added in every growing round.")
+    largest_zoom: float | None = Field(
+        None,
+        gt=0,
+        le=8,
+        description="Images keep their scale, enlarged at most so many times, each in the smallest of some squares "
+        "that holds it; side_px is then the largest square's. Empty: every image fills a square of side_px.",
+    )
     side_px_per_round: int = Field(16, ge=0, multiple_of=16, description="Pixels added to the side in every one.")
     batch_size: int = Field(16, ge=2, description="Images per training step.")
     learning_rate: float = Field(3e-4, gt=0, description="AdamW's learning rate at the start.")
@@ -101,7 +108,7 @@ class TrainingConfig(FrozenModel):
     def facts(self) -> dict[str, object]:
         """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
         without = {"loader_workers"} | ({"devices"} if self.devices == 1 else set())
-        without |= {"pool_mask_weight"} if self.pool_mask_weight is None else set()
+        without |= {name for name in ("pool_mask_weight", "largest_zoom") if getattr(self, name) is None}
         return self.model_dump(exclude=without)
 
     @model_validator(mode="after")

@@ -17,12 +17,19 @@ def ingest(
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
     automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="Of a pool: make masks too.")] = False,
+    outline: Annotated[str, typer.Option(help="Of a source's masks: level, or local contrast for scans.")] = "level",
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
     from plankseg.pipeline.ingest.terminal_ingest import IngestArguments, ingest_at_terminal
 
     arguments = IngestArguments(
-        role=role, layout=layout, masks=masks, table=table, dataset=dataset, automatic_masks=automatic_masks
+        role=role,
+        layout=layout,
+        masks=masks,
+        table=table,
+        dataset=dataset,
+        automatic_masks=automatic_masks,
+        outline=outline,
     )
     ingest_at_terminal(console, settings(), place, arguments)
 

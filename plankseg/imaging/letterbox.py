@@ -4,6 +4,7 @@ Pixels are areas: pixel i covers i to i + 1, and both ways map the image's whole
 columns of the square. So `undo` is the geometric inverse of `apply`, for each axis by itself, however thin the image.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -17,19 +18,23 @@ from plankseg.imaging.background import border_pixels
 
 @dataclass(frozen=True)
 class Letterbox:
-    """An image of `height` x `width` inside a square of `side` pixels: aspect kept, centred, padded."""
+    """An image of `height` x `width` inside a square of `side` pixels: aspect kept, centred, padded.
+
+    It fills the square along its longer side, unless it would then be enlarged more than `largest_zoom` times.
+    """
 
     height: int
     width: int
     side: int
+    largest_zoom: float = math.inf
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], side_px: int) -> "Letterbox":
+    def of(cls, shape: tuple[int, ...], side_px: int, *, largest_zoom: float = math.inf) -> "Letterbox":
         """The letterbox of an image of `shape` (h, w). Raises ValueError when a size is below 1."""
         height, width = shape
         if min(height, width, side_px) < 1:
             raise ValueError(f"A {height} x {width} image in a square of {side_px} px has no pixels. Check the sizes.")
-        return cls(height=height, width=width, side=side_px)
+        return cls(height=height, width=width, side=side_px, largest_zoom=largest_zoom)
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -68,7 +73,7 @@ class Letterbox:
 
     @property
     def _inner_shape(self) -> tuple[int, int]:
-        scale = self.side / max(self.height, self.width)
+        scale = min(self.side / max(self.height, self.width), self.largest_zoom)
         return max(1, round(self.height * scale)), max(1, round(self.width * scale))
 
     @staticmethod

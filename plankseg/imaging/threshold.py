@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.background import background_kind, border_pixels, find_footer, is_dark_field
-from plankseg.imaging.masks import fill_holes, largest_component
+from plankseg.imaging.masks import drop_small_parts, fill_holes, largest_component
 
 ERASED_BELOW = 251
 MIN_DROP = 8.0
@@ -28,6 +28,11 @@ MAX_BORDER_CONTACT = 0.25
 MAX_SECOND_SHARE = 0.30
 MAX_AREA_ERROR = 0.10
 FIXED_LEVEL = 243
+OUTLINE_DROP = 9.0
+OUTLINE_SHARE = 0.25
+OUTLINE_REACH_PX = 4
+OUTLINE_SMALLEST_PART = 0.05
+_DISK_4 = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _DISK_2 = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
 
 
@@ -48,6 +53,10 @@ class AutomaticMask:
         assert (self.mask is None) != (self.reason is None), "a mask or a reason, never both"
 
 
+Outline = Literal["level", "local contrast"]
+"""Where an object ends: at one grey level for the image, or at a quarter of the contrast close by."""
+
+
 @dataclass(frozen=True)
 class _Object:
     """The chosen component, and the area of the largest other one."""
@@ -56,10 +65,13 @@ class _Object:
     second_px: int
 
 
-def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> AutomaticMask:
+def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None, outline: Outline = "level") -> AutomaticMask:
     """The object's mask by grey level, or the reason for rejecting the image. Never raises on an image's content.
 
     `instrument_area_px` is the area that the instrument itself measured, in pixels of this image; None: unknown.
+
+    The outline at a quarter of the local contrast (`outline_at_local_contrast`) is the one that people draw around the
+    blurred objects of a scanner: on 42 real vignettes it took the Dice from 0.907 to 0.960 (docs/log.md).
     """
     footer_rows = find_footer(grey)
     body = grey[: grey.shape[0] - footer_rows]
@@ -67,7 +79,7 @@ def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> Au
     if dark_field:
         body = np.asarray(255 - body)
     kind = background_kind(body)
-    found = _find_object(body, kind)
+    found = _find_object(body, kind) if outline == "level" else _find_by_local_contrast(body)
     reason = found if isinstance(found, str) else _rejection_reason(found, instrument_area_px)
     if isinstance(found, str) or reason is not None:
         return AutomaticMask(mask=None, reason=reason, kind=kind, footer_rows=footer_rows, dark_field=dark_field)
@@ -79,6 +91,18 @@ def automatic_mask(grey: Grey, *, instrument_area_px: float | None = None) -> Au
 def fixed_threshold_mask(grey: Grey, *, level: int = FIXED_LEVEL) -> Mask:
     """The largest part below a fixed grey level, filled; empty where all is lighter."""
     return fill_holes(largest_component(grey < level))
+
+
+def outline_at_local_contrast(grey: Grey, mask: Mask, *, ground: float) -> Mask:
+    """The mask without the halo of blur around it: pixels with at least a quarter of the contrast close by.
+
+    A scanner blurs an edge over 4 to 6 px. One grey level for all of an image includes the whole blur around a dark
+    body and loses half of a pale one. So a pixel belongs to the object if its own darkness (`ground` less grey) is at
+    least a quarter of the largest within 4 px of it. Parts below a twentieth of the largest are dropped, holes filled.
+    """
+    darkness = np.maximum(ground - grey.astype(np.float32), 0.0)
+    close_by = cv2.dilate(darkness, _DISK_4)
+    return fill_holes(drop_small_parts(mask & (darkness > OUTLINE_SHARE * close_by), OUTLINE_SMALLEST_PART))
 
 
 def otsu_mask(grey: Grey) -> Mask:
@@ -100,6 +124,23 @@ def _find_object(body: Grey, kind: Literal["erased", "kept"]) -> _Object | str:
     chosen = int(areas.argmax()) if kind == "erased" else _nearest_to_centre(stats[1:], body.shape)
     others = np.delete(areas, chosen)
     return _Object(_fill_small_holes(np.asarray(labels == chosen + 1)), int(others.max(initial=0)))
+
+
+def _find_by_local_contrast(body: Grey) -> _Object | str:
+    low, high = np.percentile(body, (5, 95))
+    if high - low < MIN_CONTRAST:
+        return f"too little contrast: p95 - p5 = {high - low:.0f} grey levels, at least {MIN_CONTRAST:.0f} wanted"
+    border = border_pixels(body)
+    ground = float(np.median(border))
+    spread = 1.4826 * float(np.median(np.abs(border - ground)))
+    dark = body < ground - max(OUTLINE_DROP, DROP_IN_DEVIATIONS * spread)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if areas.size == 0:
+        return f"no object: no pixel is darker than the image's border, whose median is {ground:.0f}"
+    chosen = _nearest_to_centre(stats[1:], body.shape)
+    whole = fill_holes(np.asarray(labels == chosen + 1))
+    return _Object(outline_at_local_contrast(body, whole, ground=ground), int(np.delete(areas, chosen).max(initial=0)))
 
 
 def _kept_level(body: Grey) -> float:

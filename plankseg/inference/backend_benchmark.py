@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from plankseg.config import BackendName, FrozenModel, InferenceConfig, QueryConfig, ScoringName
 from plankseg.errors import BackendError
 from plankseg.imaging.arrays import Grey
-from plankseg.imaging.letterbox import Letterbox
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.masks import dice
 from plankseg.inference.backends import REFERENCE, Backend, make_backend
 from plankseg.inference.prediction import Prediction
@@ -105,13 +105,13 @@ def _fastest(trials: Sequence[Trial]) -> Trial:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """How the backends are tried: the views and the measure, the size of the squares, and the bounds of agreement.
+    """How the backends are tried: the views and the measure, the sizes of the squares, and the bounds of agreement.
 
     `to_score` is the number of images to be scored afterwards, which decides whether int8 is worth quantizing.
     """
 
     query: QueryConfig
-    side_px: int
+    framing: Framing
     bounds: InferenceConfig
     to_score: int = 0
 
@@ -160,7 +160,7 @@ class _Benchmark:
     def run(self, name: ScoringName) -> tuple[list[Prediction], float]:
         """The predictions of a backend, and its images per second by the median of its forward passes."""
         backend = self._make(name)
-        predictor = TTAPredictor(backend, self._greys.__getitem__, self._config.query, self._config.side_px)
+        predictor = TTAPredictor(backend, self._greys.__getitem__, self._config.query, self._config.framing)
         for _ in predictor.batches(self._ids[:1], independent=True):
             pass  # the first forward pass compiles, plans and warms up
         predictions: list[Prediction] = []
@@ -179,9 +179,9 @@ class _Benchmark:
         return quantized_backend(self.quantized, self._device)
 
     def _calibration_squares(self) -> UInt8[torch.Tensor, "n side side"]:
-        """All images in one view after the other."""
+        """All images in one view after the other; the framing has one side."""
         images = [self._greys[image_id] for image_id in self._ids]
-        plain = np.stack([Letterbox.of(grey.shape, self._config.side_px).apply(grey) for grey in images])
+        plain = np.stack([self._config.framing.letterbox(grey.shape).apply(grey) for grey in images])
         return torch.cat([view.do(torch.from_numpy(plain), self._ids) for view in views_of(self._config.query)])
 
 

@@ -195,10 +195,10 @@ class OpenVinoBackend:
         return torch.from_numpy(answers)
 
     def _queue(self, side_px: int) -> Any:
-        """Inference requests compiled for squares of one size, kept until another size comes."""
+        """Inference requests compiled for squares of one size; a framing has at most some dozen sizes."""
         if side_px not in self._queues:
             compiled = self._compile(side_px)
-            self._queues = {side_px: self._openvino.AsyncInferQueue(compiled, torch.get_num_threads())}
+            self._queues[side_px] = self._openvino.AsyncInferQueue(compiled, torch.get_num_threads())
         return self._queues[side_px]
 
     def _compile(self, side_px: int) -> Any:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from plankseg.config import QueryConfig
 from plankseg.errors import ScoreError
+from plankseg.imaging.framing import Framing, grouped_by_side
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference.backends import Backend
 from plankseg.inference.prediction import Prediction
@@ -26,6 +27,9 @@ from plankseg.inference.uncertainty import Views as ViewMaps
 FULL_BATCH_PX = 256
 """Above this side a forward pass takes fewer views, so that its memory stays as it is at this one."""
 
+SEVERAL_SIDES = 8
+"""So many forward passes' images are sorted by the sides of their squares, so that most passes are full."""
+
 
 @dataclass(frozen=True)
 class TTAPredictor:
@@ -34,22 +38,26 @@ class TTAPredictor:
     backend: Backend
     load: Load
     query: QueryConfig
-    side_px: int
+    framing: Framing
     views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", self.views or views_of(self.query))
 
-    @property
-    def forward_rows(self) -> int:
+    def forward_rows(self, side_px: int) -> int:
         """Views in one forward pass: as the recipe says, fewer for large squares, at least one."""
-        larger = max(1.0, (self.side_px / FULL_BATCH_PX) ** 2)
+        larger = max(1.0, (side_px / FULL_BATCH_PX) ** 2)
         return max(1, int(self.query.forward_batch / larger))
+
+    def images_at_once(self, side_px: int) -> int:
+        """As many images as have all their views in one forward pass, at least one."""
+        return max(1, self.forward_rows(side_px) // len(self.views))
 
     @property
     def batch_size(self) -> int:
-        """As many images as have all their views in one forward pass, at least one."""
-        return max(1, self.forward_rows // len(self.views))
+        """Images that are read and answered together: a forward pass, or several where squares have several sides."""
+        step = self.images_at_once(self.framing.side_px)
+        return step if len(self.framing.sides) == 1 else SEVERAL_SIDES * step
 
     def score(
         self,
@@ -99,10 +107,21 @@ class TTAPredictor:
         An image that cannot be read becomes an `Unreadable`. `independent`: no image's last bit may depend on the
         others. Raises ScoreError, with the ids, where the model's answer is not finite.
         """
-        for batch in read_ahead(image_ids, self.load, side_px=self.side_px, step=self.batch_size):
+        for batch in read_ahead(image_ids, self.load, framing=self.framing, step=self.batch_size):
             squares = [item for item in batch if isinstance(item, Square)]
-            predictions = iter(self._predict_batch(squares, independent=independent) if squares else [])
-            yield [item if isinstance(item, Unreadable) else next(predictions) for item in batch]
+            predictions = self._predict_all(squares, independent=independent)
+            yield [item if isinstance(item, Unreadable) else predictions[item.image_id] for item in batch]
+
+    def _predict_all(self, squares: Sequence[Square], *, independent: bool) -> dict[str, Prediction]:
+        """The predictions of squares of whatever sides, by image."""
+        found: dict[str, Prediction] = {}
+        letterboxes = [square.letterbox for square in squares]
+        for indices in grouped_by_side(letterboxes, self.images_at_once):
+            part = [squares[index] for index in indices]
+            found |= {
+                prediction.image_id: prediction for prediction in self._predict_batch(part, independent=independent)
+            }
+        return found
 
     def predict_views(self, squares: Squares, image_ids: Sequence[str], *, independent: bool = False) -> ViewMaps:
         """Probabilities of the object in each view of each square, undone: (views, n, side, side), on the device.
@@ -110,10 +129,11 @@ class TTAPredictor:
         Raises ScoreError naming the images for which the model's answer is not finite.
         """
         with torch.inference_mode():
-            rows = min(self.forward_rows, self.batch_size * len(self.views))
+            side = squares.shape[-1]
+            rows = min(self.forward_rows(side), self.images_at_once(side) * len(self.views))
             augmented = torch.cat([view.do(squares, image_ids) for view in self.views])
             logits = self._logits(augmented, rows, independent=independent)
-            per_view = logits.reshape(len(self.views), len(image_ids), self.side_px, self.side_px)
+            per_view = logits.reshape(len(self.views), len(image_ids), side, side)
             _check_finite(per_view, image_ids)
             return torch.stack([view.undo(maps) for view, maps in zip(self.views, per_view.sigmoid(), strict=True)])
 

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.parallel import ordered_map
 
@@ -40,10 +41,12 @@ class Square:
     pixels: UInt8[np.ndarray, "side side"]
 
 
-def read_ahead(image_ids: Sequence[str], load: Load, *, side_px: int, step: int) -> Iterator[list[Square | Unreadable]]:
+def read_ahead(
+    image_ids: Sequence[str], load: Load, *, framing: Framing, step: int
+) -> Iterator[list[Square | Unreadable]]:
     """The images in the order given, `step` at a time, each read once. Raises what `load` raises of other errors."""
     images = ordered_map(
-        lambda image_id: _read(image_id, load, side_px),
+        lambda image_id: _read(image_id, load, framing),
         image_ids,
         threads=READERS,
         ahead=BATCHES_AHEAD * step,
@@ -53,10 +56,10 @@ def read_ahead(image_ids: Sequence[str], load: Load, *, side_px: int, step: int)
         yield batch
 
 
-def _read(image_id: str, load: Load, side_px: int) -> Square | Unreadable:
+def _read(image_id: str, load: Load, framing: Framing) -> Square | Unreadable:
     try:
         grey = load(image_id)
     except (ImageReadError, StoreError) as error:
         return Unreadable(image_id, str(error), error)
-    letterbox = Letterbox.of(grey.shape, side_px)
+    letterbox = framing.letterbox(grey.shape)
     return Square(image_id, letterbox, letterbox.apply(grey))

@@ -1,6 +1,6 @@
 """Training and validation sets: images and masks, letterboxed, checked and kept in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from plankseg.errors import MaskShapeError
 from plankseg.imaging.arrays import Grey, Mask
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import pixel_sha
 from plankseg.learning.augmentation.compositions import Composition
@@ -51,6 +52,7 @@ class Source:
 class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc]
     """The training set: for a draw, a normalised image (3, side, side) and its mask (1, side, side), both float32.
 
+    `compositions` has one for each side of the framing; `sides` are those of the images' squares, in their order.
     All pairs are read at the start, so that a bad one is found before the first step. As many squares as fit into
     `cache_bytes` are kept, and shared with forked loader processes; the others are read again at every draw.
     """
@@ -60,22 +62,26 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
         examples: Sequence[Example],
         source: Source,
         *,
-        composition: Composition,
+        framing: Framing,
+        compositions: Mapping[int, Composition],
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._ids = [example.image_id for example in examples]
         self._source = source
-        self._composition = composition
-        self._side = composition.side_px
-        kept = min(len(examples), cache_bytes // (2 * self._side**2))
-        self._squares = np.empty((kept, self._side, self._side), dtype=np.uint8)
-        self._masks = np.empty((kept, self._side, self._side), dtype=bool)
+        self._framing = framing
+        self._compositions = compositions
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
         self.mask_shas: list[str] = []
-        for index, image_id in enumerate(self._ids):
+        self.sides: list[int] = []
+        free = cache_bytes
+        for image_id in self._ids:
             grey, mask = source.pair(image_id)
             self.mask_shas.append(pixel_sha(mask))
-            if index < kept:
-                self._squares[index], self._masks[index] = _squared(grey, mask, self._side)
+            letterbox = framing.letterbox(grey.shape)
+            self.sides.append(letterbox.side)
+            free -= 2 * letterbox.side**2
+            if free >= 0:
+                self._kept.append((letterbox.apply(grey), letterbox.apply_mask(mask)))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -84,28 +90,30 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
         self, draw: Draw
     ) -> tuple[Float32[torch.Tensor, "3 side side"], Float32[torch.Tensor, "1 side side"]]:
         """The drawn image, augmented by the draw's own seed."""
-        if draw.index < len(self._squares):
-            square, mask = self._squares[draw.index], self._masks[draw.index]
+        if draw.index < len(self._kept):
+            square, mask = self._kept[draw.index]
         else:
-            square, mask = _squared(*self._source.pair(self._ids[draw.index]), self._side)
-        square, mask = self._composition(square, mask, seed=draw.augmentation_seed)
+            grey, native = self._source.pair(self._ids[draw.index])
+            letterbox = self._framing.letterbox(grey.shape)
+            square, mask = letterbox.apply(grey), letterbox.apply_mask(native)
+        square, mask = self._compositions[len(square)](square, mask, seed=draw.augmentation_seed)
         return to_tensor(square), torch.from_numpy(mask).float().unsqueeze(0)
 
 
 class ValidationSet:
     """The images a model is evaluated on: squares for the network, masks at native size for the scores."""
 
-    def __init__(self, examples: Sequence[Example], source: Source, *, side_px: int) -> None:
+    def __init__(self, examples: Sequence[Example], source: Source, *, framing: Framing) -> None:
         self.image_ids = [example.image_id for example in examples]
         self._letterboxes: list[Letterbox] = []
         self._masks: list[np.ndarray] = []  # packed to bits: native masks of large images add up
-        self._squares = np.empty((len(examples), side_px, side_px), dtype=np.uint8)
+        self._squares: list[np.ndarray] = []
         self.mask_shas: list[str] = []
-        for index, image_id in enumerate(self.image_ids):
+        for image_id in self.image_ids:
             grey, mask = source.pair(image_id)
-            letterbox = Letterbox.of(grey.shape, side_px)
+            letterbox = framing.letterbox(grey.shape)
             self._letterboxes.append(letterbox)
-            self._squares[index] = letterbox.apply(grey)
+            self._squares.append(letterbox.apply(grey))
             self._masks.append(np.packbits(mask))
             self.mask_shas.append(pixel_sha(mask))
 
@@ -118,8 +126,3 @@ class ValidationSet:
         box = self._letterboxes[index]
         bits = np.unpackbits(self._masks[index], count=box.height * box.width)
         return bits.astype(bool).reshape(box.height, box.width)
-
-
-def _squared(grey: Grey, mask: Mask, side_px: int) -> tuple[np.ndarray, np.ndarray]:
-    letterbox = Letterbox.of(grey.shape, side_px)
-    return letterbox.apply(grey), letterbox.apply_mask(mask)

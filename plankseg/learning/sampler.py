@@ -57,12 +57,46 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         return self._draws // self._process.world_size
 
     def __iter__(self) -> Iterator[Draw]:
-        indices, seeds = self._stream(self._first_epoch + self._epoch)
         mine = slice(self._process.rank, len(self) * self._process.world_size, self._process.world_size)
-        for index, seed in zip(indices[mine].tolist(), seeds[mine].tolist(), strict=True):
-            yield Draw(index, seed)
+        yield from self.of_all_processes()[mine]
+
+    def of_all_processes(self) -> list[Draw]:
+        """The draws of the pass that `set_epoch` chose, of all processes together."""
+        indices, seeds = self._stream(self._first_epoch + self._epoch)
+        return [Draw(index, seed) for index, seed in zip(indices.tolist(), seeds.tolist(), strict=True)]
 
     def _stream(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, epoch])
         indices = rng.choice(self._shares.size, size=self._draws, p=self._shares)
         return indices, rng.integers(2**32, size=self._draws)
+
+
+class SideBatches(Sampler[list[Draw]]):  # type: ignore[misc]
+    """Batches of draws whose squares have one side, in the order in which they are full; then what is left of each.
+
+    Of several processes each has the same number of batches, with its share of each: a step has one side everywhere.
+    What is left of a side and too little for two images in each process is dropped: batch-norm needs two. There is no
+    length, since that depends on the draws of the epoch.
+    """
+
+    def __init__(
+        self, draws: WeightedDraws, sides: Sequence[int], *, size: int, process: ProcessRank = SINGLE_PROCESS
+    ) -> None:
+        self.sampler = draws  # Lightning calls its `set_epoch`
+        self._sides = sides
+        self._size = size
+        self._process = process
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        waiting: dict[int, list[Draw]] = {}
+        processes = self._process.world_size
+        for draw in self.sampler.of_all_processes():
+            side = self._sides[draw.index]
+            batch = waiting.setdefault(side, [])
+            batch.append(draw)
+            if len(batch) == self._size * processes:
+                yield waiting.pop(side)[self._process.rank :: processes]
+        for _, batch in sorted(waiting.items()):
+            shared = len(batch) // processes
+            if shared >= 2:
+                yield batch[: shared * processes][self._process.rank :: processes]

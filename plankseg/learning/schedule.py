@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from plankseg.config import TrainingConfig
+from plankseg.imaging.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,12 @@ class RoundPlan:
 
     epochs: int
     side_px: int
+    largest_zoom: float | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """How images are laid into squares."""
+        return Framing(self.side_px, self.largest_zoom)
 
 
 def plan_round(training: TrainingConfig, round_number: int) -> RoundPlan:
@@ -24,4 +31,5 @@ def plan_round(training: TrainingConfig, round_number: int) -> RoundPlan:
     return RoundPlan(
         epochs=training.epochs + steps * training.epochs_per_round,
         side_px=training.side_px + steps * training.side_px_per_round,
+        largest_zoom=training.largest_zoom,
     )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from plankseg.config import Recipe
 from plankseg.errors import TrainingError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.augmentation.compositions import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
@@ -31,7 +33,7 @@ from plankseg.learning.network.precision import uses_bf16
 from plankseg.learning.network.torchvision_compat import LightningEnvironment, lightning, timm
 from plankseg.learning.oom import halving_once, part_of
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
-from plankseg.learning.sampler import WeightedDraws
+from plankseg.learning.sampler import SideBatches, WeightedDraws
 from plankseg.learning.schedule import RoundPlan, plan_round
 
 __all__ = ["EpochReport", "Example", "Execution", "Source", "TrainedModel", "TrainingTask", "train"]
@@ -43,7 +45,7 @@ class TrainedModel:
 
     weights: bytes
     epochs: int
-    side_px: int
+    framing: Framing
     best_epoch: int
     history: list[EpochReport]
     scores: ImageScores
@@ -114,9 +116,10 @@ class _Training:
         self._config = task.recipe.training
         self.plan = plan_round(self._config, task.round_number)
         references = _references_for(task.recipe, task.references)
-        composition = compose(self._config.augmentation, self.plan.side_px, references)
-        self._squares = TrainingSquares(task.examples, task.source, composition=composition)
-        self._validation = ValidationSet(task.validation, task.source, side_px=self.plan.side_px)
+        framing, name = self.plan.framing, self._config.augmentation
+        compositions = {side: compose(name, side, _resized(references, side)) for side in framing.sides}
+        self._squares = TrainingSquares(task.examples, task.source, framing=framing, compositions=compositions)
+        self._validation = ValidationSet(task.validation, task.source, framing=framing)
         execution.work_dir.mkdir(parents=True, exist_ok=True)
         mask_shas = [*self._squares.mask_shas, *self._validation.mask_shas]
         self._checkpoint = checkpoint_path(
@@ -204,6 +207,13 @@ def _references_for(recipe: Recipe, references: np.ndarray | None) -> np.ndarray
     return references
 
 
+def _resized(references: np.ndarray | None, side_px: int) -> np.ndarray | None:
+    """The references in squares of another side."""
+    if references is None or references.shape[1] == side_px:
+        return references
+    return np.stack([cv2.resize(square, (side_px, side_px), interpolation=cv2.INTER_AREA) for square in references])
+
+
 def _draws(task: TrainingTask, state: State, process: ProcessRank) -> WeightedDraws:
     training = task.recipe.training
     words = np.random.SeedSequence([training.seed, task.round_number]).generate_state(1)
@@ -221,11 +231,14 @@ def _loader(
 ) -> DataLoader[tuple[torch.Tensor, ...]]:
     size = min(part_of(recipe.training.batch_size // process.world_size, parts), len(draws))
     workers = recipe.training.loader_workers if "fork" in multiprocessing.get_all_start_methods() else 0
+    batches: dict[str, Any]
+    if len(set(squares.sides)) > 1:
+        batches = {"batch_sampler": SideBatches(draws, squares.sides, size=size, process=process)}
+    else:  # batch-norm has no variance in a batch of one
+        batches = {"batch_size": size, "sampler": draws, "drop_last": len(draws) % size == 1}
     return DataLoader(
         squares,
-        batch_size=size,
-        sampler=draws,
-        drop_last=len(draws) % size == 1,  # batch-norm has no variance in a batch of one
+        **batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,  # shares the squares, and `load` need not be picklable
@@ -273,7 +286,7 @@ def _fingerprint(task: TrainingTask, plan: RoundPlan, mask_shas: Sequence[str]) 
     facts = {
         "network": recipe.network.model_dump(),
         "training": recipe.training.facts(),
-        "plan": asdict(plan),
+        "plan": {name: value for name, value in asdict(plan).items() if value is not None},
         "round": task.round_number,
         "start": hashlib.sha256(start).hexdigest() if start is not None else None,
         "steps": [asdict(step) for step in declared_steps(recipe.training.augmentation)],
@@ -289,7 +302,7 @@ def _trained(state: State, plan: RoundPlan) -> TrainedModel:
     return TrainedModel(
         weights=tensor_bytes(state.best),
         epochs=plan.epochs,
-        side_px=plan.side_px,
+        framing=plan.framing,
         best_epoch=state.best_epoch,
         history=state.history,
         scores=state.scores,

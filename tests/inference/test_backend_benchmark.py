@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from plankseg.config import InferenceConfig, QueryConfig
 from plankseg.errors import BackendError
+from plankseg.imaging.framing import Framing
 from plankseg.inference import backend_benchmark, backends
 from plankseg.inference.backend_benchmark import (
     BackendChoice,
@@ -26,7 +27,7 @@ NAMES = ("torch", "folded", "folded-bf16", "compiled")
 
 
 def trials(names: tuple[str, ...] = NAMES, network: torch.nn.Module | None = None, **bounds: float) -> dict[str, Trial]:
-    config = BenchmarkConfig(QueryConfig(), SIDE, InferenceConfig(**bounds))
+    config = BenchmarkConfig(QueryConfig(), Framing(SIDE), InferenceConfig(**bounds))
     found = benchmark_backends(network or tiny_network(), pictures(), names, config, CPU)
     return {trial.backend: trial for trial in found.trials}
 
@@ -86,7 +87,7 @@ def test_8_bits_are_tried_where_half_a_minute_of_scoring_is_to_come(
     monkeypatch.setattr(
         backend_benchmark, "_compare", lambda name, *_: Trial(backend=name, agrees=True, images_per_s=1)
     )
-    config = BenchmarkConfig(QueryConfig(), SIDE, InferenceConfig(), to_score)
+    config = BenchmarkConfig(QueryConfig(), Framing(SIDE), InferenceConfig(), to_score)
     found = benchmark_backends(tiny_network(), pictures(), ("torch", "openvino-int8"), config, CPU)
     assert [trial.backend for trial in found.trials] == names
 
@@ -100,7 +101,7 @@ def test_what_agrees_in_bf16_is_not_tried_in_fp32_too() -> None:
 @pytest.mark.skipif(not quantizes_here(CPU), reason="needs OpenVINO and a processor that multiplies 8 bits")
 def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> None:
     bounds = InferenceConfig(min_dice=1, min_rank_correlation=0.5)
-    config = BenchmarkConfig(QueryConfig(), SIDE, bounds, to_score=1_400_000)
+    config = BenchmarkConfig(QueryConfig(), Framing(SIDE), bounds, to_score=1_400_000)
     found = benchmark_backends(tiny_network(), pictures(), ("torch", "openvino-int8"), config, CPU)
     trial = found.trials[1]
     assert found.quantized

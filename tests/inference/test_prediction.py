@@ -8,6 +8,7 @@ import torch
 
 from plankseg.config import QueryConfig
 from plankseg.errors import ImageReadError, ScoreError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference import prefetch
 from plankseg.inference.backends import plain_backend
@@ -25,14 +26,16 @@ def predictions(
     ids: list[str], views: tuple[View, ...], load: object = None, network: torch.nn.Module | None = None
 ) -> Iterator[Prediction | Unreadable]:
     backend = plain_backend(network or tiny_network(), "cpu")
-    predictor = TTAPredictor(backend, load or pictures().__getitem__, QUERY, SIDE, views)
+    predictor = TTAPredictor(backend, load or pictures().__getitem__, QUERY, Framing(SIDE), views)
     return (prediction for batch in predictor.batches(ids) for prediction in batch)
 
 
 def test_it_finds_what_the_proposal_would_show() -> None:
     ids = list(pictures())
     found = list(predictions(ids, recipe_views(QUERY.noise_sd)))
-    shown = TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().__getitem__, QUERY, SIDE).predict(ids)
+    shown = TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().__getitem__, QUERY, Framing(SIDE)).predict(
+        ids
+    )
     for prediction, other in zip(found, shown, strict=True):
         assert isinstance(prediction, Prediction)
         assert prediction.image_id == other.image_id

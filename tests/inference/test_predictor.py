@@ -6,6 +6,7 @@ import torch
 
 from plankseg.config import QueryConfig
 from plankseg.errors import ImageReadError, ScoreError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference import prefetch
 from plankseg.inference.backends import plain_backend
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 def scored(network: torch.nn.Module, ids: list[str], **query: object) -> dict[str, float]:
-    return TTAPredictor(plain_backend(network, "cpu"), pictures().__getitem__, QueryConfig(**query), SIDE).score(ids)
+    return TTAPredictor(
+        plain_backend(network, "cpu"), pictures().__getitem__, QueryConfig(**query), Framing(SIDE)
+    ).score(ids)
 
 
 VARIANTS = [{}, {"views": "dihedral", "measure": "jsd"}, {"measure": "entropy", "region": "band", "noise_sd": 0.1}]
@@ -75,8 +78,8 @@ def test_bf16_scores_are_near_those_of_fp32_and_as_independent_of_the_company() 
     query, ids, load = QueryConfig(), list(pictures()), pictures().__getitem__
     exact = scored(tiny_network(), ids)
     backend = plain_backend(tiny_network(), "cpu", "bf16")
-    rough = TTAPredictor(backend, load, query, SIDE).score(ids)
-    alone = TTAPredictor(backend, load, query, SIDE).score(ids[:1])
+    rough = TTAPredictor(backend, load, query, Framing(SIDE)).score(ids)
+    alone = TTAPredictor(backend, load, query, Framing(SIDE)).score(ids[:1])
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.05)
     assert alone[ids[0]] == rough[ids[0]]
@@ -93,7 +96,9 @@ def test_views_of_many_images_share_a_forward_pass_which_is_always_full_and_neve
 
 def test_large_squares_share_a_forward_pass_with_fewer() -> None:
     def rows(side_px: int) -> int:
-        return TTAPredictor(plain_backend(tiny_network(), "cpu"), pictures().get, QueryConfig(), side_px).forward_rows
+        return TTAPredictor(
+            plain_backend(tiny_network(), "cpu"), pictures().get, QueryConfig(), Framing(side_px)
+        ).forward_rows(side_px)
 
     assert [rows(side_px) for side_px in (32, 256, 512, 2048)] == [32, 32, 8, 1]
 
@@ -109,7 +114,7 @@ def test_memory_is_bounded_a_few_batches_are_read_ahead() -> None:
     network = Function(lambda x: (seen.append(len(read)), x[:, :1])[1])
     query = QueryConfig(forward_batch=10)
     backend = plain_backend(network, "cpu")
-    TTAPredictor(backend, load, query, SIDE).score([f"{n:03d}" for n in range(60)])
+    TTAPredictor(backend, load, query, Framing(SIDE)).score([f"{n:03d}" for n in range(60)])
     assert sorted(read) == [f"{n:03d}" for n in range(60)]
     assert all(ahead <= 2 * (done + prefetch.BATCHES_AHEAD + 1) for done, ahead in enumerate(seen))
 
@@ -125,15 +130,15 @@ def test_an_image_that_cannot_be_read_is_named_or_raises() -> None:
         return pictures()[image_id]
 
     backend, query = plain_backend(tiny_network(), "cpu"), QueryConfig(forward_batch=10)
-    predictor = TTAPredictor(backend, load, query, SIDE)
+    predictor = TTAPredictor(backend, load, query, Framing(SIDE))
     found = predictor.score(list(pictures()), on_unreadable=named.append, on_progress=lambda *n: told.append(n))
     assert named == [Unreadable("image-1", "It is torn.")]
     assert found == pytest.approx({name: value for name, value in expected.items() if name != "image-1"}, abs=1e-6)
     assert told[-1] == (7, 7)
     with pytest.raises(ImageReadError, match="torn"):
-        TTAPredictor(backend, load, query, SIDE).score(list(pictures()))
+        TTAPredictor(backend, load, query, Framing(SIDE)).score(list(pictures()))
     with pytest.raises(ImageReadError, match="torn"):
-        list(TTAPredictor(backend, load, query, SIDE).predict(list(pictures())))
+        list(TTAPredictor(backend, load, query, Framing(SIDE)).predict(list(pictures())))
 
 
 def test_repeated_ids_are_loaded_once_and_progress_counts_images() -> None:
@@ -147,7 +152,7 @@ def test_repeated_ids_are_loaded_once_and_progress_counts_images() -> None:
     ids = ["image-2", "image-1", "image-2", "image-0", "image-1"]
     query = QueryConfig(forward_batch=10)
     backend = plain_backend(tiny_network(), "cpu")
-    TTAPredictor(backend, load, query, SIDE).score(ids, on_progress=lambda *n: told.append(n))
+    TTAPredictor(backend, load, query, Framing(SIDE)).score(ids, on_progress=lambda *n: told.append(n))
     assert sorted(loaded) == ["image-0", "image-1", "image-2"]
     assert told == [(2, 3), (3, 3)]
 
@@ -169,7 +174,7 @@ def test_an_answer_that_is_not_finite_names_its_image(bad: float) -> None:
         return logits
 
     with pytest.raises(ScoreError, match=r"not finite for culprit\."):
-        TTAPredictor(plain_backend(Function(answer), "cpu"), images.__getitem__, QueryConfig(), SIDE).score(
+        TTAPredictor(plain_backend(Function(answer), "cpu"), images.__getitem__, QueryConfig(), Framing(SIDE)).score(
             list(images)
         )
 
@@ -195,7 +200,7 @@ def test_predictions_have_native_sizes_in_the_order_asked_with_the_scores() -> N
     ids = ["image-3", "image-0", "image-2", "image-0"]
     images = pictures()
     query = QueryConfig(measure="jsd")
-    predictor = TTAPredictor(plain_backend(tiny_network(), "cpu"), images.__getitem__, query, SIDE)
+    predictor = TTAPredictor(plain_backend(tiny_network(), "cpu"), images.__getitem__, query, Framing(SIDE))
     predictions = list(predictor.predict(ids))
     scores = predictor.score(ids)
     assert [prediction.image_id for prediction in predictions] == ["image-3", "image-0", "image-2"]
@@ -212,5 +217,7 @@ def test_predicted_maps_lie_where_the_object_lies() -> None:
     is_dark = Function(lambda x: torch.where(x[:, :1] < bright - 1, 9.0, -9.0))
     for views in ("recipe", "dihedral"):
         query = QueryConfig(views=views)
-        (prediction,) = TTAPredictor(plain_backend(is_dark, "cpu"), {"a": grey}.__getitem__, query, SIDE).predict(["a"])
+        (prediction,) = TTAPredictor(
+            plain_backend(is_dark, "cpu"), {"a": grey}.__getitem__, query, Framing(SIDE)
+        ).predict(["a"])
         assert np.array_equal(prediction.mask, grey == 0)

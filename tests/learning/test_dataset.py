@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from plankseg.errors import MaskShapeError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.masks import dice
 from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
@@ -26,7 +27,10 @@ SOURCE = Source(tiny.load, tiny.load_mask)
 def squares(*, source: Source = SOURCE, cache_bytes: int = 2**20, augmentation: str = "affine") -> TrainingSquares:
     references = np.random.default_rng(2).integers(100, 240, (5, 32, 32), dtype=np.uint8)
     composition = compose(augmentation, 32, references)
-    return TrainingSquares(tiny.EXAMPLES, source, composition=composition, cache_bytes=cache_bytes)
+    side = composition.side_px
+    return TrainingSquares(
+        tiny.EXAMPLES, source, framing=Framing(side), compositions={side: composition}, cache_bytes=cache_bytes
+    )
 
 
 def epochs(workers: int, count: int = 2, augmentation: str = "affine") -> list[torch.Tensor]:
@@ -91,7 +95,7 @@ def test_a_mask_of_another_size_is_refused_by_the_images_name():
     with pytest.raises(MaskShapeError, match="image source-0 is"):
         squares(source=source)
     with pytest.raises(MaskShapeError, match="image a is"):
-        ValidationSet([Example("a", 1.0)], source, side_px=32)
+        ValidationSet([Example("a", 1.0)], source, framing=Framing(32))
 
 
 class BrightIsGround(torch.nn.Module):
@@ -102,7 +106,7 @@ class BrightIsGround(torch.nn.Module):
 
 
 def test_validation_scores_are_those_of_the_native_sizes():
-    judged = ValidationSet(tiny.VALIDATION, SOURCE, side_px=16)
+    judged = ValidationSet(tiny.VALIDATION, SOURCE, framing=Framing(16))
     scores = judged.score(Predictor(BrightIsGround(), torch.device("cpu"), "fp32", forward_batch=2))
     assert list(scores.dice) == [example.image_id for example in tiny.VALIDATION]
     for image_id, value in scores.dice.items():

@@ -14,6 +14,7 @@ import torch
 
 import plankseg
 from plankseg.errors import MaskShapeError, TrainingError, WeightsError
+from plankseg.imaging.framing import Framing
 from plankseg.learning.lightning_module import SegmentationModule
 from plankseg.learning.network.architecture import build_network
 from plankseg.learning.network.forward import Predictor
@@ -40,13 +41,13 @@ def test_the_best_epoch_by_native_dice_is_kept_with_its_scores(undisturbed):
     model, reports = undisturbed
     assert reports == model.history
     assert [epoch.epoch for epoch in reports] == [1, 2, 3]
-    assert (model.epochs, model.side_px) == (3, 32)
+    assert (model.epochs, model.framing) == (3, Framing(32))
     dices = [epoch.validation_dice for epoch in reports]
     assert model.best_epoch == 3 - dices[::-1].index(max(dices))
     assert model.scores.mean_dice == max(dices)
     network = build_network(tiny.tiny_recipe().network, weights=model.weights)
     greys = [tiny.load(example.image_id) for example in tiny.VALIDATION]
-    found = Predictor(network, torch.device("cpu")).predict(greys, 32)
+    found = Predictor(network, torch.device("cpu")).predict(greys, Framing(32))
     for example, probability in zip(tiny.VALIDATION, found, strict=True):
         truth = tiny.load_mask(example.image_id)
         overlap = 2 * np.sum((probability >= 0.5) & truth) / (np.sum(probability >= 0.5) + truth.sum())

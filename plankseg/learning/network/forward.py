@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from plankseg.errors import ScoreError
+from plankseg.imaging.framing import Framing, grouped_by_side
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.network.precision import Precision, autocast
 from plankseg.learning.network.preprocessing import batch_tensor
@@ -23,23 +24,22 @@ class Predictor:
     precision: Precision = "auto"
     forward_batch: int = 32
 
-    def predict(self, greys: Sequence[UInt8[np.ndarray, "_ _"]], side_px: int) -> list[Float32[np.ndarray, "_ _"]]:
+    def predict(self, greys: Sequence[UInt8[np.ndarray, "_ _"]], framing: Framing) -> list[Float32[np.ndarray, "_ _"]]:
         """One probability map per image, 0 to 1, at the image's own size. Raises as `square_probabilities`."""
-        if not greys:
-            return []
-        letterboxes = [Letterbox.of(grey.shape, side_px) for grey in greys]
-        squares = np.stack([letterbox.apply(grey) for letterbox, grey in zip(letterboxes, greys, strict=True)])
-        return list(self.predict_squares(squares, letterboxes))
+        letterboxes = [framing.letterbox(grey.shape) for grey in greys]
+        squares = [letterbox.apply(grey) for letterbox, grey in zip(letterboxes, greys, strict=True)]
+        return self.predict_squares(squares, letterboxes)
 
     def predict_squares(
-        self, squares: UInt8[np.ndarray, "n side side"], letterboxes: Sequence[Letterbox]
-    ) -> Iterator[Float32[np.ndarray, "_ _"]]:
+        self, squares: Sequence[UInt8[np.ndarray, "_ _"]], letterboxes: Sequence[Letterbox]
+    ) -> list[Float32[np.ndarray, "_ _"]]:
         """The same for images that are in their squares already."""
-        for first in range(0, len(squares), self.forward_batch):
-            part = slice(first, first + self.forward_batch)
-            answers = self.square_probabilities(squares[part])
-            for letterbox, answer in zip(letterboxes[part], answers, strict=True):
-                yield letterbox.undo(answer)
+        answers: dict[int, Float32[np.ndarray, "_ _"]] = {}
+        for indices in grouped_by_side(letterboxes, lambda _: self.forward_batch):
+            group = self.square_probabilities(np.stack([squares[index] for index in indices]))
+            for index, answer in zip(indices, group, strict=True):
+                answers[index] = letterboxes[index].undo(answer)
+        return [answers[index] for index in range(len(letterboxes))]
 
     def square_probabilities(self, squares: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n side side"]:
         """One forward pass over letterboxed squares. Raises ScoreError when an answer is not a number."""

@@ -21,7 +21,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.acquisition.score_shards import Scorer, ScoringShard, score_images, shards_to_score
 from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
 from plankseg.pipeline.models.loading import load_network
-from plankseg.pipeline.models.recipes import postprocessing_of
+from plankseg.pipeline.models.recipes import framing_of, postprocessing_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.near_duplicates import complete_hashes
 from plankseg.pipeline.pool.unreadable import record_unreadable
@@ -90,7 +90,7 @@ def propose(
     pool = choosable(store, recipe)
     trial_images = TrialImages(() if proposed else pool, most_to_score(recipe.query, len(pool)))
     backends = select_backends(store, model, network, recipe, trial_images)
-    predictor = TTAPredictor(backends.for_masks, store.catalogue.load, recipe.query, model.side_px)
+    predictor = TTAPredictor(backends.for_masks, store.catalogue.load, recipe.query, framing_of(model))
     if proposed:
         lost = unreadable_ids(store, [row.image_id for row in proposed])
         predictions = tuple(predictor.predict([row.image_id for row in proposed if row.image_id not in lost]))

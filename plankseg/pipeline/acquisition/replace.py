@@ -12,7 +12,7 @@ from plankseg.pipeline.acquisition.propose import model_of, premask
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.models.backend_choice import select_backends
 from plankseg.pipeline.models.loading import load_network
-from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
+from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
@@ -30,7 +30,7 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
     recipe = recipe_of(model)
     network = load_network(store, model, choose_device(settings.device))
     backend = select_backends(store, model, network, recipe).for_masks
-    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px)
+    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, framing_of(model))
     candidates = _next_best(store, round_number, seed=first.seed)
     replaced: dict[str, str] = {}
     for skipped, image_id in zip(sorted(read_progress(store).skipped), candidates, strict=False):

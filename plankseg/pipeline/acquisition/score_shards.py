@@ -18,6 +18,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.archive.shards import shard_size
 from plankseg.pipeline.models.backend_choice import InferenceBackends, score_key
 from plankseg.pipeline.models.loading import cached_score_backend, compute_lock
+from plankseg.pipeline.models.recipes import framing_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -67,7 +68,7 @@ def score_images(
     missing = [image_id for image_id in ids if image_id not in scores]
     unreadable: list[Unreadable] = []
     recipe, model = scorer.recipe, scorer.model
-    predictor = TTAPredictor(scorer.backends.for_scores, store.catalogue.load, recipe.query, model.side_px)
+    predictor = TTAPredictor(scorer.backends.for_scores, store.catalogue.load, recipe.query, framing_of(model))
     for start in range(0, len(missing), IMAGES_PER_COMMIT):
         before = len(scores) + len(unreadable)
         new = predictor.score(

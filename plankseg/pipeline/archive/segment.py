@@ -18,7 +18,7 @@ from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import ordered_map
 from plankseg.pipeline.archive.shards import Shard
 from plankseg.pipeline.models.loading import cached_backend, cached_network, compute_lock
-from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
+from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
 
@@ -83,7 +83,7 @@ def _predictor(store: Store, shard: Shard, device: str) -> TTAPredictor:
         backend = cached_backend(store, shard.model, settings["backend"], device=device)
     else:
         backend = plain_backend(cached_network(store, shard.model, where), where, recipe.training.precision)
-    return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, shard.model.side_px, views)
+    return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, framing_of(shard.model), views)
 
 
 def _row(store: Store, item: Prediction | Unreadable, postprocessing: Postprocessing, *, largest_part: bool) -> Row:

@@ -32,7 +32,7 @@ from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask, pixel_sha
 from plankseg.imaging.perceptual_hash import perceptual_hash
 from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, OpenedImage, open_image
-from plankseg.imaging.threshold import automatic_mask
+from plankseg.imaging.threshold import Outline, automatic_mask
 from plankseg.parallel import Ahead, ordered_map
 from plankseg.pipeline.ingest.byte_budget import ByteBudget
 from plankseg.pipeline.ingest.given_masks import SAMPLED, Polarity, given_mask, only_mask, polarity_of
@@ -63,7 +63,8 @@ class IngestOptions:
     """How an archive is read. `masks`: a folder of masks of the same relative names, taken as given.
 
     `table` lies outside of the archive; `columns` names columns with unusual names, '' for none. `automatic_masks`:
-    images of a pool get automatic masks as those of a source do, for `training.pool_mask_weight`.
+    images of a pool get automatic masks too, for `training.pool_mask_weight`. `outline` says where the masks of a
+    source end; those of a pool end at a quarter of the local contrast, see `automatic_mask`.
     """
 
     dataset: str | None = None
@@ -73,6 +74,7 @@ class IngestOptions:
     columns: dict[Meaning, str] | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     automatic_masks: bool = False
+    outline: Outline = "level"
 
     def makes_masks(self, role: Role) -> bool:
         """Whether images of this role get automatic masks."""
@@ -355,7 +357,8 @@ def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datet
         return _usable(task.store, image_id, "given", mask, at=now), False
     if not task.options.makes_masks(task.role):
         return None, False
-    made = automatic_mask(grey, instrument_area_px=record.area_px)
+    outline = task.options.outline if task.role == "source" else "local contrast"
+    made = automatic_mask(grey, instrument_area_px=record.area_px, outline=outline)
     if made.mask is not None:
         return _usable(task.store, image_id, "threshold", made.mask, at=now), made.dark_field
     unusable = LabelRow(

@@ -9,6 +9,7 @@ from rich.console import Console
 from plankseg.archives.open_archive import Choice
 from plankseg.config import Settings
 from plankseg.errors import ArchiveError, SettingsError
+from plankseg.imaging.threshold import Outline
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.progress_bars import counting
 from plankseg.storage.store import Store
@@ -25,19 +26,21 @@ class IngestArguments:
     table: Path | None = None
     dataset: str | None = None
     automatic_masks: bool = False
+    outline: str = "level"
 
 
 def ingest_at_terminal(console: Console, settings: Settings, location: str, arguments: IngestArguments) -> None:
     """Ingest under the store's lock with a bar; print the summary, warnings, and where the left-out files are listed.
 
     Raises:
-        SettingsError: an unknown role or layout, or as `ingest_folder`.
+        SettingsError: an unknown role, layout or outline, or as `ingest_folder`.
         ArchiveError: the archive ends too early; what was whole is kept.
         StoreBusyError: another run is at work on the store.
     """
     for name, value, allowed in (
         ("role", arguments.role, get_args(Role)),
         ("layout", arguments.layout, get_args(Choice)),
+        ("outline", arguments.outline, get_args(Outline)),
     ):
         if value not in allowed:
             raise SettingsError(f"--{name} {value} is not known; give one of {', '.join(allowed)}.")
@@ -49,6 +52,7 @@ def ingest_at_terminal(console: Console, settings: Settings, location: str, argu
         table=arguments.table,
         dataset=arguments.dataset,
         automatic_masks=arguments.automatic_masks,
+        outline=cast(Outline, arguments.outline),
         max_pixels=settings.max_image_pixels,
     )
     with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as progress:

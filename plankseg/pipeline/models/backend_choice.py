@@ -28,7 +28,7 @@ from plankseg.inference.tta import views_of
 from plankseg.learning.network.architecture import choose_device
 from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.pipeline.models.loading import QUANTIZED_SUFFIX, cached_network
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import framing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.backend_choices import BackendChoiceRow
 from plankseg.storage.tables.models import ModelRow
@@ -87,9 +87,10 @@ def _choose(
             name: BackendName = "torch-bf16" if uses_bf16(precision, device) else "torch"
             return BackendChoice(backend=name, machine=here, reason=reason)
         names: list[ScoringName] = list(backends_here(device, precision))
-        if config.int8 and quantizes_here(device, precision):
+        one_side = len(framing_of(model).sides) == 1  # an int8 network is made for one
+        if config.int8 and one_side and quantizes_here(device, precision):
             names.append(INT8)
-        benchmark = BenchmarkConfig(recipe.query, model.side_px, config, trial_images.to_score)
+        benchmark = BenchmarkConfig(recipe.query, framing_of(model), config, trial_images.to_score)
         result = benchmark_backends(network, greys, names, benchmark, device)
         choice = _fastest(store, result, here, images=len(greys))
         row = store.backend_choices.settle(

@@ -6,12 +6,13 @@ from typing import Any
 
 from plankseg.config import Recipe, Settings
 from plankseg.imaging.arrays import Mask
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.scorecard import measure, scorecard
-from plankseg.pipeline.models.recipes import postprocessing_of, recipe_of
+from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -24,21 +25,23 @@ class Evaluator:
 
     store: Store
     predictor: Predictor
-    side_px: int
+    framing: Framing
     postprocessing: Postprocessing = PLAIN
 
     @classmethod
-    def of_weights(cls, store: Store, weights: bytes, recipe: Recipe, side_px: int, settings: Settings) -> "Evaluator":
+    def of_weights(
+        cls, store: Store, weights: bytes, recipe: Recipe, framing: Framing, settings: Settings
+    ) -> "Evaluator":
         """For a whole model's safetensors. Raises what `build_network` raises."""
         device = choose_device(settings.device)
         network = build_network(recipe.network, weights=weights).to(device)
-        return cls(store, Predictor(network, device, recipe.training.precision), side_px)
+        return cls(store, Predictor(network, device, recipe.training.precision), framing)
 
     @classmethod
     def of_model(cls, store: Store, model: ModelRow, settings: Settings) -> "Evaluator":
         """For a stored model. Raises what `Models.weights` and `build_network` raise."""
         weights = store.models.weights(model.model_id)
-        plain = cls.of_weights(store, weights, recipe_of(model), model.side_px, settings)
+        plain = cls.of_weights(store, weights, recipe_of(model), framing_of(model), settings)
         return plain.with_postprocessing(postprocessing_of(model))
 
     def with_postprocessing(self, postprocessing: Postprocessing) -> "Evaluator":
@@ -49,7 +52,7 @@ class Evaluator:
         """The predicted masks, one after the other, at native size."""
         for first in range(0, len(image_ids), READ_AT_ONCE):
             greys = [self.store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
-            for probability in self.predictor.predict(greys, self.side_px):
+            for probability in self.predictor.predict(greys, self.framing):
                 yield self.postprocessing.mask_of(probability)
 
     def scorecard(self, image_ids: Sequence[str], load_mask: Callable[[str], Mask]) -> dict[str, Any]:

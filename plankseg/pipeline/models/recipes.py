@@ -11,6 +11,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
 if TYPE_CHECKING:
+    from plankseg.imaging.framing import Framing
     from plankseg.imaging.postprocessing import Postprocessing
 
 
@@ -18,6 +19,13 @@ def recipe_in_force(store: Store) -> Recipe:
     """The recipe the active model was trained with, which later steps go on with; the defaults before there is one."""
     active = store.models.active()
     return recipe_of(active) if active else Recipe()
+
+
+def framing_of(model: ModelRow) -> "Framing":
+    """How a model's images are laid into squares."""
+    from plankseg.imaging.framing import Framing  # loads OpenCV, which a look at the status must not
+
+    return Framing(model.side_px, recipe_of(model).training.largest_zoom)
 
 
 def postprocessing_of(model: ModelRow) -> "Postprocessing":

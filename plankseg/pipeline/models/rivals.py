@@ -19,18 +19,26 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 from plankseg.storage.tables.labels import LabelRow
 
-AUTOMATIC, FIXED = "automatic mask", "fixed threshold"
+AUTOMATIC, LOCAL, FIXED = "automatic mask", "automatic mask, local contrast", "fixed threshold"
 
 
 def _automatic(grey: Grey, row: ImageRow) -> Mask | None:
     return automatic_mask(grey, instrument_area_px=row.instrument_area_px).mask
 
 
+def _local_contrast(grey: Grey, row: ImageRow) -> Mask | None:
+    return automatic_mask(grey, instrument_area_px=row.instrument_area_px, outline="local contrast").mask
+
+
 def _fixed(grey: Grey, _: ImageRow) -> Mask | None:
     return fixed_threshold_mask(grey)
 
 
-RIVALS: Mapping[str, Callable[[Grey, ImageRow], Mask | None]] = {AUTOMATIC: _automatic, FIXED: _fixed}
+RIVALS: Mapping[str, Callable[[Grey, ImageRow], Mask | None]] = {
+    AUTOMATIC: _automatic,
+    LOCAL: _local_contrast,
+    FIXED: _fixed,
+}
 """The conventional methods by name; each gives a mask, or None where it rejects the image."""
 
 

@@ -10,14 +10,13 @@ import torch
 from plankseg.config import Settings
 from plankseg.errors import SettingsError
 from plankseg.imaging.animation import encode_gif, frames
-from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.models.loading import load_network
-from plankseg.pipeline.models.recipes import recipe_of
+from plankseg.pipeline.models.recipes import framing_of, recipe_of
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, load_or_none, lost_row
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -62,9 +61,9 @@ def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> 
     """A GIF of one image: before, each test-time view, where they disagree, after, and the object alone."""
     recipe, device = recipe_of(model), choose_device(settings.device)
     backend = plain_backend(load_network(store, model, device), device, recipe.training.precision)
-    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px)
+    predictor = TTAPredictor(backend, store.catalogue.load, recipe.query, framing_of(model))
     grey = store.catalogue.load(image_id)
-    letterbox = Letterbox.of(grey.shape, model.side_px)
+    letterbox = framing_of(model).letterbox(grey.shape)
     squares = torch.from_numpy(letterbox.apply(grey)[None])
     per_view = predictor.predict_views(squares, [image_id])[:, 0].cpu().numpy()
     named = zip(predictor.views, per_view, strict=True)

@@ -96,7 +96,7 @@ def train_and_register(store: Store, training: Training, settings: Settings, reg
         model_id=hashlib.sha256(model.weights).hexdigest(),
         recipe=training.recipe.model_dump_json(),
         data_version=training.data.data_version,
-        side_px=model.side_px,
+        side_px=model.framing.side_px,
         epochs=model.epochs,
         validation_dice=metrics["dice"],
         validation_set=training.data.validation_set,
@@ -143,7 +143,7 @@ def _train(store: Store, training: Training, settings: Settings, registration: R
 def _with_postprocessing(store: Store, model: TrainedModel, training: Training, settings: Settings) -> TrainedModel:
     """The model with the post-processing that is best on the images that decide, and their scores with it."""
     ids = [example.image_id for example in training.data.validation]
-    evaluator = Evaluator.of_weights(store, model.weights, training.recipe, model.side_px, settings)
+    evaluator = Evaluator.of_weights(store, model.weights, training.recipe, model.framing, settings)
     masks = list(evaluator.masks(ids))
     load_mask = mask_loader(store, training.data.labels)
     truth = [load_mask(image_id) for image_id in ids]
@@ -161,7 +161,7 @@ def recorded_metrics(store: Store, model: TrainedModel, training: Training, sett
     dice = np.array([model.scores.dice[example.image_id] for example in data.validation])
     iou = np.array([model.scores.iou[example.image_id] for example in data.validation])
     low, high = bootstrap_interval(dice, rng=np.random.default_rng(0))
-    plain = Evaluator.of_weights(store, model.weights, training.recipe, model.side_px, settings)
+    plain = Evaluator.of_weights(store, model.weights, training.recipe, model.framing, settings)
     evaluator = plain.with_postprocessing(model.postprocessing)
     load_mask = mask_loader(store, data.labels)
     measures = {

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from plankseg.errors import ScoreError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.network.precision import uses_bf16
@@ -38,7 +39,7 @@ def discs() -> list[np.ndarray]:
 
 
 def test_answers_have_each_images_own_size_and_find_the_dark_object():
-    for grey, probability in zip(discs(), Predictor(DarkIsObject(), CPU).predict(discs(), 64), strict=True):
+    for grey, probability in zip(discs(), Predictor(DarkIsObject(), CPU).predict(discs(), Framing(64)), strict=True):
         assert probability.shape == grey.shape
         assert probability.dtype == np.float32
         assert np.mean((probability >= 0.5) == (grey < 128)) > 0.97
@@ -48,31 +49,31 @@ def test_the_way_there_is_letterbox_network_and_back():
     grey = discs()[0]
     box = Letterbox.of(grey.shape, 48)
     square = Predictor(DarkIsObject(), CPU, "fp32").square_probabilities(box.apply(grey)[None])[0]
-    found = Predictor(DarkIsObject(), CPU, "fp32").predict([grey], 48)[0]
+    found = Predictor(DarkIsObject(), CPU, "fp32").predict([grey], Framing(48))[0]
     np.testing.assert_array_equal(found, box.undo(square))
 
 
 def test_the_size_of_the_forward_batch_changes_nothing():
-    one = Predictor(DarkIsObject(), CPU, forward_batch=1).predict(discs(), 32)
-    many = Predictor(DarkIsObject(), CPU, forward_batch=8).predict(discs(), 32)
+    one = Predictor(DarkIsObject(), CPU, forward_batch=1).predict(discs(), Framing(32))
+    many = Predictor(DarkIsObject(), CPU, forward_batch=8).predict(discs(), Framing(32))
     for first, second in zip(one, many, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 def test_the_network_answers_in_eval_mode_and_is_given_back_as_it_was():
     network = DarkIsObject().train()
-    Predictor(network, CPU).predict(discs(), 32)
+    Predictor(network, CPU).predict(discs(), Framing(32))
     assert network.modes == [False]
     assert network.training
 
 
 def test_no_images_give_no_answers():
-    assert Predictor(DarkIsObject(), CPU).predict([], 32) == []
+    assert Predictor(DarkIsObject(), CPU).predict([], Framing(32)) == []
 
 
 def test_a_spoilt_network_is_not_believed():
     with pytest.raises(ScoreError, match="not numbers"):
-        Predictor(DarkIsObject(gain=float("nan")), CPU).predict(discs(), 32)
+        Predictor(DarkIsObject(gain=float("nan")), CPU).predict(discs(), Framing(32))
 
 
 def test_precision_that_is_named_is_taken():

@@ -7,6 +7,7 @@ import torch
 
 from plankseg.config import InferenceConfig, Recipe, Settings
 from plankseg.errors import SettingsError
+from plankseg.imaging.framing import Framing
 from plankseg.inference import backend_benchmark
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantizes_here
@@ -90,7 +91,7 @@ def test_what_ranks_in_8_bits_is_made_once_and_every_process_takes_that(
         score_shard(store, shard, device="cpu")
     by_workers, _ = score_images(store, scorer, ids)
     in_one_go, by_masks = (
-        TTAPredictor(backend, store.catalogue.load, recipe.query, model.side_px).score(ids)
+        TTAPredictor(backend, store.catalogue.load, recipe.query, Framing(model.side_px)).score(ids)
         for backend in (again.for_scores, again.for_masks)
     )
     assert by_workers == in_one_go

@@ -11,6 +11,7 @@ import pytest
 
 from plankseg.config import MasksConfig, Recipe, Settings
 from plankseg.errors import TrainingError
+from plankseg.imaging.framing import Framing
 from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.metrics import ImageScores
@@ -248,7 +249,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
         return TrainedModel(
             weights=f"weights {task.round_number} {after}".encode(),
             epochs=1,
-            side_px=32,
+            framing=Framing(32),
             best_epoch=0,
             history=[],
             scores=scores([e.image_id for e in task.validation], after),
