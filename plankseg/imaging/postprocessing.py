@@ -1,13 +1,17 @@
-"""Post-processing of a model's masks: holes filled, small parts dropped; chosen on images whose masks are known."""
+"""Post-processing of a model's masks: where the probability is cut, holes and small parts, and the automatic mask.
+
+All of it is chosen once for a model, on images whose masks are known, and then done alike wherever its masks are made.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
-from plankseg.imaging.arrays import Mask, Probability
+from plankseg.imaging.arrays import Grey, Mask, Probability
 from plankseg.imaging.masks import dice, drop_small_parts, fill_holes, largest_component
+from plankseg.imaging.threshold import automatic_mask
 
 FEWEST_TO_CHOOSE = 6
 """With fewer images nothing is chosen: the choice would follow one image."""
@@ -15,24 +19,43 @@ FEWEST_TO_CHOOSE = 6
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """What is done to a mask, in this order. The default changes nothing."""
+    """What is done to a map of probabilities, in this order. The default cuts it at one half."""
 
     fill_holes: bool = False
     smallest_part: float = 0.0
     """Parts below this share of the largest part's area are dropped."""
     largest_only: bool = False
+    cut: float = 0.5
+    """Pixels of at least this probability are object."""
+    automatic_above: float | None = None
+    """Where the automatic mask of the image has at least this Dice to the model's, it is taken: both mean the same
+    object, and the outline of a threshold is the sharper one. None: never."""
 
     def __call__(self, mask: Mask) -> Mask:
-        """The mask as it is shown, judged and kept."""
+        """The mask with its holes and parts as they are shown, judged and kept."""
         if self.fill_holes:
             mask = fill_holes(mask)
         if self.largest_only:
             return largest_component(mask)
         return drop_small_parts(mask, self.smallest_part) if self.smallest_part else mask
 
-    def mask_of(self, probability: Probability) -> Mask:
-        """The mask of a map of probabilities: where they are at least one half, post-processed."""
-        return self(np.asarray(probability >= 0.5))
+    @property
+    def uses_image(self) -> bool:
+        """Whether the mask depends on the image beside the probability."""
+        return self.automatic_above is not None
+
+    def mask_of(self, probability: Probability, grey: Grey | None = None) -> Mask:
+        """The mask of a map of probabilities over an image, which is needed where `uses_image` says so."""
+        mask = self(np.asarray(probability >= self.cut))
+        if not self.uses_image:
+            return mask
+        assert grey is not None, "this post-processing looks at the image"
+        return self._or_automatic(mask, _automatic(grey))
+
+    def _or_automatic(self, mask: Mask, automatic: Mask | None) -> Mask:
+        if automatic is None or self.automatic_above is None or dice(mask, automatic) < self.automatic_above:
+            return mask
+        return automatic
 
     @classmethod
     def recorded(cls, metrics: Mapping[str, object]) -> "Postprocessing":
@@ -42,24 +65,41 @@ class Postprocessing:
 
 
 PLAIN = Postprocessing()
+CUTS = (0.5, 0.4, 0.6, 0.3, 0.7)
+AGREEMENTS = (None, 0.95, 0.9, 0.8, 0.7, 0.5)
 CANDIDATES = tuple(
-    Postprocessing(fill_holes=fill, smallest_part=share, largest_only=largest)
+    Postprocessing(fill_holes=fill, smallest_part=share, largest_only=largest, cut=cut)
+    for cut in CUTS
     for fill in (False, True)
     for share, largest in ((0.0, False), (0.05, False), (0.25, False), (0.0, True))
 )
 
 
 def choose_postprocessing(
-    predicted: Sequence[Mask], truth: Sequence[Bool[np.ndarray, "rows columns"]]
+    probabilities: Sequence[Float[np.ndarray, "rows columns"]],
+    greys: Sequence[Grey],
+    truth: Sequence[Bool[np.ndarray, "rows columns"]],
 ) -> Postprocessing:
-    """Of `CANDIDATES` the one with the best mean Dice, the plainest of equals; of fewer than six images always none.
+    """Of `CANDIDATES` the one with the best mean Dice, then the agreement at which the automatic mask is taken.
 
-    Raises MaskShapeError when two masks differ in size.
+    The plainest of equals; of fewer than six images always none. Raises MaskShapeError when masks differ in size.
     """
-    if len(predicted) < FEWEST_TO_CHOOSE:
+    if len(probabilities) < FEWEST_TO_CHOOSE:
         return PLAIN
+
+    def mean_dice(masks: Sequence[Mask]) -> float:
+        return float(np.mean([dice(mask, true) for mask, true in zip(masks, truth, strict=True)]))
+
+    shaped = [[candidate(np.asarray(p >= candidate.cut)) for p in probabilities] for candidate in CANDIDATES]
+    best = int(np.argmax([mean_dice(masks) for masks in shaped]))
+    automatic = [_automatic(grey) for grey in greys]
+    choices = [replace(CANDIDATES[best], automatic_above=agreement) for agreement in AGREEMENTS]
     means = [
-        float(np.mean([dice(candidate(mask), true) for mask, true in zip(predicted, truth, strict=True)]))
-        for candidate in CANDIDATES
+        mean_dice([choice._or_automatic(mask, auto) for mask, auto in zip(shaped[best], automatic, strict=True)])
+        for choice in choices
     ]
-    return CANDIDATES[int(np.argmax(means))]
+    return choices[int(np.argmax(means))]
+
+
+def _automatic(grey: Grey) -> Mask | None:
+    return automatic_mask(grey, outline="local contrast").mask

@@ -45,31 +45,76 @@ def test_each_step_does_what_its_name_says() -> None:
     assert np.array_equal(Postprocessing(fill_holes=True, largest_only=True)(seen), scene())
 
 
-def test_a_map_of_probabilities_is_cut_at_one_half_first() -> None:
-    probability = np.where(scene(hole=True), 0.5, 0.49).astype(np.float32)
+def test_a_map_of_probabilities_is_cut_at_one_half_first_or_where_it_says() -> None:
+    probability = np.where(scene(hole=True), 0.5, 0.4).astype(np.float32)
     assert np.array_equal(PLAIN.mask_of(probability), scene(hole=True))
     assert np.array_equal(Postprocessing(fill_holes=True).mask_of(probability), scene())
+    assert Postprocessing(cut=0.3).mask_of(probability).all()
+    assert not Postprocessing(cut=0.6).mask_of(probability).any()
+
+
+def grey_of(mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, 80, 255).astype(np.uint8)
+
+
+def test_the_automatic_mask_is_taken_where_it_means_the_same_object() -> None:
+    rough = np.zeros((30, 40), np.float32)
+    rough[6:20, 5:19] = 1.0  # a row and a column too little
+    chosen = Postprocessing(automatic_above=0.8)
+    assert chosen.uses_image
+    assert np.array_equal(chosen.mask_of(rough, grey_of(scene())), scene())
+    elsewhere = np.roll(rough, 18, axis=1)
+    assert np.array_equal(chosen.mask_of(elsewhere, grey_of(scene())), elsewhere > 0)
+    flat = np.full((30, 40), 200, np.uint8)
+    assert np.array_equal(chosen.mask_of(rough, flat), rough > 0), "no automatic mask: the model's stays"
+
+
+def choose(predicted: list[np.ndarray], truth: list[np.ndarray], *, greys: list[np.ndarray] | None = None):
+    flat = [np.full(mask.shape, 200, np.uint8) for mask in truth]
+    return choose_postprocessing([mask.astype(np.float32) for mask in predicted], greys or flat, truth)
 
 
 def test_the_best_of_all_is_chosen_and_the_plainest_of_equals() -> None:
     predicted, truth = [scene(hole=True, speck=True)] * 6, [scene()] * 6
-    chosen = choose_postprocessing(predicted, truth)
+    chosen = choose(predicted, truth)
     assert chosen == Postprocessing(fill_holes=True, smallest_part=0.05)
     assert dice(chosen(predicted[0]), truth[0]) == 1.0
-    assert choose_postprocessing(truth, truth) == PLAIN
+    assert choose(truth, truth, greys=[grey_of(scene())] * 6) == PLAIN
 
 
 def test_holes_stay_where_the_truth_has_them() -> None:
     truth = [scene(hole=True)] * 6
-    assert choose_postprocessing(truth, truth) == PLAIN
-    assert choose_postprocessing([scene(hole=True, speck=True)] * 6, truth) == Postprocessing(smallest_part=0.05)
+    assert choose(truth, truth) == PLAIN
+    assert choose([scene(hole=True, speck=True)] * 6, truth) == Postprocessing(smallest_part=0.05)
+
+
+def test_the_cut_is_chosen_where_the_probabilities_are_too_low_or_too_high() -> None:
+    truth = [scene()] * 6
+    greys = [np.full((30, 40), 200, np.uint8)] * 6
+    low = [np.where(scene(), 0.42, 0.1).astype(np.float32)] * 6
+    assert choose_postprocessing(low, greys, truth) == Postprocessing(cut=0.4)
+    high = [np.where(scene(), 0.9, 0.55).astype(np.float32)] * 6
+    assert choose_postprocessing(high, greys, truth) == Postprocessing(cut=0.6)
+
+
+def test_the_automatic_mask_is_chosen_only_where_it_is_better() -> None:
+    rough = np.zeros((30, 40), bool)
+    rough[6:20, 5:19] = True
+    greys = [grey_of(scene())] * 6
+    assert choose([rough] * 6, [scene()] * 6, greys=greys) == Postprocessing(automatic_above=0.9)
+    assert choose([rough] * 6, [rough] * 6, greys=greys) == PLAIN
 
 
 def test_five_images_choose_nothing() -> None:
-    assert choose_postprocessing([scene(hole=True)] * 5, [scene()] * 5) == PLAIN
+    assert choose([scene(hole=True)] * 5, [scene()] * 5) == PLAIN
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_what_was_chosen_is_read_back_and_a_model_of_before_has_none(candidate: Postprocessing) -> None:
     assert Postprocessing.recorded({"postprocessing": asdict(candidate)}) == candidate
     assert Postprocessing.recorded({"dice": 0.5}) == PLAIN
+
+
+def test_what_was_recorded_before_there_were_cuts_is_read_as_it_was_meant() -> None:
+    before = {"fill_holes": True, "smallest_part": 0.25, "largest_only": False}
+    assert Postprocessing.recorded({"postprocessing": before}) == Postprocessing(fill_holes=True, smallest_part=0.25)

@@ -294,3 +294,26 @@ def test_a_full_disk_stops_the_training_and_it_goes_on_when_there_is_space(tmp_p
     model = tiny.train_tiny(tmp_path, report=lambda epoch: seen.append(epoch.epoch))
     assert seen == [1, 2, 3]
     assert model.weights == undisturbed[0].weights
+
+
+def test_images_at_their_own_scale_train_in_batches_of_one_side_and_resume_to_the_last_bit(tmp_path: Path):
+    recipe = tiny.tiny_recipe(side_px=96, largest_zoom=1.75)
+    whole = tiny.train_tiny(tmp_path / "whole", recipe)
+    assert whole.framing == Framing(96, 1.75)
+    assert len({whole.framing.letterbox(tiny.load(e.image_id).shape).side for e in tiny.EXAMPLES}) == 2
+
+    def stop(epoch: EpochReport) -> None:
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train_tiny(tmp_path / "stopped", recipe, report=stop)
+    resumed = tiny.train_tiny(tmp_path / "stopped", recipe)
+    assert resumed.weights == whole.weights
+    assert [epoch.validation_dice for epoch in resumed.history] == [epoch.validation_dice for epoch in whole.history]
+
+
+def test_style_references_are_made_for_every_side(tmp_path: Path):
+    recipe = tiny.tiny_recipe(side_px=96, largest_zoom=2.0, epochs=1, augmentation="specialized")
+    references = np.stack([Framing(96).letterbox(tiny.load(i).shape).apply(tiny.load(i)) for i in ("a", "b")])
+    assert tiny.train_tiny(tmp_path, recipe, references=references).epochs == 1

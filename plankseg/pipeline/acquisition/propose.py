@@ -13,10 +13,10 @@ from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
-from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.predictor import TTAPredictor
+from plankseg.inference.prefetch import Load
 from plankseg.learning.network.architecture import choose_device
 from plankseg.pipeline.acquisition.score_shards import Scorer, ScoringShard, score_images, shards_to_score
 from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
@@ -192,9 +192,11 @@ def model_of(store: Store, proposed: Sequence[ProposalRow]) -> ModelRow:
     return model
 
 
-def premask(prediction: Prediction, postprocessing: Postprocessing = PLAIN) -> Mask:
-    """The mask that the person is shown: where the mean of the views is at least one half, post-processed."""
-    return postprocessing.mask_of(prediction.probability)
+def premask(prediction: Prediction, model: ModelRow, load: Load) -> Mask:
+    """The mask that the person is shown: of the mean of the views, post-processed as the model's record says."""
+    postprocessing = postprocessing_of(model)
+    grey = load(prediction.image_id) if postprocessing.uses_image else None
+    return postprocessing.mask_of(prediction.probability, grey)
 
 
 def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Proposal) -> None:
@@ -208,9 +210,10 @@ def _commit(store: Store, query: QueryConfig, selection: Selection, proposal: Pr
         seed=query.seed,
         manifest_sha=store.blobs.put(manifest.to_json(), "json"),
     )
-    postprocessing = postprocessing_of(proposal.model)
     premasks = {
-        prediction.image_id: store.blobs.put(encode_mask(premask(prediction, postprocessing)), "png")
+        prediction.image_id: store.blobs.put(
+            encode_mask(premask(prediction, proposal.model, store.catalogue.load)), "png"
+        )
         for prediction in proposal.images
     }
     order = {prediction.image_id: index for index, prediction in enumerate(proposal.images)}

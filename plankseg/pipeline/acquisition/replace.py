@@ -12,7 +12,7 @@ from plankseg.pipeline.acquisition.propose import model_of, premask
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.pipeline.models.backend_choice import select_backends
 from plankseg.pipeline.models.loading import load_network
-from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
+from plankseg.pipeline.models.recipes import framing_of, recipe_of
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
@@ -40,7 +40,7 @@ def replace_skipped(store: Store, settings: Settings, *, round_number: int) -> d
             image_id=image_id,
             uncertainty=prediction.uncertainty,
             chosen=True,
-            premask_sha=store.blobs.put(encode_mask(premask(prediction, postprocessing_of(model))), "png"),
+            premask_sha=store.blobs.put(encode_mask(premask(prediction, model, store.catalogue.load)), "png"),
             model_id=model.model_id,
             seed=first.seed,
             manifest_sha=first.manifest_sha,

@@ -2,12 +2,13 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
+from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask, largest_component
-from plankseg.imaging.postprocessing import Postprocessing
 from plankseg.imaging.shape import expected_dice, measure_shape
 from plankseg.inference.backends import Backend, plain_backend
 from plankseg.inference.prediction import Prediction
@@ -39,11 +40,17 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     with compute_lock:
         started = time.monotonic()
         postprocessing = postprocessing_of(shard.model)
-        batches = _predictor(store, shard, device).batches(shard.image_ids)
+        predictor = _predictor(store, shard, device)
+        batches = predictor.batches(shard.image_ids)
         largest_part = json.loads(shard.settings)["largest_part"]
+
+        def mask_of(prediction: Prediction) -> Mask:
+            grey = predictor.load(prediction.image_id) if postprocessing.uses_image else None
+            return postprocessing.mask_of(prediction.probability, grey)
+
         rows = list(
             ordered_map(
-                lambda item: _row(store, item, postprocessing, largest_part=largest_part),
+                lambda item: _row(store, item, mask_of, largest_part=largest_part),
                 (item for batch in batches for item in batch),
                 threads=WRITERS,
                 ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
@@ -86,11 +93,13 @@ def _predictor(store: Store, shard: Shard, device: str) -> TTAPredictor:
     return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, framing_of(shard.model), views)
 
 
-def _row(store: Store, item: Prediction | Unreadable, postprocessing: Postprocessing, *, largest_part: bool) -> Row:
+def _row(
+    store: Store, item: Prediction | Unreadable, mask_of: Callable[[Prediction], Mask], *, largest_part: bool
+) -> Row:
     """The recorded row of one image; its mask is stored first."""
     if isinstance(item, Unreadable):
         return dict.fromkeys(MEASURES.names) | {"image_id": item.image_id, "reason": item.reason}
-    mask = postprocessing.mask_of(item.probability)
+    mask = mask_of(item)
     confidence = expected_dice(mask, item.probability)
     if largest_part:
         mask = largest_component(mask)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from plankseg.config import Recipe, Settings
-from plankseg.imaging.arrays import Mask
+from plankseg.imaging.arrays import Grey, Mask, Probability
 from plankseg.imaging.framing import Framing
 from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.imaging.postprocessing import PLAIN, Postprocessing
@@ -50,10 +50,14 @@ class Evaluator:
 
     def masks(self, image_ids: Sequence[str]) -> Iterator[Mask]:
         """The predicted masks, one after the other, at native size."""
+        for grey, probability in self.probabilities(image_ids):
+            yield self.postprocessing.mask_of(probability, grey)
+
+    def probabilities(self, image_ids: Sequence[str]) -> Iterator[tuple[Grey, Probability]]:
+        """The images and the probabilities of the object, one after the other, at native size."""
         for first in range(0, len(image_ids), READ_AT_ONCE):
             greys = [self.store.catalogue.load(image_id) for image_id in image_ids[first : first + READ_AT_ONCE]]
-            for probability in self.predictor.predict(greys, self.framing):
-                yield self.postprocessing.mask_of(probability)
+            yield from zip(greys, self.predictor.predict(greys, self.framing), strict=True)
 
     def scorecard(self, image_ids: Sequence[str], load_mask: Callable[[str], Mask]) -> dict[str, Any]:
         """All measures of the model on images with masks, see `scorecard_of`."""

@@ -12,7 +12,7 @@ from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
 from plankseg.pipeline.acquisition.propose import Proposal, premask
-from plankseg.pipeline.models.recipes import postprocessing_of, recipe_in_force
+from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.status import (
     STANDING_COLUMNS,
@@ -36,7 +36,6 @@ ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "mode
 def proposal_gallery(store: Store, proposal: Proposal) -> str:
     """The round's images as a data URI: image, uncertainty, pre-mask outline, and the score as caption."""
     top = max(float(prediction.uncertainty_map.max()) for prediction in proposal.images)
-    postprocessing = postprocessing_of(proposal.model)
     rows = []
     for prediction in proposal.images:
         grey = load_or_none(store, prediction.image_id)
@@ -46,7 +45,8 @@ def proposal_gallery(store: Store, proposal: Proposal) -> str:
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = prediction.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
-        pictures = (plain, heatmap(uncertain, high=top), outline(grey, premask(prediction, postprocessing)))
+        shown = premask(prediction, proposal.model, store.catalogue.load)
+        pictures = (plain, heatmap(uncertain, high=top), outline(grey, shown))
         rows.append(GalleryRow(pictures, f"{name_of(store, prediction.image_id)}  {prediction.uncertainty:.2e}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))

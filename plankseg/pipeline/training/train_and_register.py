@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from plankseg.config import Recipe, Settings
-from plankseg.imaging.postprocessing import choose_postprocessing
+from plankseg.imaging.postprocessing import FEWEST_TO_CHOOSE, choose_postprocessing
 from plankseg.learning.metrics import bootstrap_interval, score_images
 from plankseg.learning.process_rank import ProcessRank
 from plankseg.learning.trainer import EpochReport, TrainedModel
 from plankseg.pipeline.models.evaluation import Evaluator
+from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.models.registry import FINAL
 from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
 from plankseg.pipeline.pool.style_references import reference_squares
@@ -141,14 +142,21 @@ def _train(store: Store, training: Training, settings: Settings, registration: R
 
 
 def _with_postprocessing(store: Store, model: TrainedModel, training: Training, settings: Settings) -> TrainedModel:
-    """The model with the post-processing that is best on the images that decide, and their scores with it."""
+    """The model with the post-processing that is best on the images that decide, and their scores with it.
+
+    Where these are too few to choose with, that of the model that the training started from stays.
+    """
     ids = [example.image_id for example in training.data.validation]
     evaluator = Evaluator.of_weights(store, model.weights, training.recipe, model.framing, settings)
-    masks = list(evaluator.masks(ids))
+    greys, probabilities = zip(*evaluator.probabilities(ids), strict=True)
     load_mask = mask_loader(store, training.data.labels)
     truth = [load_mask(image_id) for image_id in ids]
-    chosen = choose_postprocessing(masks, truth)
-    scores = score_images(ids, [chosen(mask) for mask in masks], truth)
+    if len(ids) < FEWEST_TO_CHOOSE and training.start is not None:
+        chosen = postprocessing_of(training.start)
+    else:
+        chosen = choose_postprocessing(probabilities, greys, truth)
+    masks = [chosen.mask_of(probability, grey) for probability, grey in zip(probabilities, greys, strict=True)]
+    scores = score_images(ids, masks, truth)
     return replace(model, postprocessing=chosen, scores=scores)
 
 

@@ -12,7 +12,7 @@ from plankseg.config import QueryConfig, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
 from plankseg.imaging.masks import decode_mask, largest_component
 from plankseg.imaging.postprocessing import Postprocessing
-from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, premask, propose
+from plankseg.pipeline.acquisition.propose import Proposal, ScoringOptions, propose
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.storage.store import Store
 from tests.support.little_store import add_answers, add_images, add_model, store_with
@@ -65,8 +65,8 @@ def test_premasks_are_postprocessed_as_the_model_was_judged(tmp_path: Path, weig
     }
     changed = 0
     for prediction in proposal.images:
-        np.testing.assert_array_equal(masks[prediction.image_id], largest_component(premask(prediction)))
-        changed += not np.array_equal(masks[prediction.image_id], premask(prediction))
+        np.testing.assert_array_equal(masks[prediction.image_id], largest_component(prediction.mask))
+        changed += not np.array_equal(masks[prediction.image_id], prediction.mask)
     assert changed
 
 
