@@ -63,6 +63,15 @@ class TrainingConfig(FrozenModel):
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay.")
     plateau_patience: int = Field(3, ge=0, description="Epochs without a better validation Dice before the rate drops.")
     plateau_factor: float = Field(0.3, gt=0, lt=1, description="What the rate is multiplied by when it drops.")
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="plateau: the rate drops where the validation Dice no longer rises, as below. cosine: it rises "
+        "over the first twentieth of the training and then falls to nothing, for short trainings.",
+    )
+    loss: Literal["tversky", "dice_bce"] = Field(
+        "tversky",
+        description="tversky: as published, with the two weights below. dice_bce: half Dice, half cross-entropy.",
+    )
     alpha_fp: float = Field(0.7, ge=0, le=1, description="Tversky weight of false positives.")
     beta_fn: float = Field(0.3, ge=0, le=1, description="Tversky weight of false negatives.")
     augmentation: Augmentation = Field(
@@ -107,8 +116,9 @@ class TrainingConfig(FrozenModel):
 
     def facts(self) -> dict[str, object]:
         """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
-        without = {"loader_workers"} | ({"devices"} if self.devices == 1 else set())
-        without |= {name for name in ("pool_mask_weight", "largest_zoom") if getattr(self, name) is None}
+        later = ("devices", "pool_mask_weight", "largest_zoom", "schedule", "loss")
+        fields = type(self).model_fields
+        without = {"loader_workers"} | {name for name in later if getattr(self, name) == fields[name].default}
         return self.model_dump(exclude=without)
 
     @model_validator(mode="after")

@@ -13,10 +13,12 @@ from plankseg.config import TrainingConfig
 from plankseg.errors import ScoreError, TrainingError
 from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
+from plankseg.learning.losses import loss_of
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.forward import Predictor
-from plankseg.learning.network.torchvision_compat import lightning, smp
+from plankseg.learning.network.torchvision_compat import lightning
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
+from plankseg.learning.schedule import cosine_rate
 
 FORWARD_BATCH = 32  # images of the validation set at a time
 
@@ -30,13 +32,15 @@ class ModuleSetup:
     share_of_corrections: Callable[[int], float]
     checkpoint: Path
     device: torch.device
+    epochs: int
+    draws_per_epoch: int
     report: Callable[[EpochReport], None]
     forward_batch: int = FORWARD_BATCH
     process: ProcessRank = SINGLE_PROCESS
 
 
 class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
-    """Tversky loss, AdamW, reduce on plateau of the validation Dice; the best epoch's weights are kept.
+    """The recipe's loss and schedule, AdamW; the weights of the best epoch by validation Dice are kept.
 
     The epochs of earlier runs are in `state`; a Trainer of Lightning counts its own from 0. Optimizer and plateau are
     kept here, not by Lightning, so that the checkpoint is ours and needs no pickle.
@@ -46,10 +50,11 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         super().__init__()
         training = setup.training
         self.network = network.to(setup.device)
-        self.loss = smp.losses.TverskyLoss("binary", alpha=training.alpha_fp, beta=training.beta_fn)
+        self.loss = loss_of(training)
         self._setup = setup
         self._state = state
         self._losses: list[float] = []
+        self._drawn = 0
         self._started = time.monotonic()
         self._optimizer = self._make_optimizer()
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -76,7 +81,18 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and its losses."""
         self._losses = []
+        self._drawn = 0
         self._started = time.monotonic()
+
+    def on_train_batch_start(self, batch: list[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        """Set the rate of a cosine by the share of the training's draws up to the middle of this batch."""
+        if self._setup.training.schedule == "cosine":
+            half = len(batch[0]) * self._setup.process.world_size / 2
+            done = self._state.epochs_done + (self._drawn + half) / self._setup.draws_per_epoch
+            rate = cosine_rate(self._setup.training.learning_rate, done / self._setup.epochs)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            self._drawn += int(2 * half)
 
     def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of one batch. Raises TrainingError when it is no longer finite."""
@@ -111,7 +127,8 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # of equal epochs the last
             state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
-        self._plateau.step(scores.mean_dice)
+        if self._setup.training.schedule == "plateau":
+            self._plateau.step(scores.mean_dice)
         done = EpochReport(
             epoch=state.epochs_done + 1,
             loss=loss,

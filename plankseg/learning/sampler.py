@@ -39,7 +39,7 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         if shares.size == 0 or not np.isfinite(shares).all() or (shares <= 0).any():
             raise ValueError("The weights of the images must be positive numbers, at least one of them.")
         self._shares = shares / shares.sum()
-        self._draws = draws
+        self.draws = draws
         self._seed = seed
         self._first_epoch = first_epoch
         self._process = process
@@ -54,7 +54,7 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
         return self._stream(epoch)[0]
 
     def __len__(self) -> int:
-        return self._draws // self._process.world_size
+        return self.draws // self._process.world_size
 
     def __iter__(self) -> Iterator[Draw]:
         mine = slice(self._process.rank, len(self) * self._process.world_size, self._process.world_size)
@@ -67,8 +67,8 @@ class WeightedDraws(Sampler[Draw]):  # type: ignore[misc]
 
     def _stream(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, epoch])
-        indices = rng.choice(self._shares.size, size=self._draws, p=self._shares)
-        return indices, rng.integers(2**32, size=self._draws)
+        indices = rng.choice(self._shares.size, size=self.draws, p=self._shares)
+        return indices, rng.integers(2**32, size=self.draws)
 
 
 class SideBatches(Sampler[list[Draw]]):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Epochs and image size of each round's training: base values first, then growing with every round."""
 
+import math
 from dataclasses import dataclass
 
 from plankseg.config import TrainingConfig
@@ -18,6 +19,18 @@ class RoundPlan:
     def framing(self) -> Framing:
         """How images are laid into squares."""
         return Framing(self.side_px, self.largest_zoom)
+
+
+WARM_UP = 0.05
+"""Share of a training during which the rate rises."""
+
+
+def cosine_rate(highest: float, progress: float) -> float:
+    """The learning rate after a share `progress` (0 to 1) of the training: a linear rise, then half a cosine to 0."""
+    if progress < WARM_UP:
+        return highest * progress / WARM_UP
+    fallen = (progress - WARM_UP) / (1 - WARM_UP)
+    return highest * 0.5 * (1 + math.cos(math.pi * min(fallen, 1.0)))
 
 
 def plan_round(training: TrainingConfig, round_number: int) -> RoundPlan:

@@ -143,6 +143,8 @@ class _Training:
                 share_of_corrections=lambda epoch: float(corrected[draws.indices(epoch)].mean()),
                 checkpoint=self._checkpoint,
                 device=self._device,
+                epochs=self.plan.epochs,
+                draws_per_epoch=draws.draws,
                 report=self._report,
                 forward_batch=FORWARD_BATCH // parts,
                 process=process,

@@ -304,9 +304,9 @@ def test_images_at_their_own_scale_train_in_batches_of_one_side_and_resume_to_th
 
     def stop(epoch: EpochReport) -> None:
         if epoch.epoch == 2:
-            raise KeyboardInterrupt
+            raise InterruptedError("killed")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedError, match="killed"):
         tiny.train_tiny(tmp_path / "stopped", recipe, report=stop)
     resumed = tiny.train_tiny(tmp_path / "stopped", recipe)
     assert resumed.weights == whole.weights
@@ -317,3 +317,21 @@ def test_style_references_are_made_for_every_side(tmp_path: Path):
     recipe = tiny.tiny_recipe(side_px=96, largest_zoom=2.0, epochs=1, augmentation="specialized")
     references = np.stack([Framing(96).letterbox(tiny.load(i).shape).apply(tiny.load(i)) for i in ("a", "b")])
     assert tiny.train_tiny(tmp_path, recipe, references=references).epochs == 1
+
+
+@pytest.mark.parametrize("zoom", [None, 1.6])
+def test_a_cosine_falls_to_nothing_and_resumes_where_it_was(tmp_path: Path, zoom: float | None):
+    recipe = tiny.tiny_recipe(side_px=96, schedule="cosine", loss="dice_bce", largest_zoom=zoom)
+    whole = tiny.train_tiny(tmp_path / "whole", recipe)
+    rates = [epoch.learning_rate for epoch in whole.history]
+    assert 1e-2 > rates[0] > rates[1] > rates[2] > 0
+    assert rates[2] < 1e-3
+    assert whole.history[-1].loss < whole.history[0].loss
+
+    def stop(epoch: EpochReport) -> None:
+        if epoch.epoch == 1:
+            raise InterruptedError("killed")
+
+    with pytest.raises(InterruptedError, match="killed"):
+        tiny.train_tiny(tmp_path / "stopped", recipe, report=stop)
+    assert tiny.train_tiny(tmp_path / "stopped", recipe).weights == whole.weights
