@@ -5,6 +5,7 @@ times its pixels, for nothing. With a largest zoom, images keep their scale, or 
 into the largest square; they are grouped by the sides of their squares, since a forward pass takes one side.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,17 @@ from plankseg.imaging.letterbox import Letterbox
 SIDE_STEP_PX = 32
 """Sides are multiples of this: encoders halve a square five times."""
 
-SMALLEST_SIDE_PX = 64
+SMALLEST_SIDE_PX = 96
+"""Images that are smaller fill this square, enlarged at most `SMALLEST_ZOOM` times: its pixels are computed anyway."""
+
+SMALLEST_ZOOM = 4.0
 
 
 @dataclass(frozen=True)
 class Framing:
     """Squares of `side_px` for all images; or, with `largest_zoom`, of the smallest side that holds the zoomed image.
 
-    Those sides are multiples of 32 px, from 64 to `side_px`. What is larger is shrunk into a square of `side_px`.
+    Those sides are multiples of 32 px, from 96 to `side_px`. What is larger is shrunk into a square of `side_px`.
     """
 
     side_px: int
@@ -30,9 +34,11 @@ class Framing:
         """The letterbox of an image of `shape` (h, w). Raises ValueError when a size is below 1."""
         if self.largest_zoom is None:
             return Letterbox.of(shape, self.side_px)
-        wanted = SIDE_STEP_PX * -(-round(max(shape) * self.largest_zoom) // SIDE_STEP_PX)
+        longest = max(1, *shape)
+        zoom = max(self.largest_zoom, min(SMALLEST_SIDE_PX / longest, SMALLEST_ZOOM))
+        wanted = SIDE_STEP_PX * math.ceil(round(longest * zoom) / SIDE_STEP_PX)
         side = min(max(wanted, SMALLEST_SIDE_PX), self.side_px)
-        return Letterbox.of(shape, side, largest_zoom=self.largest_zoom)
+        return Letterbox.of(shape, side, largest_zoom=zoom)
 
     @property
     def sides(self) -> tuple[int, ...]:

@@ -223,23 +223,22 @@ def test_predicted_maps_lie_where_the_object_lies() -> None:
         assert np.array_equal(prediction.mask, grey == 0)
 
 
-NATIVE = Framing(160, 1.0)
+NATIVE = Framing(160, 2.0)
 
 
-def native_scores(ids: list[str], network: torch.nn.Module, **query: object) -> dict[str, float]:
-    greys = pictures() | {f"large-{n}": np.tile(next(iter(pictures().values())), (2, 2)) for n in range(3)}
-    backend = plain_backend(network, "cpu")
-    return TTAPredictor(backend, greys.__getitem__, QueryConfig(**query), NATIVE).score(ids or list(greys))
+def native_scores(ids: list[str], network: torch.nn.Module) -> dict[str, float]:
+    greys = pictures()
+    predictor = TTAPredictor(plain_backend(network, "cpu"), greys.__getitem__, QueryConfig(), NATIVE)
+    return predictor.score(ids or list(greys))
 
 
 def test_images_at_their_own_scale_are_scored_in_squares_of_several_sides_each_alone_to_the_last_bit() -> None:
     network = tiny_network()
+    assert {NATIVE.letterbox(shape).side for shape in SHAPES} == {96, 128, 160}
     together = native_scores([], network)
-    sides = {NATIVE.letterbox(grey.shape).side for grey in pictures().values()}
-    assert len(sides) > 1
-    assert len(together) == len(pictures()) + 3
-    for image_id in together:
-        assert native_scores([image_id], network) == {image_id: together[image_id]}
+    assert list(together) == sorted(pictures())
+    for image_id, score in together.items():
+        assert native_scores([image_id], network) == {image_id: score}
 
 
 def test_predictions_come_in_the_order_given_whatever_the_sides_of_their_squares() -> None:

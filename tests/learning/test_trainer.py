@@ -297,9 +297,9 @@ def test_a_full_disk_stops_the_training_and_it_goes_on_when_there_is_space(tmp_p
 
 
 def test_images_at_their_own_scale_train_in_batches_of_one_side_and_resume_to_the_last_bit(tmp_path: Path):
-    recipe = tiny.tiny_recipe(side_px=96, largest_zoom=1.6)
+    recipe = tiny.tiny_recipe(side_px=128, largest_zoom=2.5)
     whole = tiny.train_tiny(tmp_path / "whole", recipe)
-    assert whole.framing == Framing(96, 1.6)
+    assert whole.framing == Framing(128, 2.5)
     assert len({whole.framing.letterbox(tiny.load(e.image_id).shape).side for e in tiny.EXAMPLES}) == 2
 
     def stop(epoch: EpochReport) -> None:
@@ -314,14 +314,14 @@ def test_images_at_their_own_scale_train_in_batches_of_one_side_and_resume_to_th
 
 
 def test_style_references_are_made_for_every_side(tmp_path: Path):
-    recipe = tiny.tiny_recipe(side_px=96, largest_zoom=2.0, epochs=1, augmentation="specialized")
-    references = np.stack([Framing(96).letterbox(tiny.load(i).shape).apply(tiny.load(i)) for i in ("a", "b")])
+    recipe = tiny.tiny_recipe(side_px=128, largest_zoom=2.5, epochs=1, augmentation="specialized")
+    references = np.stack([Framing(128).letterbox(tiny.load(i).shape).apply(tiny.load(i)) for i in ("a", "b")])
     assert tiny.train_tiny(tmp_path, recipe, references=references).epochs == 1
 
 
-@pytest.mark.parametrize("zoom", [None, 1.6])
+@pytest.mark.parametrize("zoom", [None, 2.5])
 def test_a_cosine_falls_to_nothing_and_resumes_where_it_was(tmp_path: Path, zoom: float | None):
-    recipe = tiny.tiny_recipe(side_px=96, schedule="cosine", loss="dice_bce", largest_zoom=zoom)
+    recipe = tiny.tiny_recipe(side_px=128, schedule="cosine", loss="dice_bce", largest_zoom=zoom)
     whole = tiny.train_tiny(tmp_path / "whole", recipe)
     rates = [epoch.learning_rate for epoch in whole.history]
     assert 1e-2 > rates[0] > rates[1] > rates[2] > 0
