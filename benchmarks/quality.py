@@ -1,17 +1,18 @@
 """Masks of named recipes on real images, beside methods that cost nobody's time. Last line: JSON.
 
-usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes laptop] [--seeds 3]
+usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes laptop] [--seeds 3] [--corrections 0]
 
 A recipe is trained as model 0: on the source, the pool and no label of the target. One half of the validation set, by
-hash, chooses epoch and post-processing; all figures are of the other half. A training takes minutes to hours; with
---work a run that was killed goes on, and finished trainings are only looked up. --side, --epochs and --draws change the
-recipes, and then the JSON says so.
+hash, chooses epoch and post-processing; all figures are of the other half. With --corrections N, model 0 goes on with
+N masks of the choosing half as a person's answers; the others then choose the epoch. A training takes minutes to hours;
+with --work a run that was killed goes on, and finished trainings are only looked up. --side, --epochs and --draws
+change the recipes, and then the JSON says so.
 """
 
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -24,6 +25,7 @@ from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.imaging.masks import dice
 from plankseg.imaging.threshold import otsu_mask
 from plankseg.learning.checkpoints import EpochReport
+from plankseg.learning.dataset import Example
 from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.pipeline.models.named_recipes import recipe_for
@@ -31,9 +33,12 @@ from plankseg.pipeline.models.rivals import FIXED, rival_scores
 from plankseg.pipeline.models.standings import Scores, model_scores
 from plankseg.pipeline.training.candidates import fit_candidate
 from plankseg.pipeline.training.grid import Run
+from plankseg.pipeline.training.train_and_register import Registration, Training, train_and_register
 from plankseg.pipeline.training.training_set import mask_loader, training_set
+from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
+from plankseg.storage.tables.models import ModelRow
 
 OTSU = "Otsu"
 DATA = Path("../shared/data")
@@ -76,6 +81,7 @@ class Changes:
     """What is trained smaller or shorter than the recipe says."""
 
     side_px: int | None = None
+    largest_zoom: float | None = None
     epochs: int | None = None
     draws_per_epoch: int | None = None
 
@@ -148,29 +154,57 @@ def report(epoch: EpochReport) -> None:
     print(f"  epoch {epoch.epoch}: {epoch.validation_dice:.4f}, {epoch.seconds:.0f} s", flush=True)
 
 
-def measure(store: Store, name: RecipeName, seeds: int, changes: Changes) -> dict[str, Any]:
+def fit_corrected(store: Store, start: ModelRow, recipe: Recipe, corrections: int) -> ModelRow:
+    """Model 0 trained further on some masks of the choosing half, as a person's answers; looked up if it is there."""
+    data = training_set(store, recipe, 0)
+    ids = [example.image_id for example in data.validation]
+    answered = set(sorted(ids, key=lambda image_id: stable_hash("corrections", image_id))[:corrections])
+    weight = recipe.training.correction_weight
+    data = replace(
+        data,
+        examples=(*data.examples, *(Example(i, weight, is_correction=True) for i in sorted(answered))),
+        validation=tuple(example for example in data.validation if example.image_id not in answered),
+    )
+    training = Training.of_store(store, recipe, data, 1, start)
+    finished = store.models.candidate(training.fingerprint)
+    if finished is not None:
+        return finished
+    columns = {
+        "promoted": False,
+        "reason": f"{corrections} corrections",
+        "experiment": "quality",
+        "candidate": f"{corrections} corrections, seed {recipe.training.seed}",
+        "fingerprint": training.fingerprint,
+    }
+    work_dir = store.work_dir(f"corrected-{training.fingerprint[:32]}")
+    settings = Settings(store=str(store.root))
+    return train_and_register(store, training, settings, Registration(work_dir, lambda *_: columns, report))
+
+
+def measure(store: Store, name: RecipeName, seeds: int, changes: Changes, corrections: int) -> dict[str, Any]:
     """Train a recipe with several seeds, or look them up, and report on the half that chose nothing."""
-    trainings, seconds, chosen = [], [], []
+    rows = []
     base = recipe_for(store, name, Recipe())
     for seed in range(seeds):
         print(f"{name}, seed {seed}", flush=True)
-        run = Run(f"{name} seed {seed}", changes.of(base, seed))
-        row = fit_candidate(store, run, Settings(store=str(store.root)), experiment="quality", report=report)
-        metrics = json.loads(row.metrics)
-        trainings.append(model_scores(metrics, "test"))
-        seconds.append(metrics["seconds"])
-        chosen.append(metrics["postprocessing"])
+        recipe = changes.of(base, seed)
+        settings = Settings(store=str(store.root))
+        row = fit_candidate(store, Run(f"{name} seed {seed}", recipe), settings, experiment="quality", report=report)
+        rows.append(fit_corrected(store, row, recipe, corrections) if corrections else row)
+    metrics = [json.loads(row.metrics) for row in rows]
     data = training_set(store, changes.of(base, 0), 0)
-    fixed = rivals_of(store, {e.image_id: data.labels[e.image_id] for e in data.test})[FIXED]
+    rivals = rivals_of(store, {e.image_id: data.labels[e.image_id] for e in data.test})
     training = changes.of(base, 0).training
-    return figures_of(trainings, fixed) | {
-        "trained_on": len(data.examples),
+    return figures_of([model_scores(record, "test") for record in metrics], rivals[FIXED]) | {
+        "trained_on": metrics[0]["examples"],
         "of_these_automatic_masks_of_the_pool": data.pool_masks,
+        "of_these_corrections": corrections,
         "side_px": training.side_px,
+        "largest_zoom": training.largest_zoom,
         "epochs": training.epochs,
         "draws_per_epoch": training.draws_per_epoch,
-        "minutes": [round(duration / 60, 1) for duration in seconds],
-        "postprocessing": chosen,
+        "minutes": [round(record["seconds"] / 60, 1) for record in metrics],
+        "postprocessing": [record["postprocessing"] for record in metrics],
     }
 
 
@@ -183,13 +217,15 @@ def main(
     side: Annotated[int | None, typer.Option(help="Instead of the recipe's side in pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws per epoch, instead of the recipe's.")] = None,
+    zoom: Annotated[float | None, typer.Option(help="Largest zoom, instead of the recipe's.")] = None,
+    corrections: Annotated[int, typer.Option(min=0, help="Masks of the choosing half that are trained on.")] = 0,
 ) -> None:
     """Measure and print; the last line is the JSON of all that was asked for."""
     cv2.setNumThreads(0)
     names = [name for name in recipes.split(",") if name != "none"]
     if unknown := (set(names) - set(get_args(RecipeName))) | (set(pair.split(",")) - PAIRS.keys()):
         raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")
-    changes = Changes(side, epochs, draws)
+    changes = Changes(side, zoom, epochs, draws)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for pair_name in pair.split(","):
@@ -198,7 +234,7 @@ def main(
             labels = {example.image_id: rows.labels[example.image_id] for example in rows.test}
             found[pair_name] = {name: figures_of([scores]) for name, scores in rivals_of(store, labels).items()}
             print(json.dumps(found[pair_name]), flush=True)
-            found[pair_name] |= {name: measure(store, name, seeds, changes) for name in names}  # type: ignore[arg-type]
+            found[pair_name] |= {name: measure(store, name, seeds, changes, corrections) for name in names}  # type: ignore[arg-type]
     print(json.dumps(found))
 
 

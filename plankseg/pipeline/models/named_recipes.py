@@ -6,25 +6,34 @@ from plankseg.storage.store import Store
 LITE = NetworkConfig(encoder="timm-tf_efficientnet_lite0")
 """A small encoder whose ImageNet weights come with the installation."""
 
-LAPTOP_DRAWS, FEWEST_DRAWS = 384, 32
+ON_SCANS = TrainingConfig(
+    largest_zoom=1.0,
+    side_px_per_round=32,
+    learning_rate=1e-3,
+    schedule="cosine",
+    loss="dice_bce",
+    pool_mask_weight=1.0,
+)
+"""What is best on vignettes of a scanner, whatever the budget (docs/quality.md)."""
+
+LAPTOP_DRAWS, FEWEST_DRAWS = 1024, 32
 
 
 def named_recipe(name: RecipeName, images: int) -> Recipe:
     """The recipe of a name for a training set of so many images.
 
     `published` is the published one, whatever the number. `laptop` is sized for two cores, `quality` for a GPU. Both
-    start from ImageNet weights that need no hub, train on the pool's automatic masks beside the source's, and choose
-    how masks are post-processed. What they reach is in docs/log.md.
+    start from ImageNet weights that need no hub, keep the images' scale, train on the pool's automatic masks beside the
+    source's, and choose how masks are post-processed. What they reach is in docs/quality.md.
     """
     if name == "published":
         return Recipe()
-    masks = MasksConfig(postprocessing="choose")
     if name == "laptop":
         draws = min(LAPTOP_DRAWS, max(FEWEST_DRAWS, 2 * images))
-        training = TrainingConfig(side_px=224, epochs=12, draws_per_epoch=draws, pool_mask_weight=1.0)
+        training = ON_SCANS.model_copy(update={"side_px": 384, "epochs": 10, "draws_per_epoch": draws})
     else:
-        training = TrainingConfig(side_px=384, epochs=40, pool_mask_weight=1.0, plateau_patience=5)
-    return Recipe(network=LITE, training=training, masks=masks)
+        training = ON_SCANS.model_copy(update={"side_px": 512, "epochs": 40, "largest_zoom": 1.5})
+    return Recipe(network=LITE, training=training, masks=MasksConfig(postprocessing="choose"))
 
 
 def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:

@@ -24,7 +24,7 @@ def test_every_name_gives_a_recipe_that_survives_its_json(name: RecipeName) -> N
 def test_laptop_needs_no_hub_and_draws_as_the_images_allow() -> None:
     assert is_packaged(named_recipe("laptop", 500).network)
     draws = [named_recipe("laptop", images).training.draws_per_epoch for images in (1, 40, 190, 500, 100_000)]
-    assert draws == [32, 80, 380, 384, 384]
+    assert draws == [32, 80, 380, 1000, 1024]
 
 
 def test_a_stores_recipe_counts_masks_outside_of_the_validation_set_and_keeps_the_rest(tmp_path: Path) -> None:
