@@ -132,6 +132,21 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
+def validation_page(
+    path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("validation.html"),
+    model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
+) -> None:
+    """Show the validation images from worst to best: outlines of the person, the model and the automatic mask."""
+    from plankseg.pipeline.models.registry import model_for
+    from plankseg.pipeline.reports.validation_page import validation_images, write_validation_page
+
+    store = existing_store(settings())
+    chosen = model_for(store, model)
+    images = validation_images(store, chosen, settings())
+    write_validation_page(path, chosen, images)
+    console.print(f"Written: {path}, {len(images)} images", highlight=False, soft_wrap=True)
+
+
 def show_augmentations(
     images: Annotated[list[Path] | None, typer.Argument(help="Clean image files; synthetic ones without.")] = None,
     references: Annotated[list[Path] | None, typer.Option("--reference", help="Image of the target domain.")] = None,
