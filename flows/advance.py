@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.annotate_validation import ask_for_validation
 from flows.collect import collect
 from flows.propose import propose, push, replace
 from flows.retrain import retrain
@@ -24,6 +25,8 @@ from plankseg.storage.store import Store
 def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
     """Propose, push, collect and retrain until only a person can bring the loop forward. Returns what is due next."""
     pushed = 0
+    if store.models.active() is not None:
+        ask_for_validation(store, recipe_or_active(store, recipe))
     if read_progress(store).round:
         collect()  # first, because the next training uses what people changed in any round
     while True:

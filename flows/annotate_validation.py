@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.support.artifacts import show_refusals, show_table
 from flows.support.flow_options import NETWORK_RETRIES
 from flows.support.store_lock import hold_store, open_store
-from plankseg.config import ValidationDraw, settings
+from plankseg.config import Recipe, ValidationDraw, settings
 from plankseg.pipeline.annotation.connection import connect, project_of_validation
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicates
@@ -87,6 +87,40 @@ def show_validation(store: Store) -> str:
         text = f"{len(near)} images at most {bits} bits from one of the validation set, the first 500."
         show_table("near-duplicates", [asdict(duplicate) for duplicate in near[:500]], text)
     return summary
+
+
+@task(cache_policy=NO_CACHE, task_run_name="draw {images} images of the pool")
+def draw_from_pool(images: int) -> int:
+    """Draw images of the whole pool for a first validation set. Returns how many."""
+    from plankseg.pipeline.annotation.validation_draw import draw_at_random
+
+    drawn = draw_at_random(open_store(), images)
+    if drawn.unreadable:
+        get_run_logger().warning("%d images could not be read: %s", len(drawn.unreadable), drawn.unreadable)
+    return len(drawn.new)
+
+
+def ask_for_validation(store: Store, recipe: Recipe) -> None:
+    """Put a first validation set before a person, where the recipe asks for one and there is none; else only collect.
+
+    Until it is masked a model is judged on a part of the clean source, which says little about the pool.
+    """
+    from plankseg.pipeline.annotation.validation_images import unmasked
+
+    if not recipe.validation.ask_for:
+        return
+    log = get_run_logger()
+    if not store.catalogue.ids("validation") and draw_from_pool(recipe.validation.ask_for):
+        complete_hashes(store)
+        push_images(None)
+    elif unmasked(store):
+        fetch_masks()
+    if waiting := len(unmasked(store)):
+        log.warning(
+            "%d validation images wait for a person in the Label Studio project of the validation set. Mask them first:"
+            " until then no figure says how good the masks of the pool are.",
+            waiting,
+        )
 
 
 @flow(name="annotate_validation", flow_run_name="validation set", persist_result=False)

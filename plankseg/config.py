@@ -228,7 +228,15 @@ class RoundsConfig(FrozenModel):
 
 
 class ValidationConfig(FrozenModel):
-    """What keeps the validation set apart from everything that is chosen or learnt from."""
+    """Where the validation set comes from, and what keeps it apart from everything that is chosen or learnt from."""
+
+    ask_for: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Where there is no validation set, the loop begins by asking a person to mask so many images of "
+        "the pool, drawn at random, in a Label Studio project of their own; 0: it does not ask.",
+    )
 
     near_duplicate_bits: int = Field(
         6,

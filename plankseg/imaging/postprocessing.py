@@ -77,12 +77,13 @@ CANDIDATES = tuple(
 
 def choose_postprocessing(
     probabilities: Sequence[Float[np.ndarray, "rows columns"]],
-    greys: Sequence[Grey],
+    greys: Sequence[Grey] | None,
     truth: Sequence[Bool[np.ndarray, "rows columns"]],
 ) -> Postprocessing:
     """Of `CANDIDATES` the one with the best mean Dice, then the agreement at which the automatic mask is taken.
 
-    The plainest of equals; of fewer than six images always none. Raises MaskShapeError when masks differ in size.
+    `greys` is None where the truth was made by a threshold itself: the automatic mask is then never taken. Of equals
+    the plainest is chosen, of fewer than six images always none. Raises MaskShapeError when masks differ in size.
     """
     if len(probabilities) < FEWEST_TO_CHOOSE:
         return PLAIN
@@ -92,6 +93,8 @@ def choose_postprocessing(
 
     shaped = [[candidate(np.asarray(p >= candidate.cut)) for p in probabilities] for candidate in CANDIDATES]
     best = int(np.argmax([mean_dice(masks) for masks in shaped]))
+    if greys is None:
+        return CANDIDATES[best]
     automatic = [_automatic(grey) for grey in greys]
     choices = [replace(CANDIDATES[best], automatic_above=agreement) for agreement in AGREEMENTS]
     means = [

@@ -105,6 +105,12 @@ def test_the_automatic_mask_is_chosen_only_where_it_is_better() -> None:
     assert choose([rough] * 6, [rough] * 6, greys=greys) == PLAIN
 
 
+def test_where_a_threshold_made_the_truth_the_automatic_mask_is_never_taken() -> None:
+    rough = np.zeros((30, 40), np.float32)
+    rough[6:20, 5:19] = 1.0
+    assert choose_postprocessing([rough] * 6, None, [scene()] * 6).automatic_above is None
+
+
 def test_five_images_choose_nothing() -> None:
     assert choose([scene(hole=True)] * 5, [scene()] * 5) == PLAIN
 

@@ -51,6 +51,25 @@ def draw_validation(store: Store, wanted: ValidationDraw) -> DrawReport:
     return DrawReport(tuple(row.image_id for row in draw.rows), short, tuple(sorted(draw.unreadable)))
 
 
+def draw_at_random(store: Store, images: int, *, seed: int = 0) -> DrawReport:
+    """Draw so many images of the whole pool, whatever their classes, where there is no validation set yet.
+
+    Fewer where the pool has fewer. Where there is a validation set nothing is drawn, so this may be repeated.
+    """
+    if store.catalogue.ids("validation"):
+        return DrawReport((), {}, ())
+    draw = _Draw(
+        store,
+        ValidationDraw(per_class=images, seed=seed),
+        bits=recipe_in_force(store).validation.near_duplicate_bits,
+    )
+    still_missing = draw.fill(None, choosable(store))
+    if draw.rows:
+        store.catalogue.add(draw.rows)
+    short: dict[str | None, int] = {None: images - still_missing} if still_missing > 0 else {}
+    return DrawReport(tuple(row.image_id for row in draw.rows), short, tuple(sorted(draw.unreadable)))
+
+
 class _Draw:
     """The rows drawn so far, and the hashes of the images that the next ones must differ from."""
 

@@ -1,6 +1,6 @@
 """Recipes with names: `published`, `laptop` and `quality`; their numbers come from how many images there are."""
 
-from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig
+from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig, ValidationConfig
 from plankseg.storage.store import Store
 
 LITE = NetworkConfig(encoder="timm-tf_efficientnet_lite0")
@@ -17,6 +17,8 @@ ON_SCANS = TrainingConfig(
 """What is best on vignettes of a scanner, whatever the budget (docs/quality.md)."""
 
 LAPTOP_DRAWS, FEWEST_DRAWS = 1024, 32
+ASKED_FOR = 20
+"""Validation images that a person is asked for where there are none."""
 
 
 def named_recipe(name: RecipeName, images: int) -> Recipe:
@@ -33,15 +35,19 @@ def named_recipe(name: RecipeName, images: int) -> Recipe:
         training = ON_SCANS.model_copy(update={"side_px": 384, "epochs": 10, "draws_per_epoch": draws})
     else:
         training = ON_SCANS.model_copy(update={"side_px": 512, "epochs": 40, "largest_zoom": 1.5})
-    return Recipe(network=LITE, training=training, masks=MasksConfig(postprocessing="choose"))
+    masks, validation = MasksConfig(postprocessing="choose"), ValidationConfig(ask_for=ASKED_FOR)
+    return Recipe(network=LITE, training=training, masks=masks, validation=validation)
 
 
 def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
     """The recipe of a name for the images of a store that have a usable mask and are not of the validation set.
 
-    Network, training and masks are the named recipe's; query, rounds, validation and inference are those of `others`.
+    Network, training, masks and the validation images that are asked for are the named recipe's; the rest of the
+    validation, query, rounds and inference are those of `others`.
     """
     kept_apart = set(store.catalogue.ids("validation"))
     images = {row.image_id for row in store.labels.current() if row.status == "usable"} - kept_apart
     named = named_recipe(name, len(images))
-    return others.model_copy(update={"network": named.network, "training": named.training, "masks": named.masks})
+    validation = others.validation.model_copy(update={"ask_for": named.validation.ask_for})
+    changed = {"network": named.network, "training": named.training, "masks": named.masks, "validation": validation}
+    return others.model_copy(update=changed)

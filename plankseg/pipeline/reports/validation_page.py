@@ -67,8 +67,8 @@ def validation_images(store: Store, model: ModelRow, settings: Settings) -> list
     """
     rows = {row.image_id: row for row in store.labels.current()}
     split = halves(store)
-    half_of: dict[str, Half] = {image_id: "selection" for image_id in split.selection}
-    half_of |= {image_id: "test" for image_id in split.test}
+    parts: tuple[tuple[Half, tuple[str, ...]], ...] = (("selection", split.selection), ("test", split.test))
+    half_of = {image_id: half for half, ids in parts for image_id in ids}
     if not half_of:
         raise TrainingError(
             "There is no validation image with a mask. Ingest some with --role validation --masks FOLDER, or start the"

@@ -154,7 +154,7 @@ def _with_postprocessing(store: Store, model: TrainedModel, training: Training, 
     if len(ids) < FEWEST_TO_CHOOSE and training.start is not None:
         chosen = postprocessing_of(training.start)
     else:
-        chosen = choose_postprocessing(probabilities, greys, truth)
+        chosen = choose_postprocessing(probabilities, greys if training.data.has_validation_set else None, truth)
     masks = [chosen.mask_of(probability, grey) for probability, grey in zip(probabilities, greys, strict=True)]
     scores = score_images(ids, masks, truth)
     return replace(model, postprocessing=chosen, scores=scores)

@@ -16,7 +16,7 @@ from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.annotation.connection import project_of, project_of_validation
-from plankseg.pipeline.annotation.validation_draw import draw_validation
+from plankseg.pipeline.annotation.validation_draw import draw_at_random, draw_validation
 from plankseg.pipeline.annotation.validation_images import (
     ClassCount,
     class_counts,
@@ -284,3 +284,21 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     assert choosable(store)
     assert not set(choosable(store)) & kept_apart
     assert not set(_drawn(store, recipe)) & kept_apart
+
+
+def test_a_first_set_is_drawn_from_the_whole_pool_once_and_the_same_in_any_store(store: Store, tmp_path: Path) -> None:
+    drawn = draw_at_random(store, 4)
+    assert (len(drawn.new), drawn.short, drawn.unreadable) == (4, {}, ())
+    assert store.catalogue.ids("validation") == sorted(drawn.new)
+    assert draw_at_random(store, 4).new == ()
+    again = Store.open(tmp_path / "again")
+    ingest_folder(again, tmp_path / "pool", role="pool")
+    assert draw_at_random(again, 4).new == drawn.new
+    assert draw_at_random(pool_of(tmp_path / "few", {"egg": 3}), 4).short == {None: 3}
+
+
+def test_where_there_is_a_validation_set_none_is_drawn_at_random(store: Store) -> None:
+    draw_validation(store, TWO)
+    before = store.catalogue.ids("validation")
+    assert draw_at_random(store, 9).new == ()
+    assert store.catalogue.ids("validation") == before

@@ -33,5 +33,6 @@ def test_a_stores_recipe_counts_masks_outside_of_the_validation_set_and_keeps_th
     found = recipe_for(store, "laptop", others)
     assert found.training == named_recipe("laptop", 40).training
     assert (found.query, found.rounds) == (others.query, others.rounds)
+    assert found.validation == others.validation.model_copy(update={"ask_for": 20})
     add_answers(store, 1, store.catalogue.ids("pool")[:5], mask=square((34, 41), 9))
     assert recipe_for(store, "laptop", others).training == named_recipe("laptop", 45).training
