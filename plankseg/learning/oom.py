@@ -36,7 +36,7 @@ def halving_once(attempt: Callable[[int], T], *, batch_size: int) -> T:
             _first_line(error),
             part_of(batch_size, 2),
         )
-    _free_memory()  # out of the except block, whose traceback holds the tensors
+    free_memory()  # out of the except block, whose traceback holds the tensors
     try:
         return attempt(2)
     except RuntimeError as error:
@@ -55,7 +55,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error).lower() for message in _MESSAGES)
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Free what only circles of references hold: a trainer and its module hold each other, and all moments."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

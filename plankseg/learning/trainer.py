@@ -31,7 +31,7 @@ from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.architecture import build_network, choose_device, tensor_bytes
 from plankseg.learning.network.precision import uses_bf16
 from plankseg.learning.network.torchvision_compat import LightningEnvironment, lightning, timm
-from plankseg.learning.oom import halving_once, part_of
+from plankseg.learning.oom import free_memory, halving_once, part_of
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.sampler import SideBatches, WeightedDraws
 from plankseg.learning.schedule import RoundPlan, plan_round
@@ -104,6 +104,7 @@ def train(
         state = training.attempt(execution.process.accumulation_steps)
     else:
         state = halving_once(training.attempt, batch_size=task.recipe.training.batch_size)
+    free_memory()  # else the next training of this process begins beside this one's
     return _trained(state, training.plan)
 
 

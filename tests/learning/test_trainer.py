@@ -1,6 +1,7 @@
 """One training: learns, can be killed, refuses what it cannot use."""
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -206,6 +207,12 @@ def test_deeplab_trains_where_one_image_is_left_over(tmp_path):
     )
     model = tiny.train_tiny(tmp_path, recipe=recipe)
     assert model.best_epoch == 1
+
+
+def test_a_finished_training_leaves_neither_trainer_nor_optimizer_in_memory(tmp_path):
+    tiny.train_tiny(tmp_path)
+    kinds = {type(thing) for thing in gc.get_objects()}  # isinstance would ask some of them for an attribute
+    assert [kind for kind in kinds if issubclass(kind, SegmentationModule | torch.optim.Optimizer)] == []
 
 
 def test_the_surroundings_are_left_as_they_were(tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
 """How much memory a test process takes, and how it gives back what a test has left."""
 
 import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
 
 BOUND_MB = 6000
-"""What fails the run. The aim is 2,500; workers of `test_advance_with_faults`, which trains in its own process, took 4,300."""
+"""What fails the run."""
 BASE_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
 GROWN_MB = 150
 
@@ -36,4 +37,5 @@ def give_back() -> None:
     """Let go of cached networks, and hand the freed memory back to the system: the heap would keep it, in pieces."""
     if loading := sys.modules.get("plankseg.pipeline.models.loading"):
         loading.clear_cache()
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
