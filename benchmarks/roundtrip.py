@@ -24,7 +24,7 @@ from plankseg.imaging.masks import decode_mask, encode_mask
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import project_of
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.ingest.register_images import ingest_folder
@@ -132,7 +132,7 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
             pushes.append(seconds_of(lambda n=n: push(store, client, project, round_number=n)))
             SimulatedAnnotator(truth).answer_round(client, project, n)
             collects.append(
-                seconds_of(lambda n=n: collect_all(store, client, project, tasks=client.list_tasks(project, n)))
+                seconds_of(lambda n=n: collect(store, client, project, tasks=client.list_tasks(project, n)).rounds)
             )
             assert len(store.labels.answered(n)) == 20, "every answer arrived"
     return {"push_20_s": median(pushes), "collect_20_s": median(collects)}

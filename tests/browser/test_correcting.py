@@ -10,7 +10,7 @@ import pytest
 
 from plankseg.imaging.masks import decode_mask
 from plankseg.labelling.api.client import LabelStudioClient
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
@@ -174,5 +174,5 @@ def test_each_answer_says_who_gave_it_and_how_long_it_took(desk: Desk, answers: 
 
 
 def test_collecting_again_finds_nothing_new(desk: Desk, answers: dict[str, Answered]) -> None:
-    collected = collect_all(desk.store, desk.client, desk.project)[ROUND]
+    collected = collect(desk.store, desk.client, desk.project).rounds[ROUND]
     assert (collected.new, collected.answered, collected.open, collected.quarantined) == (0, len(answers), 0, ())

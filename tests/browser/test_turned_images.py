@@ -11,7 +11,7 @@ from PIL import Image
 
 from plankseg.imaging.masks import decode_mask
 from plankseg.labelling.api.client import LabelStudioClient
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.ingest.register_images import ingest_folder
@@ -104,7 +104,7 @@ def test_a_mask_painted_on_a_turned_image_of_a_bucket_lies_on_the_object(
             person.look(f"painted-{name}")
             person.submit()
             page.get_by_text("Update", exact=True).wait_for()
-        assert collect_all(store, client, project)[1].quarantined == ()
+        assert collect(store, client, project).rounds[1].quarantined == ()
     bar = np.zeros(SHAPE, dtype=bool)
     bar[BAR] = True
     answers = {row.image_id: row for row in store.labels.answered(1)}

@@ -15,7 +15,7 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.acquisition.propose import propose
 from plankseg.pipeline.acquisition.replace import replace_skipped
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import project_for
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.reports.status import Status, read_status
@@ -46,7 +46,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, FakeLabelStud
         push(store, server, project, round_number=n)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flows.advance, "collect", lambda: collect_all(store, server, project))
+        patch.setattr(flows.advance, "collect", lambda: collect(store, server, project).rounds)
         patch.setattr(flows.advance, "propose", propose_and_push)
         patch.setattr(flows.advance, "push", lambda n: push(store, server, project, round_number=n))
         patch.setattr(flows.advance, "replace", lambda n: replace_skipped(store, cpu, round_number=n))

@@ -8,7 +8,7 @@ from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.labelling.api.tasks import premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.pipeline.annotation.collect_answers import Collected, collect_all
+from plankseg.pipeline.annotation.collect_answers import Collected, collect
 from plankseg.pipeline.annotation.connection import project_of
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
@@ -17,6 +17,7 @@ from tests.support.little_store import add_model, add_proposal, noisy_image, squ
 
 SHAPE = noisy_image(0).shape
 PREMASK = square(SHAPE, 12)
+MASK = square(SHAPE, 9)
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Desk:
         return self.server.create_annotation(task, **given)  # type: ignore[arg-type]
 
     def collect(self) -> Collected:
-        return collect_all(self.store, self.server, self.project)[1]
+        return collect(self.store, self.server, self.project).rounds[1]
 
     def row(self, index: int) -> LabelRow:
         """The answer that counts."""
@@ -56,3 +57,8 @@ def desk_with_round(folder: Path) -> Desk:
     project = project_of(server, Settings())
     push(store, server, project, round_number=1)
     return Desk(store, server, project, ids)
+
+
+def task_of(server: FakeLabelStudio, project: int, image_id: str) -> int:
+    """The number of an image's task."""
+    return {task["data"].get("image_id"): int(task["id"]) for task in server.list_tasks(project)}[image_id]

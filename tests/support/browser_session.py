@@ -10,7 +10,7 @@ from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey
 from plankseg.imaging.synthetic.generator import draw_sample
 from plankseg.labelling.api.client import LabelStudioClient
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.storage.objects.blobs import sha256_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
@@ -45,7 +45,7 @@ class Desk:
 
     def collect(self) -> dict[str, LabelRow]:
         """Collect the round, and give the answers by the images' names."""
-        collect_all(self.store, self.client, self.project)
+        collect(self.store, self.client, self.project)
         rows = {row.image_id: row for row in self.store.labels.answered(ROUND)}
         return {name: rows[pushed.image_id] for name, pushed in self.images.items() if pushed.image_id in rows}
 

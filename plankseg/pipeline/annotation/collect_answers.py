@@ -67,17 +67,6 @@ def collect(store: Store, label_studio: LabelStudio, project: int) -> CollectRep
     return CollectReport(rounds, manual, (*tasks.edited, *manual.refusals))
 
 
-def collect_all(
-    store: Store, label_studio: LabelStudio, project: int, *, tasks: Sequence[Task] | None = None
-) -> dict[int, Collected]:
-    """Take the answers of every proposed round from one listing of the tasks, which may be given; one report a round.
-
-    As `collect`, without the tasks that people added.
-    """
-    listed = label_studio.list_tasks(project) if tasks is None else tasks
-    return _record_rounds(store, classify_tasks(listed, pushed=pushed_tasks(store, project)).ours)
-
-
 def collect_manual_tasks(store: Store, label_studio: LabelStudio, tasks: Sequence[Task]) -> ManualTasks:
     """Take the answers of listed tasks that people added themselves; they count from the round trained next."""
     newest = max(store.proposals.rounds(), default=0)

@@ -56,6 +56,8 @@ def read_manual_tasks(
     added = [task for task in tasks if identity(task) is None]
     refusals = [Refusal(task["id"], "no answer", reason) for task in added for reason in unreadable_answers(task)]
     added = [task for task in added if any(version_of(annotation) not in known for annotation in annotations_of(task))]
+    if not added:
+        return ManualTasks((), tuple(refusals))
     image_ids = _image_ids(store, label_studio, added, refusals)
     images = {row.image_id: row for row in store.catalogue.rows(set(image_ids.values()))}
     labels: list[LabelRow] = []
@@ -102,8 +104,6 @@ def _image_ids(
     store: Store, label_studio: LabelStudio, tasks: Sequence[Task], refusals: list[Refusal]
 ) -> dict[int, str]:
     """The image id of each task; a task whose image cannot be fetched is refused."""
-    if not tasks:
-        return {}
     path = store.work_dir(WORK_DIR) / "images.json"
     known = _read_known(path)
     fetched: dict[str, str] = {}

@@ -12,17 +12,12 @@ from plankseg.labelling.api import answers
 from plankseg.labelling.api.tasks import Task, premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.annotation.collect_answers import Collected, collect_all
+from plankseg.pipeline.annotation.collect_answers import Collected, collect
 from plankseg.pipeline.annotation.connection import project_of
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.loop.progress import read_progress
-from tests.support.annotation_desk import PREMASK, SHAPE, Desk, desk_with_round
+from tests.support.annotation_desk import PREMASK, SHAPE, Desk
 from tests.support.little_store import START, add_proposal, square, store_with
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return desk_with_round(tmp_path)
 
 
 def test_collecting_twice_adds_nothing(desk: Desk) -> None:
@@ -138,7 +133,7 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
 ) -> None:
     annotation = desk.answer(0, PREMASK)
     torn = desk.answer(1, result=[{"type": "polygon"}])
-    before = collect_all(desk.store, desk.server, desk.project)
+    before = collect(desk.store, desk.server, desk.project).rounds
     assert {n: (collected.new, collected.open, len(collected.quarantined)) for n, collected in before.items()} == {
         1: (2, 2, 1)
     }
@@ -158,7 +153,7 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
         return original(*arguments)
 
     monkeypatch.setattr(desk.server, "list_tasks", listed)
-    assert collect_all(desk.store, desk.server, desk.project) == {
+    assert collect(desk.store, desk.server, desk.project).rounds == {
         1: Collected(new=2, answered=2, open=2, quarantined=()),
         2: Collected(new=1, answered=1, open=0, quarantined=()),
     }
@@ -166,13 +161,13 @@ def test_an_answer_changed_in_a_later_round_arrives_from_one_listing(
     for index in (0, 1):
         np.testing.assert_array_equal(desk.mask(index), better)
     version = desk.store.labels.version()
-    assert [collected.new for collected in collect_all(desk.store, desk.server, desk.project).values()] == [0, 0]
+    assert [collected.new for collected in collect(desk.store, desk.server, desk.project).rounds.values()] == [0, 0]
     assert desk.store.labels.version() == version
 
 
 def test_before_a_round_was_proposed_there_is_nothing_to_collect(tmp_path: Path) -> None:
     server = FakeLabelStudio()
-    assert collect_all(store_with(tmp_path), server, project_of(server, Settings())) == {}
+    assert collect(store_with(tmp_path), server, project_of(server, Settings())).rounds == {}
 
 
 def test_answers_that_are_in_the_store_are_not_decoded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

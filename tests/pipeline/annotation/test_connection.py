@@ -1,36 +1,15 @@
 """The project of the settings is found or made; a deleted one stops the loop until a new title is given."""
 
-from pathlib import Path
-
 import pytest
 
 from plankseg.config import Settings
 from plankseg.errors import LabelStudioAuthError, ProjectGoneError
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.pipeline.annotation.collect_answers import collect_all
+from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import connect, project_for
 from plankseg.pipeline.annotation.push_proposals import PushOptions, push
 from plankseg.storage.store import Store
-from tests.support.little_store import add_model, add_proposal, square, store_with
-
-MASK = square((34, 41), 9)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = store_with(tmp_path, source=1, pool=6)
-    add_model(store, 0)
-    add_proposal(store, 1, store.catalogue.ids("pool")[:3], premask=MASK)
-    return store
-
-
-@pytest.fixture
-def server() -> FakeLabelStudio:
-    return FakeLabelStudio()
-
-
-def task_of(server: FakeLabelStudio, project: int, image_id: str) -> int:
-    return {task["data"].get("image_id"): int(task["id"]) for task in server.list_tasks(project)}[image_id]
+from tests.support.annotation_desk import task_of
 
 
 def test_without_a_token_the_variable_to_set_is_named() -> None:
@@ -45,7 +24,7 @@ def test_a_deleted_project_stops_the_loop_and_a_new_title_goes_on_with_what_is_o
     push(store, server, project, round_number=1)
     first, *others = (row.image_id for row in store.proposals.chosen(1))
     server.create_annotation(task_of(server, project, first), [], lead_time=1.0)
-    collect_all(store, server, project)
+    collect(store, server, project)
     server.delete_project(project)
     with pytest.raises(ProjectGoneError, match=r"rounds \[1\] were pushed, is gone.*PLANKSEG_PROJECT to a new title"):
         project_for(store, server, Settings())

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,10 @@ import pytest
 from plankseg.labelling.api.tasks import premask_regions, unusable_choice
 from plankseg.pipeline.annotation.collect_answers import CollectReport, collect
 from plankseg.pipeline.annotation.push_proposals import push
-from tests.support.annotation_desk import PREMASK, SHAPE, Desk, desk_with_round
+from tests.support.annotation_desk import PREMASK, SHAPE, Desk
 from tests.support.little_store import square
 
 Change = Callable[[dict[str, Any]], object]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return desk_with_round(tmp_path)
 
 
 def raw_task(desk: Desk, index: int) -> dict[str, Any]:

@@ -15,29 +15,15 @@ from plankseg.errors import LabelStudioDownError
 from plankseg.imaging.reading import encode_grey
 from plankseg.labelling.api.tasks import premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.pipeline.annotation.collect_answers import collect, collect_all, collect_manual_tasks
+from plankseg.pipeline.annotation.collect_answers import collect, collect_manual_tasks
 from plankseg.pipeline.annotation.connection import project_for, project_of_validation
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.annotation.validation_images import collect_masks
 from plankseg.pipeline.ingest.register_images import Role, ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
-from tests.support.little_store import add_model, add_proposal, noisy_image, square, store_with
-
-MASK = square((34, 41), 9)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = store_with(tmp_path, source=1, pool=6)
-    add_model(store, 0)
-    add_proposal(store, 1, store.catalogue.ids("pool")[:3], premask=MASK)
-    return store
-
-
-@pytest.fixture
-def server() -> FakeLabelStudio:
-    return FakeLabelStudio()
+from tests.support.annotation_desk import MASK
+from tests.support.little_store import noisy_image, store_with
 
 
 def test_a_task_added_by_hand_is_learnt_from_as_drawn_if_its_image_is_ours_and_else_refused_with_the_reason(
@@ -69,7 +55,7 @@ def test_a_task_added_by_hand_is_learnt_from_as_drawn_if_its_image_is_ours_and_e
 
     again = collect_manual_tasks(store, server, tasks)
     assert (again.labels, again.refused) == ((), found.refused)
-    assert collect_all(store, server, project)[1].new == 0
+    assert collect(store, server, project).rounds[1].new == 0
     assert ours not in {row.image_id for row in store.proposals.chosen(1)}
 
 

@@ -13,40 +13,16 @@ from plankseg.errors import LabelStudioDownError, StoreError
 from plankseg.imaging.reading import read_grey
 from plankseg.labelling.api.tasks import premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.pipeline.annotation.collect_answers import Collected, collect_all
+from plankseg.pipeline.annotation.collect_answers import Collected, collect
 from plankseg.pipeline.annotation.connection import project_for, project_of
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.loop.progress import due, read_progress
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
-from tests.support.annotation_desk import PREMASK, Desk, desk_with_round
-from tests.support.little_store import add_answers, add_model, add_proposal, noisy_image, square, store_with
+from tests.support.annotation_desk import MASK, PREMASK, Desk, task_of
+from tests.support.little_store import add_answers, add_proposal, noisy_image, store_with
 from tests.support.s3_servers import S3Server
-
-MASK = square((34, 41), 9)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = store_with(tmp_path, source=1, pool=6)
-    add_model(store, 0)
-    add_proposal(store, 1, store.catalogue.ids("pool")[:3], premask=MASK)
-    return store
-
-
-@pytest.fixture
-def server() -> FakeLabelStudio:
-    return FakeLabelStudio()
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return desk_with_round(tmp_path)
-
-
-def task_of(server: FakeLabelStudio, project: int, image_id: str) -> int:
-    return {task["data"].get("image_id"): int(task["id"]) for task in server.list_tasks(project)}[image_id]
 
 
 def test_every_proposed_image_is_pushed_once_as_its_own_pixels_with_its_premask(desk: Desk) -> None:
@@ -108,10 +84,10 @@ def test_a_deleted_task_that_was_collected_before_stays_answered(store: Store, s
     push(store, server, project, round_number=1)
     image_id = store.proposals.chosen(1)[0].image_id
     server.create_annotation(task_of(server, project, image_id), [], lead_time=1.0)
-    collect_all(store, server, project)
+    collect(store, server, project)
     server.delete_task(task_of(server, project, image_id))
     assert push(store, server, project, round_number=1).imported == ()
-    assert collect_all(store, server, project)[1].answered == 1
+    assert collect(store, server, project).rounds[1].answered == 1
 
 
 LOSSES: dict[str, Callable[[Path], object]] = {
@@ -145,7 +121,7 @@ def test_an_image_that_was_lost_after_its_push_can_still_be_answered(store: Stor
     store.catalogue.path(lost).unlink()
     assert len(push(store, server, project, round_number=1).tasks) == 3
     server.create_annotation(task_of(server, project, lost), [], lead_time=1.0)
-    assert collect_all(store, server, project)[1].answered == 1
+    assert collect(store, server, project).rounds[1].answered == 1
 
 
 def test_a_disk_that_is_not_mounted_costs_no_image(store: Store, server: FakeLabelStudio, tmp_path: Path) -> None:
@@ -186,6 +162,6 @@ def test_a_jpeg_in_a_bucket_that_the_browser_turns_is_uploaded_as_it_is_decoded(
     server._tasks[tasks["turned.jpg"]["id"]][1]["data"]["image"] = f"s3://{bucket}/pool/turned.jpg"
     for task in tasks.values():
         server.create_annotation(task["id"], premask_regions(MASK, origin="manual"), lead_time=1.0)
-    collect_all(store, server, project)
+    collect(store, server, project)
     status = {names[row.image_id]: row.status for row in store.labels.answered(1)}
     assert status == {"plain.jpg": "usable", "turned.jpg": "quarantined"}
