@@ -20,7 +20,7 @@ import typer
 from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
 from plankseg.imaging.synthetic.demo_domains import write_domains
-from plankseg.learning.network.architecture import build_network, model_bytes
+from plankseg.learning.network.architecture import build_network, tensor_bytes
 from plankseg.pipeline.acquisition.score_shards import Scorer, score_images, shards_to_score
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.models.backend_choice import InferenceBackends, select_backends
@@ -53,7 +53,7 @@ def make_model(store: Store, recipe: Recipe) -> ModelRow:
     """A network at random, as the active model."""
     torch.manual_seed(0)
     model = ModelRow(
-        model_id=store.models.put_weights(model_bytes(build_network(recipe.network))),
+        model_id=store.models.put_weights(tensor_bytes(build_network(recipe.network).state_dict())),
         round=0,
         recipe=recipe.model_dump_json(),
         data_version=0,

@@ -45,7 +45,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with synthetic images, and a network at side 128 that never learnt: no mask of it is easy to repeat."""
     import torch
 
-    from plankseg.learning.network.architecture import build_network, model_bytes
+    from plankseg.learning.network.architecture import build_network, tensor_bytes
 
     folder = tmp_path_factory.mktemp("archive")
     store = Store.open(folder / "store")
@@ -53,7 +53,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest_folder(store, images, role="pool")
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        add_model(store, 0, weights=model_bytes(build_network(SMALL.network)), recipe=SMALL)
+        add_model(store, 0, weights=tensor_bytes(build_network(SMALL.network).state_dict()), recipe=SMALL)
     return store.root
 
 

@@ -11,7 +11,7 @@ from plankseg import local_servers
 from plankseg.acquisition.manifest import Manifest
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig
 from plankseg.inference.backends import backends_here
-from plankseg.learning.network.architecture import build_network, model_bytes
+from plankseg.learning.network.architecture import build_network, tensor_bytes
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -37,7 +37,7 @@ def store(real_data: Path, tmp_path: Path) -> Store:
     ingest_folder(store, real_data / "zooscannet-sample", role="pool")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights = model_bytes(build_network(RECIPE.network))
+        weights = tensor_bytes(build_network(RECIPE.network).state_dict())
     store.models.commit(
         ModelRow(
             model_id=store.models.put_weights(weights),

@@ -10,8 +10,8 @@ def weights() -> bytes:
     """Random weights of the tiny recipe's network."""
     import torch
 
-    from plankseg.learning.network.architecture import build_network, model_bytes
+    from plankseg.learning.network.architecture import build_network, tensor_bytes
 
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
-        return model_bytes(build_network(TINY.network))
+        return tensor_bytes(build_network(TINY.network).state_dict())

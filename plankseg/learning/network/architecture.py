@@ -51,13 +51,8 @@ def build_network(config: NetworkConfig, *, weights: bytes | None = None) -> tor
     return placed
 
 
-def model_bytes(network: torch.nn.Module) -> bytes:
-    """All weights as safetensors: the same weights give the same bytes."""
-    return tensor_bytes(network.state_dict())
-
-
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Tensors as safetensors, whatever device and memory layout they are in."""
+    """Tensors as safetensors, whatever device and memory layout they are in: the same ones give the same bytes."""
     data: bytes = safetensors.torch.save({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)})
     return data
 

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from plankseg.config import NetworkConfig
 from plankseg.errors import SettingsError, WeightsError
-from plankseg.learning.network.architecture import build_network, choose_device, model_bytes, tensor_bytes
+from plankseg.learning.network.architecture import build_network, choose_device, tensor_bytes
 from plankseg.learning.network.torchvision_compat import smp
 from tests.support.tiny_recipe import TINY
 
@@ -39,23 +39,23 @@ def test_logits_have_one_channel_and_the_inputs_side(architecture, encoder, side
 
 
 def test_two_saves_are_equal_and_a_loaded_model_saves_the_same_bytes():
-    data = model_bytes(build_network(NETWORK))
+    data = tensor_bytes(build_network(NETWORK).state_dict())
     loaded = build_network(NETWORK, weights=data)
-    assert model_bytes(loaded) == model_bytes(loaded) == data
-    assert model_bytes(loaded.to(memory_format=torch.contiguous_format)) == data
-    assert model_bytes(build_network(NETWORK)) != data
+    assert tensor_bytes(loaded.state_dict()) == tensor_bytes(loaded.state_dict()) == data
+    assert tensor_bytes(loaded.to(memory_format=torch.contiguous_format).state_dict()) == data
+    assert tensor_bytes(build_network(NETWORK).state_dict()) != data
 
 
 def test_stored_weights_need_no_encoder_weights(empty_hub):
-    data = model_bytes(build_network(NETWORK))
+    data = tensor_bytes(build_network(NETWORK).state_dict())
     config = NetworkConfig(encoder="tu-test_resnet", encoder_weights="imagenet")
-    assert model_bytes(build_network(config, weights=data)) == data
+    assert tensor_bytes(build_network(config, weights=data).state_dict()) == data
 
 
 def test_weights_of_another_architecture_and_rubbish_are_refused():
     other = NetworkConfig(architecture="DeepLabV3Plus", encoder="mobilenet_v2", encoder_weights="none")
     with pytest.raises(WeightsError, match="does not fit the network"):
-        build_network(NETWORK, weights=model_bytes(build_network(other)))
+        build_network(NETWORK, weights=tensor_bytes(build_network(other).state_dict()))
     with pytest.raises(WeightsError, match="no safetensors file"):
         build_network(NETWORK, weights=b"rubbish that is long enough for a header")
 
@@ -97,7 +97,7 @@ def _with_classifier(encoder: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_encoder_weights_from_a_file_are_loaded_exactly(tmp_path):
     encoder = build_network(NETWORK).encoder
-    (tmp_path / "encoder.safetensors").write_bytes(model_bytes(encoder))
+    (tmp_path / "encoder.safetensors").write_bytes(tensor_bytes(encoder.state_dict()))
     config = NetworkConfig(encoder="tu-test_resnet", encoder_weights=str(tmp_path / "encoder.safetensors"))
     loaded = build_network(config).encoder.state_dict()
     for name, tensor in encoder.state_dict().items():

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from plankseg.config import NetworkConfig
 from plankseg.errors import WeightsError
 from plankseg.learning.network import packaged_weights
-from plankseg.learning.network.architecture import build_network, model_bytes
+from plankseg.learning.network.architecture import build_network, tensor_bytes
 from plankseg.learning.network.encoder_weights import read_tensors
 from plankseg.learning.network.input_normalisation import (
     COMMON,
@@ -48,7 +48,7 @@ def test_the_decoder_starts_at_random_from_torchs_generator_alone(no_hub):
     networks = []
     for _ in range(2):
         torch.manual_seed(3)
-        networks.append(model_bytes(build_network(LITE)))
+        networks.append(tensor_bytes(build_network(LITE).state_dict()))
     assert networks[0] == networks[1]
 
 
@@ -99,16 +99,17 @@ def test_the_encoder_sees_pixels_from_minus_one_to_one(lite):
 
 def test_a_stored_model_keeps_its_normalisation_and_one_of_before_has_the_common_one(lite):
     squares = batch_tensor(np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8))
-    stored = model_bytes(lite)
+    stored = tensor_bytes(lite.state_dict())
     assert normalisation_of(read_tensors(stored, "")) == INCEPTION
     again = build_network(LITE, weights=stored).eval()
     before = build_network(LITE_RANDOM).eval()
     assert normalisation_of(before.state_dict()) == COMMON
-    old = build_network(LITE, weights=model_bytes(before)).eval()  # the recipe says imagenet, the model is older
+    # the recipe says imagenet, the model is older
+    old = build_network(LITE, weights=tensor_bytes(before.state_dict())).eval()
     with torch.inference_mode():
         torch.testing.assert_close(again(squares), lite(squares), rtol=0, atol=0)
         torch.testing.assert_close(old(squares), before(squares), rtol=0, atol=0)
-    assert model_bytes(again) == stored
+    assert tensor_bytes(again.state_dict()) == stored
 
 
 def test_a_copy_of_the_network_uses_its_own_normalisation(lite):
