@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from plankseg.pipeline.training.comparison import Comparison, Result, over_seeds
 from plankseg.pipeline.training.grid import Run
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
+from tests.support.html_tags import Tags
 from tests.support.little_store import add_answers, square, store_with
 from tests.support.tiny_recipe import TINY
 
@@ -91,26 +91,9 @@ RESULTS = (
 GRID = Comparison("grid", RESULTS, {"Unet lr 1e+9 seed 0": "It diverged & <script>burned</script>."})
 
 
-class Tags(HTMLParser):
-    """Every tag with its attributes, and all text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f" {data}"
-
-
 def page(path: Path, comparison: Comparison, seen: list[ComparedImage]) -> Tags:
     write_comparison(path, comparison, seen)
-    tags = Tags()
-    tags.feed(path.read_text(encoding="utf-8"))
-    return tags
+    return Tags.of(path)
 
 
 def seen(number: int, masks: int = 3) -> ComparedImage:

@@ -2,7 +2,6 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from plankseg.config import Settings
 from plankseg.pipeline.acquisition.propose import propose
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, correction_gallery, proposal_gallery, write_report
 from plankseg.storage.store import Store
+from tests.support.html_tags import Tags
 from tests.support.little_store import add_answers, add_model, add_proposal, square, store_with
 from tests.support.tiny_recipe import TINY
 
@@ -19,26 +19,9 @@ pytestmark = pytest.mark.slow
 MASK = square((34, 41), 9)
 
 
-class Tags(HTMLParser):
-    """Every tag with its attributes, and all text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f" {data}"
-
-
 def page(store: Store, path: Path) -> Tags:
     write_report(store, path)
-    tags = Tags()
-    tags.feed(path.read_text(encoding="utf-8"))
-    return tags
+    return Tags.of(path)
 
 
 @pytest.fixture
