@@ -12,7 +12,7 @@ TINY = Recipe(
     inference=InferenceConfig(backend="torch"),  # two stores are often compared: a clock must not choose for each
 )
 TINY_ROUNDS = Recipe(
-    network=NetworkConfig(encoder="resnet18", encoder_weights="none"),
+    network=TINY.network,
     training=TrainingConfig(
         side_px=32, epochs=3, batch_size=8, learning_rate=1e-3, draws_per_epoch=24, loader_workers=0, precision="fp32"
     ),
@@ -20,4 +20,4 @@ TINY_ROUNDS = Recipe(
     rounds=TINY.rounds,
     inference=TINY.inference,
 )
-"""For whole rounds: a network that learns something, three epochs to be killed between, and rounds of twenty images."""
+"""For whole rounds: three epochs to be killed between, and rounds of twenty images."""
