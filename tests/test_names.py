@@ -36,6 +36,7 @@ NO_MODULE = {
     "tests/browser/test_turned_images.py": "masks painted on turned images of a bucket",
     "tests/flows/test_dask.py": "the flow segment on Dask workers that are killed",
     "tests/flows/test_advance_with_faults.py": "the flows while their servers fail",
+    "tests/flows/test_first_validation.py": "the loop before a validation set has masks",
     "tests/flows/test_four_rounds.py": "four rounds of the loop in memory",
     "tests/flows/test_four_rounds_live.py": "four rounds of the loop on real servers",
     "tests/flows/test_killed_learning.py": "the flow advance, killed at every step",
