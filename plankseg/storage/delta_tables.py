@@ -302,7 +302,8 @@ def fault(beginning: str, error: Exception, cure: str) -> StoreError:
         return error
     from plankseg.storage.s3.errors import of_tables  # loads botocore: only who needs it pays
 
-    return of_tables(str(error), beginning=beginning) or StoreError(f"{beginning}: {error}; {cure}.")
+    text = " ".join(str(error).split())  # some of its messages have several lines
+    return of_tables(text, beginning=beginning) or StoreError(f"{beginning}: {text}; {cure}.")
 
 
 def _log_is_there(uri: str) -> bool:

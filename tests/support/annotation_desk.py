@@ -53,10 +53,15 @@ def desk_with_round(folder: Path) -> Desk:
     add_model(store, 0)
     ids = store.catalogue.ids("pool")[:4]
     add_proposal(store, 1, ids, premask=PREMASK)
+    return desk_of_round(store)
+
+
+def desk_of_round(store: Store) -> Desk:
+    """The images of round 1 of a store, pushed to a new Label Studio."""
     server = FakeLabelStudio()
     project = project_of(server, Settings())
     push(store, server, project, round_number=1)
-    return Desk(store, server, project, ids)
+    return Desk(store, server, project, [row.image_id for row in store.proposals.asked(1)])
 
 
 def task_of(server: FakeLabelStudio, project: int, image_id: str) -> int:
