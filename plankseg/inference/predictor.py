@@ -6,7 +6,7 @@ recipe only, to the last bit, and not on the images that are scored with it: an 
 scored by any number of processes in any order, and the scores put together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +107,14 @@ class TTAPredictor:
         An image that cannot be read becomes an `Unreadable`. `independent`: no image's last bit may depend on the
         others. Raises ScoreError, with the ids, where the model's answer is not finite.
         """
-        for batch in read_ahead(image_ids, self.load, framing=self.framing, step=self.batch_size):
+        read = read_ahead(image_ids, self.load, framing=self.framing, step=self.batch_size)
+        yield from self.predictions(read, independent=independent)
+
+    def predictions(
+        self, batches: Iterable[list[Square | Unreadable]], *, independent: bool = False
+    ) -> Iterator[list[Prediction | Unreadable]]:
+        """The same for images that are in their squares already, at most `batch_size` at a time."""
+        for batch in batches:
             squares = [item for item in batch if isinstance(item, Square)]
             predictions = self._predict_all(squares, independent=independent)
             yield [item if isinstance(item, Unreadable) else predictions[item.image_id] for item in batch]

@@ -3,9 +3,10 @@
 A few batches of squares and one image per thread are in memory at a time, whatever the sizes of the images.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,6 +20,7 @@ from plankseg.parallel import ordered_map
 READERS = 4
 BATCHES_AHEAD = 3
 
+Item = TypeVar("Item")
 Load = Callable[[str], Grey]
 """Gives the grey image of an id; it alone knows where images live."""
 
@@ -40,14 +42,27 @@ class Square:
     letterbox: Letterbox
     pixels: UInt8[np.ndarray, "side side"]
 
+    @classmethod
+    def of(cls, image_id: str, grey: Grey, framing: Framing) -> "Square":
+        """An image in the square that its size asks for."""
+        letterbox = framing.letterbox(grey.shape)
+        return cls(image_id, letterbox, letterbox.apply(grey))
+
 
 def read_ahead(
-    image_ids: Sequence[str], load: Load, *, framing: Framing, step: int
+    image_ids: Iterable[str], load: Load, *, framing: Framing, step: int
 ) -> Iterator[list[Square | Unreadable]]:
     """The images in the order given, `step` at a time, each read once. Raises what `load` raises of other errors."""
+    return squares_ahead(image_ids, lambda image_id: _read(image_id, load, framing), step=step)
+
+
+def squares_ahead(
+    items: Iterable[Item], read: Callable[[Item], Square | Unreadable], *, step: int
+) -> Iterator[list[Square | Unreadable]]:
+    """The same for anything that `read` makes a square of; items are taken a few batches ahead, in this thread."""
     images = ordered_map(
-        lambda image_id: _read(image_id, load, framing),
-        image_ids,
+        read,
+        items,
         threads=READERS,
         ahead=BATCHES_AHEAD * step,
         name="read-ahead",
@@ -61,5 +76,4 @@ def _read(image_id: str, load: Load, framing: Framing) -> Square | Unreadable:
         grey = load(image_id)
     except (ImageReadError, StoreError) as error:
         return Unreadable(image_id, str(error), error)
-    letterbox = framing.letterbox(grey.shape)
-    return Square(image_id, letterbox, letterbox.apply(grey))
+    return Square.of(image_id, grey, framing)

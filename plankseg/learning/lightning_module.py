@@ -13,10 +13,10 @@ from plankseg.config import TrainingConfig
 from plankseg.errors import ScoreError, TrainingError
 from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
+from plankseg.learning.lightning_compat import lightning
 from plankseg.learning.losses import loss_of
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.forward import Predictor
-from plankseg.learning.network.torchvision_compat import lightning
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.schedule import cosine_rate
 

@@ -26,11 +26,12 @@ from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.augmentation.compositions import compose, declared_steps, needs_references
 from plankseg.learning.checkpoints import EpochReport, State, checkpoint_path, read_checkpoint
 from plankseg.learning.dataset import Example, Source, TrainingSquares, ValidationSet
+from plankseg.learning.lightning_compat import LightningEnvironment, lightning
 from plankseg.learning.lightning_module import FORWARD_BATCH, ModuleSetup, SegmentationModule
 from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.architecture import build_network, choose_device, tensor_bytes
 from plankseg.learning.network.precision import uses_bf16
-from plankseg.learning.network.torchvision_compat import LightningEnvironment, lightning, timm
+from plankseg.learning.network.torchvision_compat import timm
 from plankseg.learning.oom import free_memory, halving_once, part_of
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.sampler import SideBatches, WeightedDraws

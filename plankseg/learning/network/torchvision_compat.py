@@ -1,8 +1,8 @@
-"""Imports of segmentation_models_pytorch, timm and lightning that work beside any torchvision: import them from here.
+"""Imports of segmentation_models_pytorch and timm that work beside any torchvision: import them from here.
 
-All three import torchvision. A torchvision built for CUDA beside a CPU torch cannot load its compiled operators, and
-its import then ends in `operator torchvision::nms does not exist`. Declaring the operators (nobody here calls them)
-cures it; where torchvision brings its own, nothing is done.
+Both import torchvision, as lightning does (`learning.lightning_compat`). A torchvision built for CUDA beside a CPU
+torch cannot load its compiled operators, and its import then ends in `operator torchvision::nms does not exist`.
+Declaring the operators (nobody here calls them) cures it; where torchvision brings its own, nothing is done.
 """
 
 import importlib.util
@@ -43,16 +43,12 @@ def declare_missing_operators() -> bool:
 
 declare_missing_operators()
 
-import lightning.pytorch as lightning  # noqa: E402  (all need the operators)
-import segmentation_models_pytorch as smp  # noqa: E402
+import segmentation_models_pytorch as smp  # noqa: E402  (all need the operators)
 import timm  # noqa: E402
 import timm.layers  # noqa: E402
-from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
 
 __all__ = [
-    "LightningEnvironment",
     "declare_missing_operators",
-    "lightning",
     "smp",
     "timm",
     "torchvision_brings_operators",

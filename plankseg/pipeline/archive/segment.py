@@ -2,21 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
 
-from plankseg.config import QueryConfig
 from plankseg.errors import StoreError
-from plankseg.imaging.arrays import Mask
-from plankseg.imaging.masks import encode_mask, largest_component
-from plankseg.imaging.shape import expected_dice, measure_shape
+from plankseg.imaging.masks import encode_mask
 from plankseg.inference.backends import Backend, plain_backend
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.predictor import TTAPredictor
-from plankseg.inference.prefetch import Unreadable
-from plankseg.inference.tta import recipe_views
+from plankseg.inference.prefetch import Load, Unreadable
 from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import ordered_map
+from plankseg.pipeline.archive.measured_masks import MaskMaker, archive_predictor
 from plankseg.pipeline.archive.shards import Shard
 from plankseg.pipeline.models.loading import cached_backend, cached_network, compute_lock
 from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
@@ -39,18 +34,13 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
     """
     with compute_lock:
         started = time.monotonic()
-        postprocessing = postprocessing_of(shard.model)
+        masks = MaskMaker.of(postprocessing_of(shard.model), shard.settings)
         predictor = _predictor(store, shard, device)
-        batches = predictor.batches(shard.image_ids)
-        largest_part = json.loads(shard.settings)["largest_part"]
-
-        def mask_of(prediction: Prediction) -> Mask:
-            grey = predictor.load(prediction.image_id) if postprocessing.uses_image else None
-            return postprocessing.mask_of(prediction.probability, grey)
-
+        # Alone or in whatever company, an image has the same mask: `plankseg predict` makes it again, to the last bit.
+        batches = predictor.batches(shard.image_ids, independent=True)
         rows = list(
             ordered_map(
-                lambda item: _row(store, item, mask_of, largest_part=largest_part),
+                lambda item: _row(store, item, masks, predictor.load),
                 (item for batch in batches for item in batch),
                 threads=WRITERS,
                 ahead=4 * WRITERS,  # masks that are measured and written while the network goes on
@@ -77,40 +67,22 @@ def segment_shard(store: Store, shard: Shard, *, device: str) -> SegmentRow:
 def _predictor(store: Store, shard: Shard, device: str) -> TTAPredictor:
     """The model of a shard in its backend, with the views of the shard's settings."""
     where, recipe = choose_device(device), recipe_of(shard.model)
-    settings = json.loads(shard.settings)
-    query = QueryConfig(
-        views="dihedral" if settings["views"] == "dihedral" else "recipe",
-        noise_sd=settings.get("noise_sd", 0.0),
-        seed=settings.get("seed", 0),
-        forward_batch=settings["forward_batch"],
-    )
-    views = recipe_views(0.0)[:1] if settings["views"] == "none" else ()
     backend: Backend
-    if "backend" in settings:
-        backend = cached_backend(store, shard.model, settings["backend"], device=device)
+    if (name := json.loads(shard.settings).get("backend")) is not None:
+        backend = cached_backend(store, shard.model, name, device=device)
     else:
         backend = plain_backend(cached_network(store, shard.model, where), where, recipe.training.precision)
-    return TTAPredictor(backend, store.catalogue.loader(shard.image_ids), query, framing_of(shard.model), views)
+    load = store.catalogue.loader(shard.image_ids)
+    return archive_predictor(backend, load, framing=framing_of(shard.model), settings=shard.settings)
 
 
-def _row(
-    store: Store, item: Prediction | Unreadable, mask_of: Callable[[Prediction], Mask], *, largest_part: bool
-) -> Row:
+def _row(store: Store, item: Prediction | Unreadable, masks: MaskMaker, load: Load) -> Row:
     """The recorded row of one image; its mask is stored first."""
     if isinstance(item, Unreadable):
         return dict.fromkeys(MEASURES.names) | {"image_id": item.image_id, "reason": item.reason}
-    mask = mask_of(item)
-    confidence = expected_dice(mask, item.probability)
-    if largest_part:
-        mask = largest_component(mask)
-    measures = measure_shape(mask)
+    mask, measures = masks.mask_and_measures(item, load(item.image_id) if masks.uses_image else None)
     return {
         "image_id": item.image_id,
         "mask_sha": store.blobs.put(encode_mask(mask), "png"),
         "reason": None,
-        "width": mask.shape[1],
-        "height": mask.shape[0],
-        "empty": measures.empty,
-        "confidence": confidence,
-        "agreement": item.agreement,
-    } | asdict(measures)
+    } | measures

@@ -73,7 +73,7 @@ def plan(store: Store, part: Part, config: SegmentConfig, model: ModelRow) -> Se
     Raises EmptyPoolError when no image belongs to the part.
     """
     ids = images_of(store, part)
-    settings = _settings(config, recipe_of(model).query)
+    settings = settings_of(config, recipe_of(model).query)
     finished = store.segments.done(model.model_id, settings)
     size = config.shard_size or _measured_size(len(ids), finished)
     job = _sha(model.model_id, settings, str(size), *ids)
@@ -109,7 +109,7 @@ def _measured_size(images: int, finished: Sequence[SegmentRow]) -> int:
     return shard_size(images, sum(row.images for row in finished) / seconds, smallest=SMALLEST_SHARD)
 
 
-def _settings(config: SegmentConfig, query: QueryConfig) -> str:
+def settings_of(config: SegmentConfig, query: QueryConfig) -> str:
     """All that decides on a mask beside model and image, as JSON; the size of a shard is not part of it."""
     noise = {"noise_sd": query.noise_sd, "seed": query.seed} if config.views == "recipe" else {}
     backend = {} if config.backend == "auto" else {"backend": config.backend}
