@@ -107,7 +107,7 @@ pictures: setup
 	@$(VENV)/bin/python -m docs.pictures.make_pictures --directory "$(DIR)"
 
 lock: $(VENV)/.uv
-	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --extra s3-demo --constraint - \
+	@set -o pipefail; echo 'torch==2.13.0' | $(COMPILE) pyproject.toml --extra dev --extra openvino --extra onnx --extra formats --extra s3-demo --constraint - \
 	    | $(WITHOUT_COMMON_MARKER) > .lock.part
 	@awk '/^[a-z]/ { torch = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==/ } \
 	    { print > (torch ? "requirements-torch.lock" : "requirements.lock") }' .lock.part

@@ -16,6 +16,7 @@ BackendName = Literal[
 ]
 RecipeName = Literal["laptop", "quality", "published"]
 ScoringName = Literal[BackendName, "openvino-int8"]  # good enough to rank images by, not for masks
+ComputingName = Literal[ScoringName, "onnxruntime"]  # exported graphs
 
 
 def _title(name: str, _: object) -> str:

@@ -92,6 +92,10 @@ class StoreDownError(StoreError, ConnectionError):
     """The store's server does not answer."""
 
 
+class OutputError(PlanksegError, OSError):
+    """A folder or file of results cannot be written, or holds something else."""
+
+
 class LabelStudioError(PlanksegError, RuntimeError):
     """Label Studio answered with an error, or with something unexpected."""
 

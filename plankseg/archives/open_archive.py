@@ -8,8 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from plankseg.archives.containers.bucket import Bucket
-from plankseg.archives.containers.decompression import decompressor_for
 from plankseg.archives.containers.entries import (
     ARCHIVE_SUFFIXES,
     COMPRESSED_SUFFIXES,
@@ -19,14 +17,11 @@ from plankseg.archives.containers.entries import (
     Container,
     Entry,
 )
-from plankseg.archives.containers.folder import Folder
-from plankseg.archives.containers.tarball import Tar
-from plankseg.archives.containers.zipped import Zip
 from plankseg.archives.image_names import ImageNames, mask_key
 from plankseg.archives.layouts import ClassFolders, EcoTaxa, Layout, LayoutReader, Pairs, Record
 from plankseg.archives.metadata_tables import MAX_ROWS, Meaning, Table, hash_of, read_table
+from plankseg.archives.open_container import open_container
 from plankseg.errors import ArchiveError, SettingsError
-from plankseg.storage.s3.addresses import Address, is_s3
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 TEXT_SUFFIXES = (".txt", ".tab", ".dat", ".txt.gz")  # a table by its content only
@@ -94,6 +89,7 @@ class Archive:
         self.name = container.name
         self.layout = layout
         self.images = survey.images
+        self.names = survey.names
         self.ignored = survey.others
         self.damage = survey.damage
         self.problems: list[tuple[str, str]] = list(survey.problems)
@@ -140,7 +136,7 @@ def open_archive(
     table: Path | None = None,
     columns: dict[Meaning, str] | None = None,
 ) -> Archive:
-    """The archive at a path: folder, tar (plain, gz, xz, bz2) or zip; its layout is found unless it is chosen.
+    """The archive at a path: folder, tar (plain, gz, xz, bz2), zip, image, pattern or list of files, with its layout.
 
     `table` is one that lies elsewhere; `columns` names a table's columns where they have unusual names, '' for none.
     Reads the names and tables of the whole archive once; a compressed tar is unpacked for that, but not written.
@@ -149,7 +145,7 @@ def open_archive(
         SettingsError: nothing is there, there is no image in it, or it does not have what the chosen layout needs.
         ArchiveError: it is no archive that we read, or a table in it is damaged.
     """
-    container = _container(location)
+    container = open_container(location)
     survey = _survey(container, columns)
     if table is not None:
         for other in survey.tables:
@@ -167,33 +163,6 @@ def open_archive(
         if not _is_used(other, chosen):
             survey.reject(other.name, f"not used in the layout {chosen}; choose the layout table or ecotaxa to use it")
     return Archive(container, survey, chosen, notes)
-
-
-def _container(given: Path | str) -> Container:
-    if is_s3(given):
-        return Bucket(Address.parse(str(given)))
-    location = Path(given).expanduser().resolve()
-    try:
-        if location.is_dir():
-            return Folder(location)
-        if not location.is_file():
-            raise SettingsError(f"{location} is not a folder, a tar or a zip; give the one that holds the images.")
-        if zipfile.is_zipfile(location) or location.suffix.lower() == ".zip":
-            return Zip(location)
-        container = Tar(location)
-        next(container.entries(), None)
-        return container
-    except ArchiveError as error:
-        if location.name.lower().endswith(ARCHIVE_SUFFIXES) or _begins_like_a_tar(location):
-            raise
-        raise SettingsError(f"{location} is not a folder, a tar or a zip; unpack it, or give another one.") from error
-
-
-def _begins_like_a_tar(location: Path) -> bool:
-    """True for a compressed file and a tar's header. `tarfile.is_tarfile` would read headers without a limit."""
-    with location.open("rb") as file:
-        start = file.read(512)
-    return start[257:262] == b"ustar" or decompressor_for(start) is not None
 
 
 def _survey(container: Container, columns: dict[Meaning, str] | None) -> Survey:

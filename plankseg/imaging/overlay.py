@@ -101,6 +101,11 @@ def encode_rgb(rgb: Rgb) -> bytes:
     return out.getvalue()
 
 
+def encode_jpeg(rgb: Rgb) -> bytes:
+    """The picture as JPEG, at the better of the usual qualities."""
+    return _jpeg(rgb, _JPEG_QUALITIES[0])
+
+
 def fit_under(rgb: Rgb, max_bytes: int) -> bytes:
     """The picture in at most `max_bytes`: as PNG, else as JPEG, else as a JPEG shrunk until it fits.
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from plankseg.config import BackendName, ScoringName
+from plankseg.config import BackendName, ComputingName, ScoringName
 from plankseg.errors import BackendError, ScoreError
 from plankseg.inference.batchnorm_folding import fold_batch_norms
 from plankseg.learning.network.forward import evaluation_mode
@@ -39,7 +39,7 @@ class Backend(Protocol):
     """One network, ready to compute. What depends on the size of the squares is made when the first of them comes."""
 
     @property
-    def name(self) -> ScoringName:
+    def name(self) -> ComputingName:
         """Its name in recipes and records."""
         ...
 

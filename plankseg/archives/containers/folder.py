@@ -7,6 +7,8 @@ from pathlib import Path
 
 from plankseg.archives.containers.entries import Entry, fault_of_name
 
+PREDICTION_MARKER = ".plankseg/job.json"  # in a folder of masks that `plankseg predict` wrote
+
 
 class Folder:
     """A folder and all below it, one directory at a time in the order of names, so that a million files need little."""
@@ -18,7 +20,7 @@ class Folder:
         self.name = location.name
 
     def entries(self) -> Iterator[Entry]:
-        """Every file. Links to folders are not followed, and a store of plankseg is not read; both have a fault."""
+        """Every file. Links to folders are not followed, stores and masks of ours are not read; all have a fault."""
         unreadable: list[OSError] = []
         for at, folders, files in os.walk(self.location, onerror=unreadable.append):
             yield from self._left_out(at, folders)
@@ -37,6 +39,8 @@ class Folder:
                 yield self._without_bytes(path, f"a link to the folder {target}; ingest that folder itself, or copy it")
             elif _is_store(path):
                 yield self._without_bytes(path, "a store of plankseg, whose files are no images of yours; left out")
+            elif os.path.isfile(os.path.join(path, PREDICTION_MARKER)):  # noqa: PTH113, PTH118
+                yield self._without_bytes(path, "masks that `plankseg predict` wrote; left out")
             else:
                 kept.append(name)
         folders[:] = kept

@@ -42,6 +42,8 @@ _TEXTS = (
     "object_id",
     "object_annotation_category",
     "object_annotation_status",
+    "object_mask_origin",
+    "object_mask_status",
     "sample_id",
     "acq_id",
     "process_id",

@@ -39,6 +39,7 @@ from plankseg.pipeline.ingest.given_masks import SAMPLED, Polarity, given_mask, 
 from plankseg.pipeline.ingest.ingest_report import IngestReport as IngestReport
 from plankseg.pipeline.ingest.ingest_report import Problem as Problem
 from plankseg.pipeline.ingest.known_images import KnownImages
+from plankseg.pipeline.ingest.mask_files import MaskFile, open_mask_file
 from plankseg.pipeline.pool.unreadable import include_again
 from plankseg.storage.objects.tar_bundle import store_bundle
 from plankseg.storage.store import Store
@@ -60,7 +61,7 @@ LEAST_GREY = 3  # the largest grey of a 16-bit image that is too dark to be one:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestOptions:
-    """How an archive is read. `masks`: a folder of masks of the same relative names, taken as given.
+    """How an archive is read. `masks`: a folder of masks of the same relative names, or a file of them, as given.
 
     `table` lies outside of the archive; `columns` names columns with unusual names, '' for none. `automatic_masks`:
     images of a pool get automatic masks too, for `training.pool_mask_weight`. `outline` says where the masks of a
@@ -112,6 +113,7 @@ class _Task:
     known: KnownImages
     report: IngestReport
     polarity: Polarity
+    mask_file: MaskFile | None = None
     reading: ByteBudget = field(default_factory=lambda: ByteBudget(READING_BUDGET))
     decoding: ByteBudget = field(default_factory=lambda: ByteBudget(DECODING_BUDGET))
     guesses: Counter[Guess] = field(default_factory=Counter)
@@ -134,8 +136,8 @@ def ingest_folder(
     options = options or IngestOptions()
     if options.masks is not None:
         masks = options.masks.expanduser().resolve()
-        if not masks.is_dir():
-            raise SettingsError(f"{masks} is not a folder; give the folder that holds the masks, or none.")
+        if not masks.exists():
+            raise SettingsError(f"{masks} is not there; give the folder or the file that holds the masks, or none.")
         is_plain = options.layout == "auto" and options.table is None
         options = replace(options, masks=masks, layout="class_folders" if is_plain else options.layout)
     archive = open_archive(folder, layout=options.layout, table=options.table, columns=options.columns)
@@ -163,8 +165,10 @@ def ingest(
     report = IngestReport(role, layout=archive.layout)
     wants_masks = options.masks is not None or archive.layout == "pairs" or (role == "pool" and options.automatic_masks)
     known = KnownImages(store, role, wants_masks=wants_masks)
-    polarity = polarity_of(_sampled_masks(archive, options.masks), max_pixels=options.max_pixels)
-    task = _Task(store, archive, role, options, known, report, polarity)
+    mask_file = None if options.masks is None or options.masks.is_dir() else open_mask_file(options.masks)
+    samples = _sampled_masks(archive, options.masks) if mask_file is None else iter(())
+    polarity = polarity_of(samples, max_pixels=options.max_pixels)
+    task = _Task(store, archive, role, options, known, report, polarity, mask_file)
     fresh: list[_NewImage] = []
     duplicates: list[tuple[str, str]] = []
     committed = held = 0
@@ -349,6 +353,9 @@ def _printable(name: str) -> str:
 
 def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> tuple[LabelRow | None, bool]:
     """The label an image comes with, handed in or automatic where wanted; and whether it was read as dark field."""
+    if task.mask_file is not None:
+        mask = task.mask_file.mask_of(record.entry.name, grey)
+        return _usable(task.store, image_id, "given", mask, at=now), False
     if task.options.masks is not None:
         mask = given_mask(task.options.masks, Path(record.entry.name), grey, polarity=task.polarity)
         return _usable(task.store, image_id, "given", mask, at=now), False

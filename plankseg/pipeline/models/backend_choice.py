@@ -6,7 +6,7 @@ machine of this kind, reads it from the store, because a second measurement of t
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,6 +15,7 @@ import torch
 
 from plankseg.config import BackendName, InferenceConfig, Recipe, ScoringName
 from plankseg.imaging.arrays import Grey
+from plankseg.imaging.framing import Framing
 from plankseg.inference.backend_benchmark import (
     INT8,
     BackendChoice,
@@ -92,7 +93,10 @@ def _choose(
             names.append(INT8)
         benchmark = BenchmarkConfig(recipe.query, framing_of(model), config, trial_images.to_score)
         result = benchmark_backends(network, greys, names, benchmark, device)
-        choice = _fastest(store, result, here, images=len(greys))
+        quantized = None
+        if result.quantized is not None and result.for_scores == INT8:
+            quantized = store.blobs.put(result.quantized, QUANTIZED_SUFFIX)
+        choice = _fastest(result, here, images=len(greys), quantized=quantized)
         row = store.backend_choices.settle(
             BackendChoiceRow(
                 key=key,
@@ -105,11 +109,18 @@ def _choose(
     return BackendChoice.model_validate_json(row.record)
 
 
-def _fastest(store: Store, result: BenchmarkResult, here: str, *, images: int) -> BackendChoice:
-    """The fastest backend for masks, and the int8 network for scores if that is faster still."""
-    quantized = None
-    if result.quantized is not None and result.for_scores == INT8:
-        quantized = store.blobs.put(result.quantized, QUANTIZED_SUFFIX)
+def try_backends(
+    network: torch.nn.Module, greys: Mapping[str, Grey], recipe: Recipe, framing: Framing
+) -> BackendChoice:
+    """The fastest backend here for the masks of a network, tried on these images, by id; nothing is recorded."""
+    device = next(network.parameters()).device
+    benchmark = BenchmarkConfig(recipe.query, framing, recipe.inference)
+    names: list[ScoringName] = list(backends_here(device, recipe.training.precision))
+    return _fastest(benchmark_backends(network, greys, names, benchmark, device), machine(device), images=len(greys))
+
+
+def _fastest(result: BenchmarkResult, here: str, *, images: int, quantized: str | None = None) -> BackendChoice:
+    """The fastest backend for masks; `quantized` is the stored int8 network where that is used for scores."""
     agreeing = sum(trial.agrees for trial in result.trials)
     return BackendChoice(
         backend=result.for_masks,
@@ -128,6 +139,18 @@ def choose_archive_backend(store: Store, model: ModelRow, image_ids: Sequence[st
     """
     network = cached_network(store, model, choose_device(device))
     return select_backends(store, model, network, recipe_of(model), TrialImages(image_ids)).choice
+
+
+def recorded_choices(store: Store, model: ModelRow) -> list[BackendChoice]:
+    """What was chosen for a model's masks under its own recipe, on each kind of machine, by machine."""
+    recipe, precision = recipe_of(model), recipe_of(model).training.precision
+    rows = [
+        row
+        for row in store.backend_choices.of_model(model.model_id)
+        if row.key == _key(model, recipe, row.machine, precision)
+    ]
+    choices = [BackendChoice.model_validate_json(row.record) for row in sorted(rows, key=lambda row: row.machine)]
+    return [choice.model_copy(update={"quantized": None}) for choice in choices]  # int8 networks stay in the store
 
 
 def score_key(model: ModelRow, recipe: Recipe, choice: BackendChoice) -> str:

@@ -32,6 +32,10 @@ class BackendChoices:
         rows = from_table(BackendChoiceRow, self._tables.read("calibrations", where=pc.field("key") == key))
         return rows[0] if rows else None
 
+    def of_model(self, model_id: str) -> list[BackendChoiceRow]:
+        """Every choice for a model, on all machines and for all settings."""
+        return from_table(BackendChoiceRow, self._tables.read("calibrations", where=pc.field("model_id") == model_id))
+
     def settle(self, row: BackendChoiceRow) -> BackendChoiceRow:
         """Record a choice, and return the one that holds: of two that choose at once, the first."""
         self._tables.append("calibrations", as_mappings([row]), [f"calibration-{row.key}"])

@@ -1,0 +1,72 @@
+"""Commands `predict`, `export` and `export-model`: masks of a folder, masks and models that go elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plankseg.cli.terminal import console, existing_store
+from plankseg.config import settings
+
+
+def predict(
+    images: Annotated[str, typer.Argument(help="Folder, pattern, tar, zip, image, CSV or s3://bucket/prefix.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks: <path of the image>.png, and tables of measures.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Exported folder or .onnx file, or a model of the store; unset: the store's final or active."
+        ),
+    ] = None,
+    store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
+    views: Annotated[str, typer.Option(help="recipe, dihedral or none: faster, and a little less exact.")] = "recipe",
+    backend: Annotated[str, typer.Option(help="What computes the network; auto: as the flow segment does.")] = "auto",
+    overlays: Annotated[bool, typer.Option("--overlays", help="Pictures with the masks' outlines, too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
+) -> None:
+    """Write the mask of every image into a folder, with measures; no servers. Run again, it makes what is missing."""
+    from plankseg.pipeline.prediction.terminal_predict import PredictArguments, predict_at_terminal
+
+    arguments = PredictArguments(
+        out=out, model=model, store=store, views=views, backend=backend, overlays=overlays, overwrite=overwrite
+    )
+    predict_at_terminal(console, settings(), images, arguments)
+
+
+def export(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="png, pairs, coco, imagej, geojson or label-studio.")],
+    target: Annotated[Path, typer.Argument(help="The file, or for png and pairs the folder, that is written.")],
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder that predict wrote; unset: the masks of the store.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Of a store: whose masks; unset: the final or active model.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="all, people (what a person answered) or model.")] = "all",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")] = False,
+) -> None:
+    """Write masks for other programs: a person's where a person answered, else the model's."""
+    from plankseg.pipeline.exports.terminal_export import ExportArguments, export_at_terminal
+
+    arguments = ExportArguments(form=form, target=target, masks=masks, model=model, only=only, overwrite=overwrite)
+    export_at_terminal(console, None if masks is not None else existing_store(settings()), arguments)
+
+
+def export_model(
+    folder: Annotated[Path, typer.Argument(help="Folder for the model: weights, facts, ONNX, model card.")],
+    model: Annotated[
+        str | None, typer.Option(help="A round, the beginning of an id, a candidate; unset: final or active.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,
+) -> None:
+    """Write a model as plain files, for `plankseg predict --model` on any machine, and for other programs."""
+    from plankseg.pipeline.models.exported_model import example_images, model_of_store, with_graph, write_model
+    from plankseg.pipeline.models.registry import find_model, model_for
+
+    here = existing_store(settings())
+    exported = model_of_store(here, model_for(here) if model is None else find_model(here, model))
+    if onnx:
+        with console.status("Writing the ONNX graph and comparing it ..."):
+            exported = with_graph(exported, example_images(here))
+    for path in write_model(folder.expanduser().resolve(), exported):
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Masks in the formats of other programs, one module a format; what a format loses is stated there."""

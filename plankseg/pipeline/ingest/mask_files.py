@@ -1,0 +1,96 @@
+"""Masks handed in as one file of another program: COCO's JSON, or a zip of ImageJ's ROIs.
+
+An image's masks are found by its relative path, else by the end of that path where only one name in the file has it,
+with or without suffix. Several instances of one image are one mask: their union.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
+from plankseg.imaging.arrays import Grey, Mask
+
+Decode = Callable[[tuple[int, int]], Mask]
+"""Gives one instance as a mask of an image's shape (rows, columns), or raises ImageReadError or MaskShapeError."""
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The masks in a file, by the name that it gives their image; `sizes` are those that it says images have."""
+
+    path: Path
+    masks: Mapping[str, list[Decode]]
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    _by_end: Mapping[str, str | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ends: dict[str, str | None] = {}
+        for name in self.masks:
+            for end in _ends(name):
+                ends[end] = name if ends.get(end, name) == name else None  # None: several names end so
+        object.__setattr__(self, "_by_end", ends)
+
+    def mask_of(self, name: str, grey: Grey) -> Mask:
+        """The mask of an image: the union of its instances; empty where the file lists the image without any.
+
+        Raises ImageReadError where it does not list it or cannot be read, MaskShapeError for another size.
+        """
+        key = next((found for end in _ends(name) if (found := self._by_end.get(end)) is not None), None)
+        if key is None:
+            raise ImageReadError(
+                f"No mask for {name} in {self.path}, or several images of it have this name; add it or take it out."
+            )
+        shape = (grey.shape[0], grey.shape[1])
+        if self.sizes.get(key, shape) != shape:
+            height, width = self.sizes[key]
+            raise MaskShapeError(
+                f"{self.path} says that {key} is {width} x {height}, but it is {shape[1]} x {shape[0]}; left out."
+            )
+        mask = np.zeros(shape, dtype=bool)
+        for decode in self.masks[key]:
+            mask |= decode(shape)
+        return mask
+
+
+def _ends(name: str) -> list[str]:
+    """A name and its ends, the longest first, each with its suffix and without: what a file may call an image."""
+    parts = name.replace("\\", "/").split("/")
+    whole = ["/".join(parts[first:]) for first in range(len(parts))]
+    return [end for text in whole for end in dict.fromkeys((text, text.rpartition(".")[0] or text))]
+
+
+def open_mask_file(path: Path) -> MaskFile:
+    """The masks in a `.json` of COCO, or in a `.zip` of ROIs. Raises SettingsError for another file, ImageReadError."""
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _coco(path)
+    if suffix == ".zip":
+        return _rois(path)
+    raise SettingsError(f"{path} is no folder of masks, no COCO .json and no .zip of ImageJ's ROIs; give one of these.")
+
+
+def _coco(path: Path) -> MaskFile:
+    from plankseg.formats import coco  # its packages are an extra
+
+    content = coco.read_annotations(path)
+
+    def decoder(segmentation: object, name: str) -> Decode:
+        return lambda shape: coco.decode(segmentation, shape, name=f"{path}: {name}")
+
+    masks = {
+        image.name: [decoder(segmentation, image.name) for segmentation in image.segmentations] for image in content
+    }
+    return MaskFile(path, masks, {image.name: image.shape for image in content})
+
+
+def _rois(path: Path) -> MaskFile:
+    from plankseg.formats import imagej_rois  # its package is an extra
+
+    masks: dict[str, list[Decode]] = {}
+    for name, roi in imagej_rois.read_rois(path):
+        masks.setdefault(name, []).append(partial(imagej_rois.decode, roi, name=f"{path}: {name}"))
+    return MaskFile(path, masks)

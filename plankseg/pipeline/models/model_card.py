@@ -1,0 +1,91 @@
+"""Model card: what a model was trained on, how good it was found to be, and what it is not good for, in Markdown."""
+
+from plankseg.pipeline.models.model_facts import ModelFacts, StandingFacts
+
+_UNKNOWN = "not recorded"
+
+
+def model_card(facts: ModelFacts) -> str:
+    """The card of a model, from its facts alone."""
+    sections = (
+        ("", _header(facts)),
+        ("Data", _data(facts)),
+        ("How good it is", _quality(facts)),
+        ("Limits", _limits(facts)),
+        ("Licences", [f"- {name}: {text}" for name, text in facts.licences.model_dump().items()]),
+        ("Use", _use(facts)),
+    )
+    parts = [f"## {title}\n\n" + "\n".join(lines) if title else "\n".join(lines) for title, lines in sections]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(facts: ModelFacts) -> list[str]:
+    network, training = facts.recipe.network, facts.training
+    return [
+        f"# Model {facts.model_id[:12]}: masks of single plankton images",
+        "",
+        f"{network.architecture} with encoder {network.encoder}, squares of {facts.side_px} px, one class: the object. "
+        f"Trained by plankseg in round {training.round}, {training.epochs} epochs, {training.trained_at}.",
+        "",
+        f"`model_id` (sha256 of `model.safetensors`): `{facts.model_id}`",
+    ]
+
+
+def _data(facts: ModelFacts) -> list[str]:
+    training = facts.training
+    return [
+        f"- training images: {_known(training.training_images)}, of which corrected by a person: "
+        f"{_known(training.corrections)}; the others have automatic masks",
+        f"- rounds of correction: {training.round}; model before: {training.parent or 'none'}",
+        f"- validation: {_known(training.validation_set)}",
+    ]
+
+
+def _quality(facts: ModelFacts) -> list[str]:
+    training = facts.training
+    interval = training.validation_interval
+    bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    dice = _UNKNOWN if training.validation_dice is None else f"{training.validation_dice:.3f}{bounds}"
+    lines = [f"Dice: {dice}, on the {training.validation_set or 'validation images'}."]
+    if training.standings:
+        lines += ["", "| images of | masks by | images | Dice | tenth percentile | share below 0.8 |"]
+        lines += ["|---|---|---|---|---|---|", *map(_standing, training.standings)]
+    if training.against_rival:
+        lines += ["", f"Against what costs nobody's time, it is {training.against_rival}."]
+    else:
+        lines += ["", "It was not compared with a conventional method."]
+    return lines
+
+
+def _standing(row: StandingFacts) -> str:
+    return (
+        f"| {row.half} half | {row.masks_by} | {row.images} | {row.dice:.3f} | {row.tenth_percentile:.3f} "
+        f"| {row.share_below_08:.0%} |"
+    )
+
+
+def _limits(facts: ModelFacts) -> list[str]:
+    return [
+        "- One image, one object: parts of several animals in one image become one mask.",
+        "- Found good on images like those of its validation set. Instruments, nets, seas and sizes that are not among "
+        "them were not tried.",
+        f"- The network sees {facts.side_px} px: of larger images, hairs and antennae thinner than a pixel there are "
+        "lost.",
+        "- `expected_dice` is what the model itself expects. It ranks masks; it promises nothing.",
+    ]
+
+
+def _use(facts: ModelFacts) -> list[str]:
+    views = facts.recipe.query.views
+    return [
+        "```",
+        "plankseg predict IMAGES --model THIS_FOLDER --out MASKS",
+        "```",
+        "",
+        "`model.json` says how an image becomes the network's input and its answer a mask, for other programs. "
+        f"plankseg averages the model's `{views}` test-time views; one view gives nearly the same masks, faster.",
+    ]
+
+
+def _known(value: object) -> str:
+    return _UNKNOWN if value is None else str(value)
