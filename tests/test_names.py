@@ -52,6 +52,8 @@ NO_MODULE = {
     "tests/pipeline/ingest/test_register_buckets.py": "register_images on a bucket",
     "tests/pipeline/models/test_activation.py": "promotion and rollback over several models",
     "tests/storage/s3/test_radosgw.py": "the S3 modules on a real Ceph",
+    "tests/storage/test_copy_at_work.py": "copies while other processes train and collect",
+    "tests/storage/test_read_only.py": "the command line on a store that may only be read",
     "tests/storage/test_old_stores.py": "stores that earlier commits wrote",
     "tests/storage/test_store_by_others.py": "the store read by pandas and DuckDB",
     "tests/storage/test_store_killed.py": "the store while its process is killed",

@@ -3,6 +3,9 @@
 import io
 import json
 import lzma
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from plankseg.config import Settings
 from plankseg.doctor import examine_store
 from plankseg.pipeline.loop.progress import read_progress
+from plankseg.pipeline.training.round_training import fit
 from plankseg.storage.copy import copy_store
 from plankseg.storage.maintenance import maintain
 from plankseg.storage.schemas import SCHEMAS
@@ -19,6 +23,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from tests.support.annotation_desk import desk_of_round
 from tests.support.little_store import noisy_image, square
+from tests.support.tiny_recipe import TINY
 
 STORES = Path(__file__).parents[1] / "stores"
 OLD = "b45dfc5"
@@ -71,6 +76,20 @@ def test_doctor_finds_nothing_wrong_and_a_copy_reads_alike(
     assert as_expected(Store.open(tmp_path / "copy").labels.current()) == expected["labels"]
 
 
+@pytest.mark.slow
+def test_the_command_line_shows_it(store: Store, tmp_path: Path) -> None:
+    for command in (["status"], ["report", str(tmp_path / "r.html")]):
+        done = subprocess.run(
+            [sys.executable, "-m", "plankseg.cli", *command],
+            env=os.environ | {"PLANKSEG_STORE": str(store.root), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=250,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_its_open_images_are_answered_and_collected(store: Store, expected: dict[str, Any]) -> None:
     desk = desk_of_round(store)
     open_ids = {task["data"]["image_id"] for task in desk.server.list_tasks(desk.project)}
@@ -85,3 +104,15 @@ def test_its_open_images_are_answered_and_collected(store: Store, expected: dict
     ]
     maintain(store)
     assert Store.open(store.root).labels.current() == rows
+
+
+@pytest.mark.slow
+def test_the_next_model_is_trained_on_it(store: Store) -> None:
+    desk = desk_of_round(store)
+    for task in desk.server.list_tasks(desk.project):
+        desk.answer(desk.ids.index(task["data"]["image_id"]), square(noisy_image(0).shape, 9))
+    desk.collect()
+    model = fit(store, TINY, Settings(store=str(store.root), device="cpu"), round_number=1)
+    first = next(row for row in store.models.all() if row.round == 0)
+    assert (model.round, model.parent) == (1, first.model_id)
+    assert model.data_version == store.labels.version()

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import PushItem, TaskIdentity, build_task
+from plankseg.labelling.api.tasks import PushItem, Task, TaskIdentity, build_task
 from plankseg.labelling.sync.classify import classify_tasks
 from plankseg.labelling.sync.deduplicate import RoundTasks, deduplicate_tasks
 
@@ -48,12 +48,16 @@ def push_round(
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise LabelStudioError(f"Round {round} lists image {repeated[0]} more than once; propose the round again.")
-    before = _listed(label_studio, project, round, pushed)
+    tasks = label_studio.list_tasks(project, round)
+    before = _of_round(tasks, round, pushed)
     missing = [item for item in items if item.image_id not in before.kept]
     after, failure = before, None
     if missing:
         failure = _import_missing(label_studio, project, missing, round=round)
-        after = _listed(label_studio, project, round, pushed)
+        # A new server gives the numbers of an old one again: records are of the tasks that were there before.
+        listed = {task["id"] for task in tasks}
+        recorded = {task: owner for task, owner in pushed.items() if task in listed}
+        after = _of_round(label_studio.list_tasks(project, round), round, recorded)
     lost = [name for name in names if name not in after.kept]
     if lost and isinstance(failure, LabelStudioDownError):
         raise failure
@@ -70,10 +74,9 @@ def push_round(
     )
 
 
-def _listed(label_studio: LabelStudio, project: int, round: int, pushed: Mapping[int, TaskIdentity]) -> RoundTasks:
+def _of_round(tasks: Sequence[Task], round: int, pushed: Mapping[int, TaskIdentity]) -> RoundTasks:
     """The tasks of a round; one that a person edited shows another image than it names, so it counts for none."""
-    tasks = classify_tasks(label_studio.list_tasks(project, round), pushed=pushed)
-    return deduplicate_tasks(tasks.ours, round=round)
+    return deduplicate_tasks(classify_tasks(tasks, pushed=pushed).ours, round=round)
 
 
 def _import_missing(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
-from plankseg.labelling.api.tasks import Task, identity
+from plankseg.labelling.api.tasks import Task, TaskIdentity, identity
 from plankseg.labelling.sync.push import push_round
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from tests.support.labelling_project import CONFIG, item
@@ -116,3 +116,12 @@ def test_two_projects_of_one_title_are_an_error(fake: FakeLabelStudio) -> None:
     fake.add_project("push", CONFIG)
     with pytest.raises(LabelStudioError, match="push"):
         fake.ensure_project("push", CONFIG)
+
+
+def test_a_new_server_that_gives_the_numbers_of_an_old_one_again_gets_every_task() -> None:
+    other = {number: TaskIdentity(round=1, image_id=f"{number:064x}") for number in range(20)}
+    new = FakeLabelStudio()
+    project = new.ensure_project("push", CONFIG)
+    report = push_round(new, project, ITEMS, round=1, pushed=other)
+    assert sorted(keys(new, project)) == sorted(KEYS)
+    assert sorted(report.tasks.values()) == [task["id"] for task in new.list_tasks(project)]

@@ -1,0 +1,62 @@
+"""A training, or collects one after the other, in a process of its own. Run as a script: `train|collect STORE GATE`.
+
+It prints a line for each step. Between two steps in the middle it waits until the file GATE is there.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from plankseg.config import Recipe, Settings
+from plankseg.learning.trainer import EpochReport
+from plankseg.pipeline.annotation.collect_answers import collect
+from plankseg.pipeline.training.round_training import fit
+from plankseg.storage.store import Store
+from tests.support.annotation_desk import Desk, desk_of_round
+from tests.support.little_store import noisy_image, square
+from tests.support.tiny_recipe import TINY
+
+RECIPE: Recipe = TINY.model_copy(update={"training": TINY.training.model_copy(update={"epochs": 4})})
+MIDDLE = 2
+
+
+def train(root: str | Path, after_epoch: Callable[[EpochReport], None] = lambda _: None) -> str:
+    """Train model 0 of a store as a flow does, under its lock; the model's id."""
+    store = Store.open(root)
+    with store.lock("advance"):
+        settings = Settings(store=str(root), device="cpu")
+        return fit(store, RECIPE, settings, round_number=0, report=after_epoch).model_id
+
+
+def collect_one_by_one(desk: Desk, gate: Path) -> None:
+    """Answer the round's images one after the other, each with a mask of its own, and collect after each."""
+    for number in range(len(desk.ids)):
+        if number == MIDDLE:
+            _wait_for(gate)
+        desk.answer(number, square(noisy_image(0).shape, 14 + number))
+        with desk.store.lock("advance"):
+            collect(desk.store, desk.server, desk.project)
+        print("collected", number + 1, flush=True)
+
+
+def _wait_for(gate: Path) -> None:
+    while not gate.exists():
+        time.sleep(0.02)
+
+
+def _main(work: str, root: str, gate: Path) -> None:
+    if work == "train":
+
+        def after_epoch(report: EpochReport) -> None:
+            print("epoch", report.epoch, flush=True)
+            if report.epoch == MIDDLE:
+                _wait_for(gate)
+
+        print("model", train(root, after_epoch), flush=True)
+    else:
+        collect_one_by_one(desk_of_round(Store.open(root)), gate)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
