@@ -67,7 +67,7 @@ class TrainingConfig(FrozenModel):
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="plateau: the rate drops where the validation Dice no longer rises, as below. cosine: it rises "
-        "over the first twentieth of the training and then falls to nothing, for short trainings.",
+        "over the first twentieth of the training and then falls to nothing; the last epoch is then the model.",
     )
     loss: Literal["tversky", "dice_bce"] = Field(
         "tversky",

@@ -40,7 +40,9 @@ class ModuleSetup:
 
 
 class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
-    """The recipe's loss and schedule, AdamW; the weights of the best epoch by validation Dice are kept.
+    """The recipe's loss and schedule, AdamW; kept are the weights of the epoch with the best validation Dice.
+
+    Of a cosine they are those of the last epoch.
 
     The epochs of earlier runs are in `state`; a Trainer of Lightning counts its own from 0. Optimizer and plateau are
     kept here, not by Lightning, so that the checkpoint is ours and needs no pickle.
@@ -125,7 +127,9 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         scores = self.trainer.strategy.broadcast(self._evaluate() if first else None)
         loss = self._mean_loss()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-        if state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # of equal epochs the last
+        # A cosine ends in its last epoch: an earlier one, at a high rate, would be better by chance only.
+        ends_best = self._setup.training.schedule == "cosine"
+        if ends_best or state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # of equal epochs the last
             state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
         if self._setup.training.schedule == "plateau":
             self._plateau.step(scores.mean_dice)

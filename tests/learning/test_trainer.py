@@ -332,6 +332,8 @@ def test_a_cosine_falls_to_nothing_and_resumes_where_it_was(tmp_path: Path, zoom
     whole = tiny.train_tiny(tmp_path / "whole", recipe)
     rates = [epoch.learning_rate for epoch in whole.history]
     assert 1e-2 > rates[0] > rates[1] > rates[2] > 0
+    assert whole.best_epoch == 3
+    assert whole.scores.mean_dice == whole.history[-1].validation_dice
     assert rates[2] < 1e-3
     assert whole.history[-1].loss < whole.history[0].loss
 
