@@ -202,6 +202,11 @@ def rival_sentence(found: Status) -> str:
         return found.rivals.verdict
     if not any(model.active for model in found.models):
         return ""
+    if masked := found.validation.selection + found.validation.test:
+        return (
+            "The active model was not compared with a conventional method when it was trained; the next one will be, "
+            f"on the {masked} validation images that have a mask."
+        )
     return (
         "The active model was not compared with a conventional method: that needs validation images whose masks a "
         "person made. Run the flow 'annotate_validation', then train."

@@ -90,7 +90,10 @@ def test_status_shows_both_and_says_so_where_nothing_was_compared(tmp_path: Path
     assert rival_sentence(read_status(store, RoundsConfig())) == ""
     add_model(store, 0)
     before = read_status(store, RoundsConfig())
-    assert "not compared with a conventional method" in rival_sentence(before)
+    assert rival_sentence(before).endswith("the next one will be, on the 2 validation images that have a mask.")
+    bare = store_with(tmp_path / "bare", source=1)
+    add_model(bare, 0)
+    assert rival_sentence(read_status(bare, RoundsConfig())).endswith("Run the flow 'annotate_validation', then train.")
     assert "rivals" not in before.model_dump()
     compared = tmp_path / "compared"
     store = store_with(compared, source=1, validation=2)
