@@ -236,7 +236,7 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=100,
         description="Where there is no validation set, the loop begins by asking a person to mask so many images of "
-        "the pool, drawn at random, in a Label Studio project of their own; 0: it does not ask.",
+        "the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it does not ask.",
     )
 
     near_duplicate_bits: int = Field(

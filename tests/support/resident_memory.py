@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-BOUND_MB = 6000
+BOUND_MB = 2500
 """What fails the run."""
 BASE_MB = 1000  # torch, Lightning and OpenVINO alone take nearly as much
 GROWN_MB = 150

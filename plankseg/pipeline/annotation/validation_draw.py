@@ -54,16 +54,19 @@ def draw_validation(store: Store, wanted: ValidationDraw) -> DrawReport:
 def draw_at_random(store: Store, images: int, *, seed: int = 0) -> DrawReport:
     """Draw so many images of the whole pool, whatever their classes, where there is no validation set yet.
 
-    Fewer where the pool has fewer. Where there is a validation set nothing is drawn, so this may be repeated.
+    At most a tenth of the pool is drawn: the rest is to be asked about. Where there is a validation set nothing is
+    drawn, so this may be repeated.
     """
-    if store.catalogue.ids("validation"):
+    pool = choosable(store)
+    images = min(images, len(pool) // 10)
+    if store.catalogue.ids("validation") or not images:
         return DrawReport((), {}, ())
     draw = _Draw(
         store,
         ValidationDraw(per_class=images, seed=seed),
         bits=recipe_in_force(store).validation.near_duplicate_bits,
     )
-    still_missing = draw.fill(None, choosable(store))
+    still_missing = draw.fill(None, pool)
     if draw.rows:
         store.catalogue.add(draw.rows)
     short: dict[str | None, int] = {None: images - still_missing} if still_missing > 0 else {}

@@ -1,5 +1,6 @@
 """What we rely on in Label Studio, on the fake and on the real server alike."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from plankseg.errors import LabelStudioError
 from plankseg.labelling.api.brush_rle import decode_brush, encode_brush
-from plankseg.labelling.api.tasks import PushItem, build_task, identity, premask_regions, unusable_choice
+from plankseg.labelling.api.tasks import PushItem, Task, build_task, identity, premask_regions, unusable_choice
 from plankseg.labelling.sync.pull import RoundAnswers, read_round
 from plankseg.labelling.sync.push import PushReport, push_round
 from tests.support.labelling_project import CONFIG, Bench, disc, item, png
@@ -32,6 +33,16 @@ def pull(bench: Bench, items: list[PushItem], round: int = 1) -> RoundAnswers:
 
 def answer(bench: Bench, task: int, result: list, **how: object) -> int:
     return bench.ls.create_annotation(task, result, lead_time=4.5, **how)
+
+
+def prediction_of(bench: Bench, task_id: int) -> Task:
+    """The pre-mask of a task. A busy server was once seen to list a task before its pre-mask."""
+    for _ in range(100):
+        (task,) = [task for task in bench.ls.list_tasks(bench.project, 1) if task["id"] == task_id]
+        if task["predictions"]:
+            return task["predictions"][0]
+        time.sleep(0.1)
+    raise AssertionError(f"task {task_id} has no pre-mask after ten seconds")
 
 
 def test_check_names_the_account(bench: Bench) -> None:
@@ -61,8 +72,8 @@ def test_an_upload_is_found_again_and_not_repeated(bench: Bench) -> None:
 def test_a_premask_accepted_unchanged_comes_back_to_the_pixel(bench: Bench, shape: tuple[int, int]) -> None:
     items = [item("odd", shape=shape, premask=np.random.default_rng(1).random(shape) < 0.05)]
     task_id = push(bench, items).tasks["odd"]
-    task = bench.ls.list_tasks(bench.project, 1)[0]
-    answer(bench, task_id, task["predictions"][0]["result"], parent_prediction=task["predictions"][0]["id"])
+    prediction = prediction_of(bench, task_id)
+    answer(bench, task_id, prediction["result"], parent_prediction=prediction["id"])
     (found,) = pull(bench, items).answers
     assert np.array_equal(found.mask, items[0].premask)
     assert (found.origin, found.status, found.task_id, found.seconds) == ("accepted", "usable", task_id, 4.5)

@@ -286,15 +286,22 @@ def test_two_of_each_real_class_are_masked_and_neither_they_nor_their_copies_are
     assert not set(_drawn(store, recipe)) & kept_apart
 
 
-def test_a_first_set_is_drawn_from_the_whole_pool_once_and_the_same_in_any_store(store: Store, tmp_path: Path) -> None:
-    drawn = draw_at_random(store, 4)
-    assert (len(drawn.new), drawn.short, drawn.unreadable) == (4, {}, ())
+def test_a_first_set_is_drawn_from_the_whole_pool_once_and_the_same_in_any_store(tmp_path: Path) -> None:
+    store = pool_of(tmp_path, {"copepod": 31, "egg": 10})
+    drawn = draw_at_random(store, 3)
+    assert (len(drawn.new), drawn.short, drawn.unreadable) == (3, {}, ())
     assert store.catalogue.ids("validation") == sorted(drawn.new)
-    assert draw_at_random(store, 4).new == ()
+    assert draw_at_random(store, 3).new == ()
     again = Store.open(tmp_path / "again")
     ingest_folder(again, tmp_path / "pool", role="pool")
-    assert draw_at_random(again, 4).new == drawn.new
-    assert draw_at_random(pool_of(tmp_path / "few", {"egg": 3}), 4).short == {None: 3}
+    assert draw_at_random(again, 3).new == drawn.new
+
+
+@pytest.mark.parametrize(("images", "drawn"), [(9, 0), (10, 1), (41, 4)])
+def test_at_most_a_tenth_of_a_small_pool_is_kept_to_measure_with(tmp_path: Path, images: int, drawn: int) -> None:
+    store = pool_of(tmp_path, {"egg": images})
+    assert len(draw_at_random(store, 20).new) == drawn
+    assert len(choosable(store)) >= images - drawn - 1  # one more may be alike to one of them
 
 
 def test_where_there_is_a_validation_set_none_is_drawn_at_random(store: Store) -> None:
