@@ -50,7 +50,13 @@ class TTAPredictor:
         return max(1, int(self.query.forward_batch / larger))
 
     def images_at_once(self, side_px: int) -> int:
-        """As many images as have all their views in one forward pass, at least one."""
+        """As many images as have all their views in one forward pass, at least one.
+
+        Where squares have several sides there are few images of each at a time. A backend whose answers depend on the
+        size of the batch would compute mostly filling, so on a CPU it takes one image at a time.
+        """
+        if len(self.framing.sides) > 1 and not self.backend.is_batch_invariant and self.backend.device.type == "cpu":
+            return 1
         return max(1, self.forward_rows(side_px) // len(self.views))
 
     @property
