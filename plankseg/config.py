@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from plankseg.errors import SettingsError
 
 Architecture = Literal["Unet", "DeepLabV3Plus"]
+AssistMethod = Literal["contrast"]
 Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
 BackendName = Literal[
     "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
@@ -206,6 +207,15 @@ class MasksConfig(FrozenModel):
     )
 
 
+class AssistConfig(FrozenModel):
+    """What answers a click in Label Studio. No model depends on it."""
+
+    method: AssistMethod = Field("contrast", description="How the part that a click means is found.")
+    fill_holes_px: int = Field(
+        30, ge=0, le=100_000, description="Holes of at most so many pixels are filled in answers; 0: none."
+    )
+
+
 class RoundsConfig(FrozenModel):
     """When to stop, what counts as effort, and what becomes of skipped images."""
 
@@ -273,6 +283,7 @@ class Recipe(FrozenModel):
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
     masks: MasksConfig = MasksConfig()
+    assist: AssistConfig = AssistConfig()
 
 
 class Grid(FrozenModel):

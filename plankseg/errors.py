@@ -24,6 +24,10 @@ class MaskShapeError(PlanksegError, ValueError):
     """A mask does not have the size of its image."""
 
 
+class PromptError(PlanksegError, ValueError):
+    """A click or a box of a person is not on its image."""
+
+
 class ArchiveError(PlanksegError, ValueError):
     """An archive of images, or a table in it, cannot be read or ends too early."""
 
