@@ -45,6 +45,15 @@ def squares(count: int = 3, side_px: int = 64) -> torch.Tensor:
     )
 
 
+def mean_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Mean distance of two answers: in bf16 the largest one depends on the processor's order of additions."""
+    return float((found - expected).abs().mean())
+
+
+def tolerance(name: str, expected: torch.Tensor) -> float:
+    return (0.1 if name.endswith("bf16") else 1e-5) * float(expected.abs().mean())
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=needs_openvino if "openvino" in n else ()) for n in ON_CPU])
 def test_every_backend_answers_as_the_network_does(network: torch.nn.Module, name: str) -> None:
     before = copy.deepcopy(network.state_dict())
@@ -53,8 +62,7 @@ def test_every_backend_answers_as_the_network_does(network: torch.nn.Module, nam
     found = backend.logits(squares())
     assert backend.name == name
     assert (found.dtype, found.shape) == (torch.float32, expected.shape)
-    scale = float(expected.abs().max())
-    assert float((found - expected).abs().max()) < (0.1 if name.endswith("bf16") else 1e-4) * scale
+    assert mean_error(found, expected) < tolerance(name, expected)
     larger = make_backend(name, network, CPU).logits(squares(side_px=96))
     assert torch.equal(larger, backend.logits(squares(side_px=96)))
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
@@ -62,14 +70,15 @@ def test_every_backend_answers_as_the_network_does(network: torch.nn.Module, nam
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=needs_openvino if "openvino" in n else ()) for n in ON_CPU])
 def test_every_backend_normalises_its_input_as_the_encoders_weights_want(name: str) -> None:
-    network = build_network(NetworkConfig(encoder="timm-tf_efficientnet_lite0")).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(NetworkConfig(encoder="timm-tf_efficientnet_lite0")).eval()
     expected = plain_backend(network, CPU).logits(squares())
     found = make_backend(name, network, CPU).logits(squares())
     network.encoder.input_mean.fill_(0.0)
     other = plain_backend(network, CPU).logits(squares())
-    error = float((found - expected).abs().max())
-    assert error < (0.1 if name.endswith("bf16") else 1e-4) * float(expected.abs().max())
-    assert error < 0.5 * float((found - other).abs().max())
+    assert mean_error(found, expected) < tolerance(name, expected)
+    assert mean_error(found, expected) < 0.25 * mean_error(found, other)
 
 
 @needs_openvino
