@@ -133,6 +133,10 @@ class TrainingConfig(FrozenModel):
         return self
 
 
+Measure = Literal["variance", "entropy", "jsd", "conventional"]
+"""By what an image is found uncertain."""
+
+
 class QueryConfig(FrozenModel):
     """How the images that teach most are found. The defaults are the published ones."""
 
@@ -148,7 +152,11 @@ class QueryConfig(FrozenModel):
         "recipe", description="Test-time views: the five published ones, or the eight of the square."
     )
     noise_sd: float = Field(0.02, ge=0, le=0.5, description="Noise of the noisy view, as a share of the grey range.")
-    measure: Literal["variance", "entropy", "jsd"] = Field("variance", description="Disagreement of the views.")
+    measure: Measure = Field(
+        "variance",
+        description="Disagreement of the views: variance, entropy of their mean, jsd. conventional: how far their mean "
+        "is from the automatic mask at the local contrast.",
+    )
     region: Literal["image", "band"] = Field(
         "image", description="Mean over the image's own pixels, or over a band around the predicted object."
     )

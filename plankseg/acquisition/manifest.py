@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import FiniteFloat, ValidationError
 
 from plankseg.acquisition.selectors import Batch, Selection, best_batch, highest
-from plankseg.config import FrozenModel, QueryConfig
+from plankseg.config import FrozenModel, Measure, QueryConfig
 from plankseg.errors import ManifestError, ScoreError
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.tta import views_of
@@ -44,7 +44,7 @@ class Manifest(FrozenModel):
     batch_size: int
     views: tuple[str, ...]
     noise_sd: float
-    measure: Literal["variance", "entropy", "jsd"]
+    measure: Measure
     region: Literal["image", "band"]
     band_px: int
     pool_size: int

@@ -21,7 +21,7 @@ from plankseg.inference.backends import Backend
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.prefetch import Load, Square, Unreadable, read_ahead
 from plankseg.inference.tta import Maps, Squares, View, views_of
-from plankseg.inference.uncertainty import SquareMap, mean_in_band, mean_inside, measure_of
+from plankseg.inference.uncertainty import MEASURES, SquareMap, conventional_disagreement, mean_in_band, mean_inside
 from plankseg.inference.uncertainty import Views as ViewMaps
 
 FULL_BATCH_PX = 256
@@ -154,8 +154,8 @@ class TTAPredictor:
         pixels = torch.from_numpy(np.stack([square.pixels for square in squares]))
         with torch.inference_mode():
             views = self.predict_views(pixels, [square.image_id for square in squares], independent=independent)
-            uncertainties = measure_of(self.query)(views).cpu().numpy()
             means = views.mean(0).cpu().numpy()
+            uncertainties = self._uncertainties(views, means, squares)
         return [
             Prediction(
                 image_id=square.image_id,
@@ -167,6 +167,13 @@ class TTAPredictor:
             )
             for index, (square, uncertainty, mean) in enumerate(zip(squares, uncertainties, means, strict=True))
         ]
+
+    def _uncertainties(self, views: ViewMaps, means: np.ndarray, squares: Sequence[Square]) -> Iterable[SquareMap]:
+        """The uncertainty map of each square, by the query's measure."""
+        if self.query.measure == "conventional":
+            pairs = zip(means, squares, strict=True)
+            return [conventional_disagreement(mean, square.pixels, square.letterbox) for mean, square in pairs]
+        return np.asarray(MEASURES[self.query.measure](views).cpu().numpy())
 
     def _logits(self, squares: Squares, rows: int, *, independent: bool) -> Maps:
         """The backend's answers, `rows` squares at a time.

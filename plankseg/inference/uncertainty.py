@@ -5,16 +5,17 @@ Each pixel is a Bernoulli variable: object or not. Entropies are in nats. The me
 read the image's own pixels only, not the padding of the letterbox.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from plankseg.config import QueryConfig
+from plankseg.config import Measure
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.letterbox import Letterbox
+from plankseg.imaging.threshold import automatic_mask
 
 Views = Float[torch.Tensor, "views n h w"]
 """Probability of the object, 0 to 1, in the image's frame."""
@@ -24,6 +25,10 @@ Maps = Float[torch.Tensor, "n h w"]
 
 SquareMap = Float[np.ndarray, "side side"]
 """One image's map in the square that the network saw."""
+
+
+SquareGrey = UInt8[np.ndarray, "side side"]
+"""One image's pixels in that square."""
 
 
 def variance(probabilities: Views) -> Maps:
@@ -44,10 +49,22 @@ def jsd(probabilities: Views) -> Maps:
     return (_binary_entropy(probabilities.mean(0)) - _binary_entropy(probabilities).mean(0)).clamp_min(0.0)
 
 
-def measure_of(query: QueryConfig) -> Callable[[Views], Maps]:
-    """The measure that a recipe asks for."""
-    measures: dict[str, Callable[[Views], Maps]] = {"variance": variance, "entropy": entropy, "jsd": jsd}
-    return measures[query.measure]
+MEASURES: Mapping[Measure, Callable[[Views], Maps]] = {"variance": variance, "entropy": entropy, "jsd": jsd}
+"""The measures that read the views alone."""
+
+
+def conventional_disagreement(probability: SquareMap, pixels: SquareGrey, letterbox: Letterbox) -> SquareMap:
+    """How far the mean of the views is from the automatic mask at the local contrast, 0 to 1.
+
+    Where the automatic mask of an image is rejected, how far the mean is from the nearer of 0 and 1: 0 to 0.5. The
+    padding, of which there is no automatic mask, is 0. The automatic mask is made at the scale that the network sees.
+    """
+    automatic = automatic_mask(np.ascontiguousarray(pixels[letterbox.inside]), outline="local contrast").mask
+    own = probability[letterbox.inside]
+    expected = (own >= 0.5) if automatic is None else automatic
+    found = np.zeros_like(probability)
+    found[letterbox.inside] = np.abs(own - expected)
+    return found
 
 
 def mean_inside(uncertainty: SquareMap, letterbox: Letterbox) -> float:

@@ -26,7 +26,12 @@ def scored(network: torch.nn.Module, ids: list[str], **query: object) -> dict[st
     ).score(ids)
 
 
-VARIANTS = [{}, {"views": "dihedral", "measure": "jsd"}, {"measure": "entropy", "region": "band", "noise_sd": 0.1}]
+VARIANTS = [
+    {},
+    {"views": "dihedral", "measure": "jsd"},
+    {"measure": "entropy", "region": "band", "noise_sd": 0.1},
+    {"measure": "conventional"},
+]
 
 
 @pytest.mark.parametrize("query", VARIANTS)

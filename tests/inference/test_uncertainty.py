@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,9 +10,18 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 
-from plankseg.config import QueryConfig
+from plankseg.config import Measure
 from plankseg.imaging.letterbox import Letterbox
-from plankseg.inference.uncertainty import entropy, jsd, mean_in_band, mean_inside, measure_of, variance
+from plankseg.imaging.threshold import automatic_mask
+from plankseg.inference.uncertainty import MEASURES as NAMED
+from plankseg.inference.uncertainty import (
+    conventional_disagreement,
+    entropy,
+    jsd,
+    mean_in_band,
+    mean_inside,
+    variance,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +87,31 @@ def test_certain_views_that_contradict_each_other_have_the_greatest_jsd() -> Non
 
 
 def test_the_recipe_names_the_measure() -> None:
-    assert [measure_of(QueryConfig(measure=name)) for name in ("variance", "entropy", "jsd")] == MEASURES
+    assert [NAMED[name] for name in get_args(Measure) if name != "conventional"] == MEASURES
+
+
+def test_the_conventional_measure_is_the_distance_to_the_automatic_mask() -> None:
+    grey = np.full((30, 40), 240, np.uint8)
+    grey[8:22, 10:30] = 60
+    letterbox = Letterbox.of(grey.shape, 40)
+    square = letterbox.apply(grey)
+    automatic = letterbox.apply_mask(automatic_mask(grey, outline="local contrast").mask)
+    same = conventional_disagreement(automatic.astype(np.float32), square, letterbox)
+    assert same.max() == 0
+    missing = conventional_disagreement(np.full((40, 40), 0.25, np.float32), square, letterbox)
+    assert np.array_equal(missing[automatic], np.full(int(automatic.sum()), 0.75, np.float32))
+    inside = np.zeros((40, 40), bool)
+    inside[letterbox.inside] = True
+    assert (missing[inside & ~automatic] == 0.25).all()
+    assert (missing[~inside] == 0).all()
+
+
+def test_where_the_automatic_mask_is_rejected_the_conventional_measure_is_the_models_doubt() -> None:
+    flat = np.full((20, 20), 200, np.uint8)
+    letterbox = Letterbox.of(flat.shape, 20)
+    probability = random_map(20)
+    expected = np.minimum(probability, 1 - probability)
+    assert conventional_disagreement(probability, flat, letterbox) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(10, 40), (40, 10), (40, 40), (7, 300)])
