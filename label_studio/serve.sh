@@ -31,6 +31,8 @@ export LABEL_STUDIO_USERNAME LABEL_STUDIO_PASSWORD LABEL_STUDIO_USER_TOKEN="$PLA
 export LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=true LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK=true
 # The one person who can sign in here may register a webhook to this machine: our relay.
 export SSRF_PROTECTION_ENABLED=false
+# The same for the assistant that answers clicks (`plankseg assist`).
+export ML_BLOCK_LOCAL_IP=false
 # Pages of other addresses may read nothing, and a name that another points to this machine (DNS rebinding) is refused.
 export CORS_ALLOW_ALL_ORIGINS=false ALLOWED_HOSTS=127.0.0.1,localhost
 export PYTHONPATH="$here/../deployments/label_studio_settings" DJANGO_SETTINGS_MODULE=plankseg_label_studio

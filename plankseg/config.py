@@ -395,6 +395,7 @@ class Settings(BaseSettings):
     project: str = Field("plankseg", min_length=3, max_length=50, description="Title of the Label Studio project.")
     webhook_secret: SecretStr | None = Field(None, min_length=16, description="What Label Studio and the relay share.")
     relay_url: str = Field("http://127.0.0.1:8090", description="Where Label Studio finds the webhook relay.")
+    assistant_url: str = Field("http://127.0.0.1:8091", description="Where Label Studio finds the assistant.")
     presign_images: bool = Field(
         False,
         description="Images in a bucket: browsers fetch them there by signed addresses (the bucket needs CORS), "

@@ -161,6 +161,7 @@ class ServerSettings:
     prefect_port: int
     label_studio_port: int
     relay_port: int = 8090
+    assistant_port: int = 8091
     bucket: str | None = None
 
     @property
@@ -200,8 +201,10 @@ class ServerSettings:
             "PLANKSEG_LABEL_STUDIO_TOKEN": credentials.token,
             "PLANKSEG_WEBHOOK_SECRET": credentials.webhook_secret,
             "PLANKSEG_RELAY_URL": f"http://{HOST}:{self.relay_port}",
+            "PLANKSEG_ASSISTANT_URL": f"http://{HOST}:{self.assistant_port}",
             "LABEL_STUDIO_PORT": str(self.label_studio_port),
             "RELAY_PORT": str(self.relay_port),
+            "ASSISTANT_PORT": str(self.assistant_port),
             "PREFECT_PORT": str(self.prefect_port),
             "PREFECT_HOME": str(self.directory / "prefect"),
             "PREFECT_API_URL": f"{self.prefect_url}/api",

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from plankseg import cli, local_servers
 from plankseg.config import Settings
-from plankseg.labelling.api import tasks
+from plankseg.labelling.api import labeling_config
 from plankseg.labelling.webhook import prefect_events
 
 ROOT = local_servers.ROOT
@@ -209,13 +209,19 @@ def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pi
 def test_the_labelling_configuration_has_the_names_of_the_code() -> None:
     root = ElementTree.parse(ROOT / "label_studio" / "labeling_config.xml").getroot()
     assert {element.get("name") for element in root.iter() if element.get("name")} == {
-        tasks.IMAGE,
-        tasks.BRUSH,
-        tasks.QUALITY,
+        labeling_config.IMAGE,
+        labeling_config.BRUSH,
+        labeling_config.QUALITY,
+        labeling_config.OUTLINE,
+        labeling_config.CLICK,
+        labeling_config.BOX,
     }
-    assert [element.get("value") for element in root.iter("Label")] == [tasks.LABEL]
-    assert [element.get("value") for element in root.iter("Choice")] == [tasks.UNUSABLE]
-    assert [element.get("value") for element in root.iter("Image")] == [f"${tasks.IMAGE}"]
+    assert [element.get("value") for element in root.iter("Label")] == [
+        labeling_config.LABEL,
+        labeling_config.OUTLINE_LABEL,
+    ]
+    assert [element.get("value") for element in root.iter("Choice")] == [labeling_config.UNUSABLE]
+    assert [element.get("value") for element in root.iter("Image")] == [f"${labeling_config.IMAGE}"]
 
 
 LOCKS = [ROOT / name for name in ("requirements.lock", "requirements-torch.lock", "label_studio/requirements.txt")]

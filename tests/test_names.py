@@ -31,6 +31,7 @@ NO_MODULE = {
     "tests/archives/containers/test_containers.py": "the same tests on every kind of container",
     "tests/archives/containers/test_hostile_containers.py": "containers that are damaged or made to deceive",
     "tests/archives/test_archive_guesses.py": "layouts and tables that do not agree",
+    "tests/browser/test_clicking.py": "clicks, boxes and outlines in the real interface",
     "tests/browser/test_correcting.py": "a person's answers in the real interface",
     "tests/browser/test_loop.py": "a whole round in the real interface",
     "tests/browser/test_turned_images.py": "masks painted on turned images of a bucket",

@@ -14,14 +14,14 @@ from plankseg.cli.environment import prepare_streams, require_usable_environment
 from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
 from plankseg.cli.prediction import export, export_model, predict
-from plankseg.cli.servers import doctor, up, webhook_relay
+from plankseg.cli.servers import assist, doctor, up, webhook_relay
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
 from plankseg.errors import PlanksegError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
 WRITING = (predict, export, export_model, promote, rollback, remove, restore, ingest, fetch, copy_store)
-SERVING = (webhook_relay, demo, up)
+SERVING = (webhook_relay, assist, demo, up)
 for command in (*READING, *WRITING, *SERVING):
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""Commands that start servers, `up` and `webhook-relay`, and `doctor`, which checks every part."""
+"""Commands that start servers, `up`, `webhook-relay` and `assist`, and `doctor`, which checks every part."""
 
 import os
 import sys
@@ -54,13 +54,32 @@ def webhook_relay(
     serve(settings(), port=port, prefect_api_url=prefect_api_url)
 
 
+def assist(
+    port: Annotated[int, typer.Option(envvar="ASSISTANT_PORT", help="Port on this machine.")] = 8091,
+) -> None:
+    """Answer clicks in Label Studio: a click adds what is missing, an Alt-click removes what is too much."""
+    import logging
+
+    from plankseg.labelling.assist.server import serve
+    from plankseg.pipeline.annotation.assistant import assistant_of, bound_threads
+    from plankseg.pipeline.annotation.connection import title_of_validation
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    bound_threads()
+    at = settings()
+    with assistant_of(at) as assistant:
+        serve(at, assistant.answer, port=port, titles=(at.project, title_of_validation(at)))
+
+
 def up(
     directory: Directory = Path("demo"),
     prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect UI.")] = 4200,
     label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
     relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
+    assistant_port: Annotated[int, typer.Option(envvar="ASSISTANT_PORT", help="Port of the assistant.")] = 8091,
 ) -> None:
-    """Serve Prefect, a worker with the flows, Label Studio and its webhook relay, in the foreground, until Ctrl-C.
+    """Serve Prefect, a worker with the flows, Label Studio, its relay and its assistant, until Ctrl-C.
 
     The store is the directory's own, or the bucket that PLANKSEG_STORE names.
     """
@@ -70,11 +89,12 @@ def up(
 
         Store.exists(bucket)  # raises, before anything starts, where the bucket or its server is not there
     server_settings = local_servers.ServerSettings(
-        directory.resolve(), prefect_port, label_studio_port, relay_port, bucket
+        directory.resolve(), prefect_port, label_studio_port, relay_port, assistant_port, bucket
     )
     local_servers.require_free(prefect_port, setting="PREFECT_PORT")
     local_servers.require_free(label_studio_port, setting="LABEL_STUDIO_PORT")
     local_servers.require_free(relay_port, setting="RELAY_PORT")
+    local_servers.require_free(assistant_port, setting="ASSISTANT_PORT")
     os.umask(local_servers.PRIVATE_UMASK)
     with local_servers.holding(server_settings.directory):
         credentials = local_servers.ensure_credentials(server_settings.directory)

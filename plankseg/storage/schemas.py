@@ -50,6 +50,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "ls_task": INTEGER,
             "ls_annotation": INTEGER,
             "ls_updated_at": TIMESTAMP,
+            "clicks": INTEGER,
+            "outlines": INTEGER,
         },
     ),
     "proposals": _schema(

@@ -98,10 +98,8 @@ def act(person: Person, name: str, premask: np.ndarray) -> Stroke | None:
     if name in ("brushed", "erased"):
         person.choose_mask()
         stroke = (person.paint if name == "brushed" else person.erase)(out_of(premask))
-    elif name == "painted beside":
-        person.choose_label()
+    elif name == "painted at once":
         stroke = person.paint(out_of(premask))
-        person.regions.nth(1).wait_for()
     elif name == "deleted":
         person.delete_mask()
     elif name == "unusable":
@@ -144,8 +142,8 @@ def test_a_stroke_on_the_chosen_mask_changes_it_exactly_there(answers: dict[str,
     check_where(answers["brushed"], could_change=~answers["brushed"].premask)
 
 
-def test_paint_beside_the_mask_is_united_with_it(answers: dict[str, Answered]) -> None:
-    check_where(answers["painted beside"], could_change=~answers["painted beside"].premask)
+def test_paint_changes_the_mask_though_nobody_chose_a_region_or_a_label(answers: dict[str, Answered]) -> None:
+    check_where(answers["painted at once"], could_change=~answers["painted at once"].premask)
 
 
 def test_the_eraser_takes_away_exactly_its_stroke(answers: dict[str, Answered]) -> None:

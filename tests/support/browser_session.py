@@ -20,7 +20,7 @@ from tests.support.ui_walk import Person
 
 ROUND = 1
 ODD_SIZES = ("11x29", "29x11", "1285x134", "134x1285", "70x600", "600x70")  # width x height
-CORRECTED = ("brushed", "painted beside", "erased", "deleted", "unusable", "skipped")
+CORRECTED = ("brushed", "painted at once", "erased", "deleted", "unusable", "skipped")
 
 
 @dataclass(frozen=True)

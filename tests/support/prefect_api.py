@@ -22,12 +22,17 @@ FLOWS = {"ingest", "pretrain", "propose", "collect", "retrain", "advance"}
 def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]]:
     """`plankseg up`, ended by Ctrl-C; nothing of it may be left."""
     at = local_servers.ServerSettings(
-        folder / "work", local_servers.free_port(), local_servers.free_port(), local_servers.free_port()
+        folder / "work",
+        local_servers.free_port(),
+        local_servers.free_port(),
+        local_servers.free_port(),
+        local_servers.free_port(),
     )
     environment = os.environ | {
         "PREFECT_PORT": str(at.prefect_port),
         "LABEL_STUDIO_PORT": str(at.label_studio_port),
         "RELAY_PORT": str(at.relay_port),
+        "ASSISTANT_PORT": str(at.assistant_port),
     }
     plankseg = str(Path(sys.executable).parent / "plankseg")
     with (folder / "log").open("wb") as log:

@@ -46,6 +46,14 @@ SIZE_OF_TOOL = """(name) => {
     const tools = Htx.annotationStore.selected.names.get("image").getToolsManager().allTools();
     return tools.find((tool) => tool.selected && tool.toolName === name)?.strokeWidth ?? null;
 }"""
+IMAGE_IS_SHOWN = """({width, height}) => {
+    const image = document.querySelector(".lsf-image img");
+    return image?.naturalWidth === width && image.naturalHeight === height;
+}"""
+SHOWN = "() => JSON.parse(JSON.stringify(Htx.annotationStore.selected.serializeAnnotation()))"
+SELECTED_TOOL = (
+    """() => Htx.annotationStore.selected.names.get("image").getToolsManager().findSelectedTool()?.fullName"""
+)
 ANOTHER_TASK = "(last) => window.Htx?.task && Htx.task.id !== last ? Htx.task.id : null"
 IS_ON_THE_STAGE = '([x, y]) => Boolean(document.elementFromPoint(x, y)?.closest(".konvajs-content"))'
 
@@ -130,6 +138,72 @@ class Person:
 
     def choose_label(self) -> None:
         self.page.keyboard.press("1")
+
+    def click(self, x: float, y: float, *, remove: bool = False, patience_ms: int = PATIENCE_MS) -> None:
+        """Ask the assistant for what is missing at a point, or for what is too much, and wait until it has answered."""
+        box, scale = self._box(), self._scale()
+        with self.page.expect_response(
+            lambda response: "/interactive-annotating" in response.url, timeout=patience_ms
+        ) as arrived:
+            if remove:
+                self.page.keyboard.down("Alt")
+            self.page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
+            if remove:
+                self.page.keyboard.up("Alt")
+        assert arrived.value.ok, arrived.value.text()
+        self.wait_for_answer()
+
+    def wait_for_answer(self) -> None:
+        """Until no click waits for the assistant, and none is left on the screen."""
+        self.page.wait_for_function(
+            "() => !Htx.awaitingSuggestions && Htx.annotationStore.selected.regions.every((region) => !region.dynamic)"
+        )
+        self.page.wait_for_timeout(300)  # the answer's mask is drawn from an image that the browser decodes
+
+    def take_clicks(self) -> None:
+        """Take the tool whose clicks ask the assistant."""
+        for _ in range(4):
+            if self.page.evaluate(SELECTED_TOOL) == "KeyPointTool-dynamic":
+                return
+            self.page.keyboard.press("m")
+            self.page.wait_for_timeout(200)
+        raise AssertionError(f"M does not take the clicks: {self.page.evaluate(SELECTED_TOOL)}")
+
+    def wait_for_image(self, shape: tuple[int, int]) -> None:
+        """Until an image of this size (h, w) is on the screen and keeps its place."""
+        wanted = {"width": shape[1], "height": shape[0]}
+        self.page.wait_for_function(IMAGE_IS_SHOWN, arg=wanted)
+        self._wait_until_still()
+
+    def draw_box(self, left: float, top: float, right: float, bottom: float) -> None:
+        """Ask the assistant for the object in a box."""
+        box, scale = self._box(), self._scale()
+        corners = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in ((left, top), (right, bottom))]
+        for _ in range(2):  # the first press takes clicks, the second boxes
+            if self.page.evaluate(SELECTED_TOOL) != "RectangleTool-dynamic":
+                self.page.keyboard.press("m")
+                self.page.wait_for_timeout(200)
+        with self.page.expect_response(lambda response: "/interactive-annotating" in response.url):
+            self.page.mouse.move(*corners[0])
+            self.page.mouse.down()
+            self.page.mouse.move(*corners[1], steps=8)
+            self.page.mouse.up()
+        self.wait_for_answer()
+
+    def outline(self, points: Sequence[tuple[float, float]]) -> None:
+        """Draw an outline, corner by corner, and close it on its first one."""
+        self.page.keyboard.press("2")
+        before = self.regions.count()
+        box, scale = self._box(), self._scale()
+        for x, y in [*points, points[0]]:
+            self.page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
+            self.page.wait_for_timeout(350)  # two clicks at once would be a double click
+        self.regions.nth(before).wait_for()
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The regions of the annotation on the screen, as Label Studio would send them now."""
+        found: list[dict[str, Any]] = self.page.evaluate(SHOWN)
+        return found
 
     def call_unusable(self) -> None:
         self.page.keyboard.press("u")

@@ -10,12 +10,10 @@ import numpy as np
 
 from plankseg.errors import AnswerError, BrushError, LabelStudioError
 from plankseg.imaging.arrays import Mask
-from plankseg.labelling.api.brush_rle import decode_brush
-from plankseg.labelling.api.labeling_config import BRUSH, LABEL, QUALITY, UNUSABLE
+from plankseg.labelling.api.regions import Tools, read_mask, tools_of
 from plankseg.labelling.api.tasks import TaskIdentity, identity
+from plankseg.labelling.api.words import shortened
 
-# Items of an answer that draw nothing: what a person adds to the labelling configuration does no harm.
-DRAWS_NOTHING = ("choices", "datetime", "number", "rating", "relation", "taxonomy", "textarea")
 LONGEST_LEAD_TIME_S = 30 * 24 * 3600  # a browser tab that was left open for a month says nothing about the work
 LONGEST_NAME = 254  # of an e-mail address
 LARGEST_ID = 2**63 - 1
@@ -34,7 +32,8 @@ class Answer:
     """One person's answer about one image.
 
     `mask` is there exactly when `status` is usable; `origin` describes that mask ("empty" where there is none);
-    `reason` says why an answer is quarantined, and what to do. `updated_at` is in UTC.
+    `reason` says why an answer is quarantined, and what to do. `updated_at` is in UTC. `tools` is what the person used,
+    as far as Label Studio tells.
     """
 
     image_id: str
@@ -48,6 +47,7 @@ class Answer:
     status: Status
     mask: Mask | None
     reason: str | None
+    tools: Tools
 
 
 def read_answers(
@@ -84,9 +84,11 @@ def unreadable_answers(task: Mapping[str, Any]) -> list[str]:
     """What stands in the place of a task's answers but is no answer with an id, in words."""
     annotations = task.get("annotations") or []
     if not isinstance(annotations, list):
-        return [f"Label Studio task {task.get('id')} holds {_short(annotations)} instead of answers; answer it again."]
+        return [
+            f"Label Studio task {task.get('id')} holds {shortened(annotations)} instead of answers; answer it again."
+        ]
     return [
-        f"An answer of Label Studio task {task.get('id')} has no usable id ({_short(annotation)}); "
+        f"An answer of Label Studio task {task.get('id')} has no usable id ({shortened(annotation)}); "
         "delete it, answer again."
         for annotation in annotations
         if not isinstance(annotation, Mapping) or not _is_id(annotation.get("id"))
@@ -116,11 +118,6 @@ def _is_id(value: object) -> bool:
     return type(value) is int and 0 < value <= LARGEST_ID
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _read_answer(
     annotation: Mapping[str, Any],
     *,
@@ -136,8 +133,8 @@ def _read_answer(
     try:
         if updated_at == WITHOUT_TIME:
             raise AnswerError(
-                f"Its time of change is {_short(annotation.get('updated_at'))}, at which no person can have answered. "
-                "Set the clock of Label Studio's machine, open the task and submit again."
+                f"Its time of change is {shortened(annotation.get('updated_at'))}, at which no person can have "
+                "answered. Set the clock of Label Studio's machine, open the task and submit again."
             )
         if annotation.get("was_cancelled"):  # Skip sends the whole unchanged pre-mask along: it is not an answer
             status = "skipped"
@@ -164,75 +161,8 @@ def _read_answer(
         status=status,
         mask=mask,
         reason=reason,
+        tools=tools_of(annotation.get("result")),
     )
-
-
-def read_mask(result: object, *, shape: tuple[int, int]) -> Mask | None:
-    """The union of all brush regions of one answer; None where the person called the image unusable.
-
-    Comments, relations and further choices are ignored. Raises BrushError for a region that was not drawn with our
-    brush, or on an image of another size or turned, and for a malformed code.
-    """
-    if not isinstance(result, list) or not all(isinstance(item, Mapping) for item in result):
-        raise BrushError("The answer is no list of regions.")
-    choices = [choice for item in result for choice in _quality_choices(item)]
-    if UNUSABLE in choices:
-        return None
-    regions = [item for item in result if item.get("type") not in DRAWS_NOTHING]
-    if choices and not regions:
-        raise AnswerError(
-            f"It holds the choice {_short(choices[0])} and no mask, which may mean an empty mask or an unusable image. "
-            f"Open the task, paint the mask or choose {UNUSABLE!r}, and submit."
-        )
-    mask = np.zeros(shape, dtype=bool)
-    for region in regions:
-        mask |= _read_region(region, shape)
-    return mask
-
-
-def _quality_choices(item: Mapping[str, Any]) -> list[object]:
-    """The choices that a result item makes in the control `quality`."""
-    value = item.get("value")
-    if item.get("type") != "choices" or item.get("from_name") != QUALITY or not isinstance(value, Mapping):
-        return []
-    choices = value.get("choices")
-    return choices if isinstance(choices, list) else []
-
-
-def _read_region(region: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
-    kind, name = region.get("type"), region.get("from_name")
-    if kind != "brushlabels" or name != BRUSH:
-        raise BrushError(
-            f"It holds a {_short(kind)} region of control {_short(name)}; only the brush {BRUSH!r} is read."
-        )
-    value = region.get("value")
-    if not isinstance(value, Mapping):
-        raise BrushError(f"A region holds {_short(value)} instead of a brush code.")
-    if value.get("brushlabels") != [LABEL]:
-        raise BrushError(f"A region is labelled {_short(value.get('brushlabels'))}; the label is {LABEL!r}.")
-    mask = decode_brush(value.get("rle"), shape=shape)
-    _check_size(region, shape)
-    return mask
-
-
-def _check_size(region: Mapping[str, Any], shape: tuple[int, int]) -> None:
-    """Raise AnswerError unless the region was painted on the image as we decode it: same size, not turned.
-
-    A brush code of 90 x 120 px has as many values as one of 120 x 90 px, so the code alone does not tell.
-    """
-    height, width = shape
-    painted = (region.get("original_width"), region.get("original_height"))
-    if painted != (width, height):
-        raise AnswerError(
-            f"It was painted on an image of {_short(painted[0])} x {_short(painted[1])} px, but this image is "
-            f"{width} x {height} px: the browser showed it turned, or another image. Delete the task; the next push "
-            "shows the image as plankseg reads it."
-        )
-    if region.get("image_rotation") not in (0, None):
-        raise AnswerError(
-            f"It was painted on the image turned by {_short(region.get('image_rotation'))} degrees. Open the task, "
-            "turn the image upright, delete the region, paint it again and submit."
-        )
 
 
 def _origin(mask: Mask, premask: Mask | None) -> Origin:

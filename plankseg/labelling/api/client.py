@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from plankseg.errors import LabelStudioError
 from plankseg.labelling.api.data_manager import round_filter, round_tab, since_filter
-from plankseg.labelling.api.labeling_config import config_problem
+from plankseg.labelling.api.interactive_backend import ASSISTANT, assistant_backend, is_registered
+from plankseg.labelling.api.labeling_config import config_problem, upgraded_config
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.api.tasks import BucketAccess, Task
 from plankseg.labelling.api.transport import Transport
@@ -44,6 +45,9 @@ class LabelStudioClient(Transport, LabelStudio):
                     f"Project {found['id']} ({title!r}) has another labelling configuration: {problem}. Paste "
                     "label_studio/labeling_config.xml into its settings, or set PLANKSEG_PROJECT to another title."
                 )
+            upgraded = upgraded_config(found["label_config"], labeling_config)
+            if upgraded != found["label_config"]:
+                self._write("PATCH", f"api/projects/{found['id']}/", {"label_config": upgraded})
             return int(found["id"])
         body = {"title": title, "label_config": labeling_config, "show_skip_button": True}
         made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
@@ -185,3 +189,28 @@ class LabelStudioClient(Transport, LabelStudio):
         ):
             self._write("PATCH", f"api/webhooks/{ours['id']}/", wanted)
         return int(ours["id"])
+
+    def ensure_assistant(self, project: int, url: str, secret: str) -> int:
+        """Id of the project's one registration of our assistant, made, or brought to this address and secret.
+
+        Label Studio asks the assistant for its health while it registers it. Raises LabelStudioError where it does not
+        reach it, or refuses the address.
+        """
+        wanted = assistant_backend(project, url, secret)
+        ours, *spare = [row for row in self._read("api/ml", project=project) if row["title"] == ASSISTANT] or [None]
+        for row in spare:
+            self._json(self._send("DELETE", f"api/ml/{row['id']}"))
+        if ours is not None and is_registered(ours, wanted):
+            return int(ours["id"])
+        if ours is not None:
+            self._write("PATCH", f"api/ml/{ours['id']}", wanted)
+            return int(ours["id"])
+        made = int(self._write("POST", "api/ml", wanted)["id"])
+        # Label Studio also sends every answer to a webhook of the backend, and takes predictions from a backend that it
+        # meets before any prediction.
+        for row in self._read("api/webhooks/", project=project):
+            if row["url"] == f"{url.rstrip('/')}/webhook":
+                self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
+        if self._read(f"api/projects/{project}/")["model_version"] == ASSISTANT:
+            self._write("PATCH", f"api/projects/{project}/", {"model_version": ""})
+        return made

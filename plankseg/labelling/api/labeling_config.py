@@ -1,5 +1,6 @@
-"""Names of the controls in `label_studio/labeling_config.xml`, and the check that a project has them."""
+"""Names of the controls in `label_studio/labeling_config.xml`, the check that a project has them, and its upgrade."""
 
+import hashlib
 from xml.etree import ElementTree
 
 IMAGE = "image"
@@ -7,6 +8,10 @@ BRUSH = "mask"
 LABEL = "plankton"
 QUALITY = "quality"
 UNUSABLE = "unusable"
+OUTLINE = "outline"
+OUTLINE_LABEL = "outline"
+CLICK = "click"
+BOX = "box"
 
 
 def config_problem(labeling_config: str) -> str | None:
@@ -23,3 +28,52 @@ def config_problem(labeling_config: str) -> str | None:
         if root.find(path) is None:
             return f"it has no {path.removeprefix('.//')}"
     return None
+
+
+# Later controls, which a project of an earlier plankseg lacks: tag and name.
+LATER = (("PolygonLabels", OUTLINE), ("KeyPoint", CLICK), ("Rectangle", BOX))
+# Configurations that earlier versions of plankseg made projects from, by the SHA-256 of their elements.
+EARLIER = (
+    "548b4f72365d23c09bb485c016de3604e1221292e69ae84463428a6900b0cc33",
+    "7842a531d9ce96f168609b68ff53bdc449df105ebd31bc8a51a822626fb21343",
+    "8f7fe33db8c6c500b16f607743bf33cca5ef47b089a733eb0b02de9b4c3e345c",
+)
+
+
+def upgraded_config(given: str, newest: str) -> str:
+    """A usable configuration with the controls of `newest` that it lacks; the same text where it lacks none.
+
+    One that an earlier plankseg made becomes the newest one. In one that a person changed, everything stays, and the
+    controls are added behind the brush's.
+    """
+    root = ElementTree.fromstring(given, ElementTree.XMLParser(target=_with_comments()))  # noqa: S314  our own server's
+    missing = [(tag, name) for tag, name in LATER if root.find(f".//{tag}[@name='{name}']") is None]
+    if not missing:
+        return given
+    if _digest(given) in EARLIER:
+        return newest
+    parent = next(element for element in root.iter() if element.find(f"BrushLabels[@name='{BRUSH}']") is not None)
+    brush = _found(parent, "BrushLabels", BRUSH)
+    brush.attrib.setdefault("smart", "false")  # Label Studio's own smart brush asks for nothing that we answer
+    behind = list(parent).index(brush) + 1
+    source = ElementTree.fromstring(newest)  # noqa: S314  our own file
+    for offset, (tag, name) in enumerate(missing):
+        parent.insert(behind + offset, _found(source, f".//{tag}", name))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _with_comments() -> ElementTree.TreeBuilder:
+    return ElementTree.TreeBuilder(insert_comments=True)
+
+
+def _found(root: ElementTree.Element, path: str, name: str) -> ElementTree.Element:
+    found = root.find(f"{path}[@name='{name}']")
+    assert found is not None, f"the labelling configuration has no {path} {name}"
+    return found
+
+
+def _digest(config: str) -> str:
+    """Digest of a configuration's elements and attributes; spaces between elements and comments do not count."""
+    root = ElementTree.fromstring(config)  # noqa: S314  our own file, or our own server's
+    facts = [(element.tag, sorted(element.attrib.items()), (element.text or "").strip()) for element in root.iter()]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -19,6 +19,9 @@ from plankseg.labelling.api.labeling_config import BRUSH, IMAGE, LABEL, QUALITY,
 # alone, which Label Studio sets at the first import and never again, so later rounds would come without pre-masks.
 PREMASK_VERSION = "plankseg"
 
+PREMASK_REGION = "premask"
+"""Id of the region of a pre-mask; it survives in the answer, and the assistant's answer replaces it by its id."""
+
 Task = dict[str, Any]
 
 LARGEST_ROUND = 2**31 - 1
@@ -113,7 +116,7 @@ def premask_regions(mask: Mask, *, origin: str) -> list[Task]:
     height, width = mask.shape
     value = {"format": "rle", "rle": encode_brush(mask), "brushlabels": [LABEL]}
     size = {"original_width": width, "original_height": height, "image_rotation": 0}
-    region = {"id": "premask", "from_name": BRUSH, "to_name": IMAGE, "type": "brushlabels", "origin": origin}
+    region = {"id": PREMASK_REGION, "from_name": BRUSH, "to_name": IMAGE, "type": "brushlabels", "origin": origin}
     return [{**region, **size, "value": value}]
 
 

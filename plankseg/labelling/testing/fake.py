@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
-from plankseg.labelling.api.labeling_config import config_problem
+from plankseg.labelling.api.labeling_config import config_problem, upgraded_config
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.labelling.api.tasks import BucketAccess, Task
 
@@ -46,6 +46,7 @@ class FakeLabelStudio(LabelStudio):
         if problem or len(found) > 1:
             raise LabelStudioError(f"Project {title!r}: {problem or 'there are several of that title'}.")
         if found:
+            self._projects[found[0]] = (title, upgraded_config(self._projects[found[0]][1], labeling_config))
             return found[0]
         return self.add_project(title, labeling_config)
 

@@ -10,8 +10,8 @@ import numpy as np
 from plankseg.errors import SettingsError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, dice
-from plankseg.labelling.api.answers import read_mask
 from plankseg.labelling.api.protocol import LabelStudio
+from plankseg.labelling.api.regions import read_mask
 from plankseg.labelling.api.tasks import Task, premask_regions, unusable_choice
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 

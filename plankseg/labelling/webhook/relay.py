@@ -15,6 +15,7 @@ from plankseg.config import Settings
 from plankseg.errors import HookError, LabelStudioAuthError, SettingsError
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.webhook_payload import RELAY_HEADER, Hint, read_hints
+from plankseg.labelling.webhook.bounded_body import read_bounded
 from plankseg.labelling.webhook.debounce import EventDebouncer, TaskCount
 from plankseg.labelling.webhook.prefect_events import Event, authorization, send_events
 
@@ -37,7 +38,7 @@ def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
     async def label_studio(request: Request) -> Response:
         if not hmac.compare_digest(request.headers.get(RELAY_HEADER, "").encode(), secret.encode()):
             return _refuse(FORBIDDEN, f"The header {RELAY_HEADER} is missing or wrong.")
-        body = await _read_bounded(request)
+        body = await read_bounded(request, BODY_BYTES)
         if body is None:
             return _refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.")
         try:
@@ -49,16 +50,6 @@ def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
         return Response(status_code=NO_CONTENT)
 
     return app
-
-
-async def _read_bounded(request: Request) -> bytes | None:
-    """The body, or None as soon as more than BODY_BYTES have arrived."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def _refuse(status: int, why: str) -> Response:

@@ -17,12 +17,14 @@ class Collected:
     """What a collect brought one round: new versions of answers, and how many images are still open.
 
     `quarantined` are the reasons of malformed answers: the new ones, and those that were not answered again since.
+    `unanswered_clicks` were left in new answers and are ignored.
     """
 
     new: int
     answered: int
     open: int
     quarantined: tuple[str, ...]
+    unanswered_clicks: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,16 @@ class CollectReport:
 
     def problems(self) -> list[str]:
         """Why answers and tasks are not used: one line each, or one for all tasks with the same reason."""
-        return [*self.quarantined, *summarize_refusals(self.refusals)]
+        return [*self.quarantined, *summarize_refusals(self.refusals), *self._ignored()]
+
+    def _ignored(self) -> list[str]:
+        clicks = sum(of_round.unanswered_clicks for of_round in self.rounds.values())
+        if not clicks:
+            return []
+        return [
+            f"{clicks} clicks or boxes were left in answers without the assistant's answer: they are ignored, the "
+            "masks count as they were. Look whether the assistant runs (`plankseg assist`, which `make up` starts)."
+        ]
 
 
 def collect(store: Store, label_studio: LabelStudio, project: int) -> CollectReport:
@@ -107,4 +118,5 @@ def _report(store: Store, round_number: int, *, asked: AbstractSet[str], fresh: 
         answered=len(answers),
         open=len(asked) - len(answers),
         quarantined=tuple(dict.fromkeys([*reasons, *fresh.unreadable])),
+        unanswered_clicks=fresh.unanswered_clicks,
     )

@@ -57,5 +57,9 @@ def project_for(store: Store, label_studio: LabelStudio, settings: Settings) -> 
 
 def project_of_validation(label_studio: LabelStudio, settings: Settings) -> int:
     """The project for the validation set, named after the one for the rounds; made if it is missing."""
-    title = settings.project[: LONGEST_TITLE - len(VALIDATION_SUFFIX)].rstrip() + VALIDATION_SUFFIX
-    return label_studio.ensure_project(title, LABELING_CONFIG.read_text(encoding="utf-8"))
+    return label_studio.ensure_project(title_of_validation(settings), LABELING_CONFIG.read_text(encoding="utf-8"))
+
+
+def title_of_validation(settings: Settings) -> str:
+    """Title of the project for the validation set."""
+    return settings.project[: LONGEST_TITLE - len(VALIDATION_SUFFIX)].rstrip() + VALIDATION_SUFFIX

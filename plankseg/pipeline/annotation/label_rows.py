@@ -36,10 +36,14 @@ class Premask:
 
 @dataclass(frozen=True)
 class NewRows:
-    """Rows of new versions of answers, and what stands in the place of an answer but is none, in words."""
+    """Rows of new versions of answers, and what stands in the place of an answer but is none, in words.
+
+    `unanswered_clicks` were left in those answers, without the assistant's answer: they draw nothing.
+    """
 
     rows: tuple[LabelRow, ...]
     unreadable: tuple[str, ...]
+    unanswered_clicks: int = 0
 
 
 def new_label_rows(
@@ -64,7 +68,11 @@ def new_label_rows(
     rows = [
         label_row(store, answer, premasks[answer.image_id], premask_of(answer.image_id)) for answer in found.answers
     ]
-    return NewRows(tuple(_later_than(row, newest.get(row.ls_annotation or 0)) for row in rows), found.unreadable)
+    return NewRows(
+        rows=tuple(_later_than(row, newest.get(row.ls_annotation or 0)) for row in rows),
+        unreadable=found.unreadable,
+        unanswered_clicks=sum(answer.tools.unanswered for answer in found.answers),
+    )
 
 
 class _Shapes:
@@ -129,6 +137,8 @@ def label_row(store: Store, answer: Answer, premask: Premask, premask_mask: Mask
         ls_task=answer.task_id,
         ls_annotation=answer.annotation_id,
         answered_at=answer.updated_at,
+        clicks=answer.tools.clicks if answer.status == "usable" else None,
+        outlines=answer.tools.outlines if answer.status == "usable" else None,
     )
 
 

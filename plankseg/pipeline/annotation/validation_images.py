@@ -15,8 +15,9 @@ from plankseg.errors import BrushError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.imaging.reading import encode_grey
-from plankseg.labelling.api.answers import annotations_of, read_mask
+from plankseg.labelling.api.answers import annotations_of
 from plankseg.labelling.api.protocol import LabelStudio
+from plankseg.labelling.api.regions import read_mask
 from plankseg.labelling.api.tasks import Task
 from plankseg.labelling.sync.classify import Refusal, classify_tasks
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks

@@ -30,6 +30,8 @@ STATUS_RANK = {"skipped": 0, "quarantined": 1, "unusable": 2, "usable": 2}
 class LabelRow:
     """One version of one answer. `seconds` of work, `changed_px` against the pre-mask, `round` 0 for ingest.
 
+    `clicks` (boxes too) that the assistant answered and `outlines` are what a person used; None where nobody counted:
+    answers of an earlier plankseg, and masks that no person made.
     `ls_updated_at` is Label Studio's own time of it, where its clock went back and `answered_at` had to be later.
     """
 
@@ -50,6 +52,8 @@ class LabelRow:
     ls_task: int | None = None
     ls_annotation: int | None = None
     ls_updated_at: datetime | None = None
+    clicks: int | None = None
+    outlines: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("origin", self.origin, get_args(Origin))

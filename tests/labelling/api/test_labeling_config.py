@@ -16,7 +16,10 @@ def test_the_names_in_code_are_those_in_the_labelling_configuration() -> None:
         (labeling_config.IMAGE, f"${labeling_config.IMAGE}")
     ]
     assert [e.get("name") for e in root.iter("BrushLabels")] == [labeling_config.BRUSH]
-    assert [e.get("value") for e in root.iter("Label")] == [labeling_config.LABEL]
+    assert [e.get("value") for e in root.iter("Label")] == [labeling_config.LABEL, labeling_config.OUTLINE_LABEL]
+    assert [e.get("name") for e in root.iter("PolygonLabels")] == [labeling_config.OUTLINE]
+    assert [e.get("name") for e in root.iter("KeyPoint")] == [labeling_config.CLICK]
+    assert [e.get("name") for e in root.iter("Rectangle")] == [labeling_config.BOX]
     assert [e.get("name") for e in root.iter("Choices")] == [labeling_config.QUALITY]
     assert [e.get("value") for e in root.iter("Choice")] == [labeling_config.UNUSABLE]
     assert {e.get("toName") for e in root.iter() if e.get("toName")} == {labeling_config.IMAGE}

@@ -8,7 +8,7 @@ import pytest
 
 from plankseg.config import Settings
 from plankseg.errors import LabelStudioDownError
-from plankseg.labelling.api import answers
+from plankseg.labelling.api import regions
 from plankseg.labelling.api.tasks import Task, premask_regions
 from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
@@ -174,7 +174,7 @@ def test_answers_that_are_in_the_store_are_not_decoded_again(desk: Desk, monkeyp
     desk.answer(0, PREMASK)
     desk.collect()
     decoded: list[object] = []
-    monkeypatch.setattr(answers, "decode_brush", lambda rle, **_: decoded.append(rle))
+    monkeypatch.setattr(regions, "decode_brush", lambda rle, **_: decoded.append(rle))
     assert desk.collect() == Collected(new=0, answered=1, open=3, quarantined=())
     assert decoded == []
 

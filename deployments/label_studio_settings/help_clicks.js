@@ -1,0 +1,117 @@
+// What plankseg adds to Label Studio's pages, so that clicks and the brush work without a setting. Nothing here is needed
+// for a mask to be right: where Label Studio's own objects differ, each part leaves Label Studio as it is.
+(() => {
+  const ASKS_ASSISTANT = /\/api\/ml\/\d+\/interactive-annotating/;
+  const DRAWN = ["brushlabels", "polygonlabels"];
+  const PAINTING = ["BrushTool", "EraserTool"];
+  const STARTING_WIDTH_PX = 30;
+
+  // Both switches are off in a new browser, and Label Studio turns the first one off in projects without an assistant.
+  localStorage.setItem("autoAnnotation", "true");
+  localStorage.setItem("autoAcceptSuggestions", "true");
+  if (localStorage.getItem("selected-tool:image") === null) {
+    localStorage.setItem("selected-tool:image", "KeyPointTool-dynamic");
+  }
+
+  const annotation = () => window.Htx?.annotationStore?.selected;
+
+  const attempt = (what, action) => {
+    try {
+      return action();
+    } catch (error) {
+      console.warn(`plankseg: ${what}`, error);
+      return undefined;
+    }
+  };
+
+  const show = (message) =>
+    attempt("no message can be shown", () => window.dataManager?.invoke("toast", { message, type: "error" }));
+
+  // The assistant must see the strokes of a moment ago: Label Studio sends the click alone, and saves drafts every 5 s.
+  const withMask = (options) =>
+    attempt("the mask cannot be sent along", () => {
+      const body = JSON.parse(options.body);
+      const drawn = annotation().serializeAnnotation().filter((item) => DRAWN.includes(item.type) && !("x" in item.value));
+      body.context.result = [...body.context.result, ...drawn];
+      body.context.drawn = true;
+      return { ...options, body: JSON.stringify(body) };
+    }) ?? options;
+
+  // An answer without suggestions removes the click and changes nothing; Label Studio itself would keep the click.
+  const answered = async (response) => {
+    const body = await response.clone().json();
+    const failed = body.errors?.length ? "The assistant does not answer; the mask is unchanged. Paint, or click again." : null;
+    const message = failed ?? body.data?.message;
+    if (message) show(message);
+    if (!failed) return response;
+    return new Response(JSON.stringify({ data: { result: [] } }), { status: 200, headers: response.headers });
+  };
+
+  const send = window.fetch.bind(window);
+  window.fetch = async (address, options) => {
+    if (!ASKS_ASSISTANT.test(String(address?.url ?? address))) return send(address, options);
+    const response = await send(address, withMask(options));
+    return response.ok ? answered(response) : response;
+  };
+
+  // Brush and eraser work on the mask at once. Label Studio does nothing, silently, while no region or label is chosen.
+  const chooseMask = (event) => {
+    const chosen = annotation();
+    const tool = selectedTool();
+    if (!chosen || !tool || tool.dynamic || !PAINTING.includes(tool.toolName)) return;
+    if (!event.target.closest?.(".konvajs-content") || chosen.isReadOnly()) return;
+    localStorage.setItem(`plankseg-width:${tool.toolName}`, tool.strokeWidth);
+    if (chosen.selectedRegions.length) return;
+    const mask = chosen.regions.find((region) => region.type === "brushregion" && !region.isReadOnly() && !region.hidden);
+    if (mask) chosen.selectArea(mask);
+    else if (tool.toolName === "BrushTool") chosen.names.get("mask").children[0].setSelected(true);
+  };
+
+  // A wide brush to begin with, then as wide as it was last: Label Studio goes back to 15 px with each task.
+  const widened = new WeakSet();
+  const widen = () => {
+    const tool = selectedTool();
+    if (tool?.dynamic && !window.Htx.hasInterface("auto-annotation")) takeBrush(); // a project without an assistant
+    if (!tool || tool.dynamic || !PAINTING.includes(tool.toolName) || widened.has(tool)) return;
+    widened.add(tool);
+    tool.setStroke(Number(localStorage.getItem(`plankseg-width:${tool.toolName}`)) || STARTING_WIDTH_PX);
+  };
+
+  const takeBrush = () => {
+    const manager = annotation().names.get("image").getToolsManager();
+    const brush = manager.allTools().find((tool) => tool.fullName === "BrushTool");
+    if (brush) manager.selectTool(brush, true);
+  };
+
+  const selectedTool = () => annotation()?.names?.get("image")?.getToolsManager?.().findSelectedTool();
+
+  // A click on a mask asks the assistant too: Label Studio would choose or unchoose the region instead.
+  const clickThrough = () => {
+    const tool = selectedTool();
+    if (tool?.dynamic && tool.toolName === "KeyPointTool") annotation().names.get("image").setSkipInteractions(true);
+  };
+
+  // M takes the clicks, and pressed again the box. Label Studio's own key goes on from the tool of when the page opened.
+  const takeClicks = (event) => {
+    const isTyping = /^(input|textarea|select)$/i.test(event.target.tagName ?? "") || event.target.isContentEditable;
+    if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || isTyping) return;
+    const manager = annotation()?.names?.get("image")?.getToolsManager?.();
+    const wanted = selectedTool()?.fullName === "KeyPointTool-dynamic" ? "RectangleTool-dynamic" : "KeyPointTool-dynamic";
+    const tool = manager?.allTools().find((candidate) => candidate.fullName === wanted);
+    if (!tool || !window.Htx.autoAnnotation) return;
+    manager.selectTool(tool, true);
+    event.stopImmediatePropagation();
+    event.preventDefault();
+  };
+  window.addEventListener("keydown", (event) => attempt("M takes no clicks", () => takeClicks(event)), true);
+
+  for (const kind of ["pointerup", "mouseup"]) {
+    window.addEventListener(kind, () => attempt("a click on a mask chooses it", clickThrough), true);
+  }
+  for (const kind of ["pointerdown", "mousedown"]) {
+    window.addEventListener(kind, (event) => attempt("the mask is not chosen", () => chooseMask(event)), true);
+  }
+  for (const kind of ["pointermove", "keyup", "click"]) {
+    window.addEventListener(kind, () => attempt("the brush keeps its width", widen), true);
+  }
+})();

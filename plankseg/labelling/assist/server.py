@@ -1,0 +1,95 @@
+"""The assistant as a server: it registers itself in the projects of the rounds and of the validation set."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from plankseg.config import Settings
+from plankseg.errors import LabelStudioAuthError, PlanksegError, SettingsError
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.assist.app import Answer, build_app
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+WITHOUT_PROJECT_S, REGISTERED_S = 5.0, 60.0  # between two checks whether the assistant is registered
+
+
+class Registration:
+    """A thread that registers the assistant in every project of the titles, as soon as it exists and ever again."""
+
+    def __init__(self, register: Callable[[str], bool], titles: Sequence[str]) -> None:
+        self._register = register
+        self._titles = titles
+        self._stopped = threading.Event()
+        self._status: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="assistant-registration", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while True:
+            is_registered = self.register()
+            if self._stopped.wait(REGISTERED_S if is_registered else WITHOUT_PROJECT_S):
+                return
+
+    def register(self) -> bool:
+        """Register where it is missing; True if the first of the projects has the assistant."""
+        first, *_ = [self._register_in(title) for title in self._titles]
+        return first
+
+    def _register_in(self, title: str) -> bool:
+        try:
+            registered = self._register(title)
+            status = "The assistant is registered" if registered else "Label Studio has no such project yet"
+        except PlanksegError as error:
+            registered, status = False, f"The assistant is not registered: {error}"
+        if status != self._status.get(title):  # logged only when it changes
+            log.info("Project %r: %s", title, status)
+            self._status[title] = status
+        return registered
+
+
+def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str]) -> None:
+    """Serve on loopback until stopped.
+
+    Raises:
+        SettingsError: no shared secret is set.
+        LabelStudioAuthError: no token is set.
+    """
+    import uvicorn
+
+    from plankseg.labelling.webhook.short_connections import ShortConnections
+
+    if settings.webhook_secret is None:
+        raise SettingsError("PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`.")
+    if settings.label_studio_token is None:
+        raise LabelStudioAuthError(
+            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
+        )
+    secret = settings.webhook_secret.get_secret_value()
+    with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
+
+        def register(title: str) -> bool:
+            project = client.find_project(title)
+            if project is not None:
+                client.ensure_assistant(project, settings.assistant_url, secret)
+            return project is not None
+
+        with Registration(register, titles):
+            uvicorn.run(
+                build_app(secret, answer),
+                host=HOST,
+                port=port,
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                http=ShortConnections,
+            )

@@ -1,0 +1,198 @@
+"""Clicks, a box and an outline in the real Label Studio change the mask in place; what the screen held is stored."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from label_studio_sdk.converter.brush import decode_rle
+from matplotlib.path import Path as Outline
+
+from plankseg.imaging.masks import decode_mask
+from plankseg.imaging.reading import read_grey
+from plankseg.imaging.threshold import automatic_mask
+from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.api.interactive_backend import ASSISTANT
+from plankseg.labelling.api.tasks import PREMASK_REGION
+from plankseg.pipeline.annotation.connection import LABELING_CONFIG
+from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.storage.store import Store
+from tests.support.browser_session import ROUND, Desk, Pushed, propose, samples
+from tests.support.served_assistant import SECRET, assistant_for, served
+from tests.support.ui_walk import Person, find_chromium, open_window, picture_folders, task_page
+
+pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
+
+NAMES = ("clicked", "painted and clicked", "boxed", "outlined", "real clicked", "real outlined")
+
+
+def with_faults(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pre-mask of an object: its left third is missing, a disc of ground at the upper right is too much."""
+    height, width = mask.shape
+    columns = np.flatnonzero(mask.any(axis=0))
+    premask = mask.copy()
+    premask[:, : columns[0] + (columns[-1] - columns[0]) // 3] = False
+    rows, across = np.mgrid[:height, :width]
+    return grey, premask | ((rows - height * 0.1) ** 2 + (across - width * 0.93) ** 2 < (height * 0.07) ** 2)
+
+
+def real_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Two vignettes of ZooScanNet with their automatic masks; synthetic ones where no real data are there."""
+    names = ("real clicked", "real outlined")
+    folder = os.environ.get("PLANKSEG_REAL_DATA")
+    if not folder:
+        return samples(("-",) * 6 + names)
+    paths = [Path(folder) / "zooscannet-sample" / "imgs" / name for name in ("Evadne", "Chaetognatha")]
+    greys = [read_grey(sorted(path.glob("*.jpg"))[0].read_bytes()) for path in paths]
+    return {name: (grey, automatic_mask(grey).mask) for name, grey in zip(names, greys, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: run tests/install-chromium.sh as root")
+    folder = tmp_path_factory.mktemp("clicking")
+    store = Store.open(folder / "store")
+    images = {**samples(NAMES[:4]), **{name: pair for name, pair in real_images().items() if name in NAMES}}
+    with LabelStudioClient(label_studio.url, label_studio.token) as client, assistant_for(store) as assistant:
+        with served(assistant.answer) as address:
+            project = client.ensure_project(f"clicks {os.getpid()}", LABELING_CONFIG.read_text(encoding="utf-8"))
+            client.ensure_assistant(project, address, SECRET)
+            faulty = {name: with_faults(grey, mask) for name, (grey, mask) in images.items()}
+            faulty["boxed"] = (faulty["boxed"][0], np.zeros_like(faulty["boxed"][1]))
+            proposed = propose(store, folder, faulty)
+            tasks = push(store, client, project, round_number=ROUND).tasks
+            pushed = {name: Pushed(image_id, tasks[image_id], mask) for name, (image_id, mask) in proposed.items()}
+            with open_window(chromium) as page:
+                person = Person(page, pictures=picture_folders(folder))
+                person.log_in(label_studio.url, label_studio.email, label_studio.password)
+                yield Desk(person, store, client, project, label_studio.email, pushed)
+
+
+def painted(regions: list[dict[str, Any]], shape: tuple[int, int]) -> np.ndarray:
+    """The mask of the painted regions on the screen, by Label Studio's own decoder."""
+    mask = np.zeros(shape, dtype=bool)
+    for region in regions:
+        if "rle" in region["value"]:
+            mask |= decode_rle(region["value"]["rle"]).reshape(*shape, 4)[..., 3] >= 128
+    return mask
+
+
+def outlined(regions: list[dict[str, Any]], shape: tuple[int, int]) -> np.ndarray:
+    """The pixels whose centre lies inside an outline on the screen, by matplotlib's reckoning."""
+    height, width = shape
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    centres = np.stack([columns, rows], axis=-1).reshape(-1, 2)
+    mask = np.zeros(shape, dtype=bool)
+    for region in regions:
+        if region["type"] == "polygonlabels" and "points" in region["value"]:
+            corners = np.array(region["value"]["points"]) / 100 * (width, height)
+            mask |= Outline(corners).contains_points(centres).reshape(shape)
+    return mask
+
+
+def open_task(desk: Desk, name: str) -> Pushed:
+    pushed = desk.images[name]
+    page = task_page(desk.client, desk.project, pushed.task_id)
+    if pushed.premask.any():
+        desk.person.open(page, mask=pushed.premask)
+    else:
+        desk.person.page.goto(page)
+        desk.person.wait_for_image(pushed.premask.shape)
+    desk.person.look(f"{name}-1-opened")
+    return pushed
+
+
+def submit(desk: Desk, name: str) -> tuple[list[dict[str, Any]], np.ndarray, Any]:
+    """What the screen held, the stored mask and its row."""
+    desk.person.look(f"{name}-3-before-submit")
+    held = desk.person.shown()
+    desk.person.submit()
+    row = desk.collect()[name]
+    assert row.status == "usable", row.reason
+    return held, decode_mask(desk.store.blobs.get(str(row.mask_sha), "png")), row
+
+
+def faults_of(premask: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A point (x, y) of the object that is missing, beside the mask's left edge, and one in what is too much."""
+    height, width = premask.shape
+    body = premask[:, : int(width * 0.85)]
+    left = np.flatnonzero(body.any(axis=0))[0]
+    row = np.flatnonzero(body[:, left]).mean()
+    return (left - 4.0, float(row)), (width * 0.93, height * 0.1)
+
+
+@pytest.mark.parametrize("name", ["clicked", "real clicked"])
+def test_a_click_adds_and_an_alt_click_removes_in_place_and_what_the_screen_held_is_stored(
+    desk: Desk, name: str
+) -> None:
+    premask = open_task(desk, name).premask
+    missing, too_much = faults_of(premask)
+    desk.person.click(*missing)
+    desk.person.look(f"{name}-2-clicked")
+    added = painted(desk.person.shown(), premask.shape)
+    assert added[int(missing[1]), int(missing[0])], "the click adds what is under it"
+    assert (added | premask == added).all(), "and takes nothing away"
+    desk.person.click(*too_much, remove=True)
+    held, stored, row = submit(desk, name)
+    assert [region["id"] for region in held] == [PREMASK_REGION], "one region, the pre-mask's own"
+    np.testing.assert_array_equal(stored, painted(held, premask.shape))
+    assert not stored[int(too_much[1]), int(too_much[0])]
+    assert stored.sum() < added.sum()
+    assert (row.origin, row.status, row.clicks, row.outlines) == ("corrected", "usable", 2, 0)
+
+
+def test_a_stroke_just_before_a_click_is_kept(desk: Desk) -> None:
+    premask = open_task(desk, "painted and clicked").premask
+    height, width = premask.shape
+    missing, _ = faults_of(premask)
+    stroke = desk.person.paint([(width * 0.3, height * 0.92), (width * 0.6, height * 0.92)])
+    desk.person.take_clicks()
+    desk.person.click(*missing)
+    held, stored, _ = submit(desk, "painted and clicked")
+    assert len(held) == 1, "the brush painted into the mask, without choosing it"
+    assert stored[stroke.core(premask.shape)].all()
+    assert stored[int(missing[1]), int(missing[0])]
+    np.testing.assert_array_equal(stored, painted(held, premask.shape))
+
+
+def test_a_box_starts_a_mask_where_there_is_none(desk: Desk) -> None:
+    shape = open_task(desk, "boxed").premask.shape
+    truth = samples(NAMES[:4])["boxed"][1]
+    (top, left), (bottom, right) = np.argwhere(truth).min(axis=0), np.argwhere(truth).max(axis=0)
+    desk.person.draw_box(left - 2, top - 2, right + 2, bottom + 2)
+    held, stored, row = submit(desk, "boxed")
+    assert [region["type"] for region in held] == ["brushlabels"]
+    np.testing.assert_array_equal(stored, painted(held, shape))
+    assert stored.any()
+    assert row.clicks == 1
+
+
+@pytest.mark.parametrize("name", ["outlined", "real outlined"])
+def test_an_outline_is_filled_and_joined_with_the_mask(desk: Desk, name: str) -> None:
+    premask = open_task(desk, name).premask
+    height, width = premask.shape
+    corners = [(0.1, 0.55), (0.35, 0.6), (0.5, 0.9), (0.2, 0.85)]
+    desk.person.outline([(x * width, y * height) for x, y in corners])
+    held, stored, row = submit(desk, name)
+    assert len({region["id"] for region in held}) == 2, "the mask and the outline"
+    inside = outlined(held, premask.shape)
+    assert inside.sum() > 100
+    np.testing.assert_array_equal(stored, premask | inside)
+    assert (row.origin, row.clicks, row.outlines) == ("corrected", 0, 1)
+
+
+def test_the_assistant_is_registered_once_and_gives_no_predictions_of_its_own(desk: Desk) -> None:
+    again = desk.client.ensure_assistant(desk.project, registered(desk)["url"], SECRET)
+    assert again == registered(desk)["id"]
+    assert desk.client._read(f"api/projects/{desk.project}/")["model_version"] != ASSISTANT
+    assert desk.client._read("api/webhooks/", project=desk.project) == [], "answers are not sent to the assistant"
+
+
+def registered(desk: Desk) -> dict[str, Any]:
+    (row,) = desk.client._read("api/ml", project=desk.project)
+    found: dict[str, Any] = row
+    return found
