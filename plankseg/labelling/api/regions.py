@@ -16,7 +16,8 @@ from plankseg.labelling.api.words import shortened
 # Items of an answer that draw nothing: what a person adds to the labelling configuration does no harm.
 DRAWS_NOTHING = ("choices", "datetime", "number", "rating", "relation", "taxonomy", "textarea")
 LABELS = {("brushlabels", BRUSH): LABEL, ("polygonlabels", OUTLINE): OUTLINE_LABEL}
-SHAPES = {"brushlabels": "rle", "polygonlabels": "points"}
+# Of a draft, Label Studio keeps strokes as paths.
+SHAPES = {"brushlabels": ("rle", "touches"), "polygonlabels": ("points",)}
 FEWEST_POINTS = 3
 FARTHEST = 1e6  # per cent: where Label Studio lets nobody click
 
@@ -71,7 +72,7 @@ def drawn_items(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _has_shape(item: Mapping[str, Any]) -> bool:
     """Whether an item holds the shape that its type says: a brush code, or the points of an outline."""
     kind, value = item.get("type"), item.get("value")
-    return isinstance(value, Mapping) and isinstance(kind, str) and SHAPES.get(kind) in value
+    return isinstance(value, Mapping) and isinstance(kind, str) and any(name in value for name in SHAPES.get(kind, ()))
 
 
 def _id(item: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from plankseg.labelling.api.brush_rle import encode_brush
 from plankseg.labelling.api.labeling_config import BOX, BRUSH, CLICK, IMAGE, LABEL
 from plankseg.labelling.api.regions import CLICKS, drawn_items, read_region, require_painted_as_decoded
 from plankseg.labelling.api.tasks import PREMASK_REGION, Task, TaskIdentity, identity
+from plankseg.labelling.assist.strokes import paint_strokes
 
 MOST_CLICKS = 100
 """More clicks at once are no person's: with Auto-Accept on, each click comes alone."""
@@ -159,7 +160,20 @@ def _share(value: Mapping[str, Any], name: str) -> float:
 
 def read_regions(regions: Sequence[Mapping[str, Any]], *, shape: tuple[int, int]) -> list[DrawnRegion]:
     """Each region that was drawn, with its mask. Raises BrushError as `read_mask` of answers does."""
-    return [(region, read_region(region, shape)) for region in regions]
+    return [(region, _mask_of(region, shape)) for region in regions]
+
+
+def _mask_of(region: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
+    """The mask of a region; one of a draft may hold strokes, beside a brush code or instead of one."""
+    value = region.get("value")
+    if not isinstance(value, Mapping) or not value.get("touches"):
+        return read_region(region, shape)
+    if value.get("rle"):
+        before = read_region(region, shape)
+    else:
+        require_painted_as_decoded(region, shape)
+        before = np.zeros(shape, dtype=bool)
+    return paint_strokes(value["touches"], before)
 
 
 def answer_regions(drawn: Sequence[DrawnRegion], mask: Mask, *, clicks: int) -> tuple[Task, ...]:

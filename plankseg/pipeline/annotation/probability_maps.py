@@ -38,6 +38,7 @@ class ProbabilityMaps:
         self._wanted: deque[str] = deque()
         self._failed: set[str] = set()
         self._changed = threading.Condition()
+        self._computing: str | None = None
         self._stopped = False
         self._model: ModelRow | None = None
         self._predict: Callable[[Grey], Probability] | None = None
@@ -82,12 +83,19 @@ class ProbabilityMaps:
                 left = deadline - time.monotonic()
                 if self._predict is None or image_id in self._failed or left <= 0 or self._stopped:
                     return None
-                if image_id not in self._wanted:
-                    self._wanted.appendleft(image_id)
-                    self._changed.notify_all()
+                self._bring_forward(image_id)
                 self._changed.wait(left)
             self._maps.move_to_end(image_id)
             return self._maps[image_id]
+
+    def _bring_forward(self, image_id: str) -> None:
+        """Want an image before all others, unless it is being computed."""
+        if image_id == self._computing or (self._wanted and self._wanted[0] == image_id):
+            return
+        if image_id in self._wanted:
+            self._wanted.remove(image_id)
+        self._wanted.appendleft(image_id)
+        self._changed.notify_all()
 
     def _run(self) -> None:
         next_look = time.monotonic()
@@ -99,8 +107,11 @@ class ProbabilityMaps:
                 if not self._wanted:
                     self._changed.wait(max(0.0, next_look - time.monotonic()))
                 image_id = self._wanted.popleft() if self._wanted and not self._stopped else None
+                self._computing = image_id
             if image_id is not None:
                 self._compute(image_id)
+                with self._changed:
+                    self._computing = None
 
     def _look(self) -> None:
         """Take a new active model, and want the maps of open tasks."""
@@ -129,7 +140,7 @@ class ProbabilityMaps:
 
     def _want(self, image_ids: Iterable[str]) -> None:
         with self._changed:
-            known = {*self._maps, *self._wanted, *self._failed}
+            known = {*self._maps, *self._wanted, *self._failed, self._computing}
             is_full = self._bytes() > 0.8 * self._most_bytes  # what is prepared must not push out what somebody uses
             self._wanted.extend(image_id for image_id in image_ids if image_id not in known and not is_full)
 

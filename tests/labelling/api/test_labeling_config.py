@@ -6,8 +6,10 @@ from xml.etree import ElementTree
 import pytest
 
 from plankseg.labelling.api import labeling_config
-from plankseg.labelling.api.labeling_config import config_problem
+from plankseg.labelling.api.labeling_config import config_problem, upgraded_config
 from tests.support.labelling_project import CONFIG
+
+AS_SHIPPED = Path(__file__).parents[2] / "stores" / "labeling_config_1715021.xml"
 
 
 def test_the_names_in_code_are_those_in_the_labelling_configuration() -> None:
@@ -48,3 +50,39 @@ def test_a_configuration_that_lacks_a_name_is_noticed(name: str) -> None:
 
 def test_a_configuration_that_is_no_xml_is_noticed() -> None:
     assert "no XML" in (config_problem("<View>") or "")
+
+
+# --- upgrade ---------------------------------------------------------------------------------------------------------
+
+EARLIER = """<View>
+  <Header value="Ours, changed by a person"/> <!-- a note -->
+  <View style="display: flex">
+    <BrushLabels name="mask" toName="image">
+      <Label value="plankton" background="#00ff00"/>
+    </BrushLabels>
+    <Choices name="quality" toName="image"><Choice value="unusable"/></Choices>
+  </View>
+  <TextArea name="remark" toName="image"/>
+  <Image name="image" value="$image"/>
+</View>"""
+
+
+def test_a_configuration_that_a_person_changed_gets_the_controls_it_lacks_and_keeps_everything() -> None:
+    assert config_problem(EARLIER) is None
+    upgraded = upgraded_config(EARLIER, CONFIG)
+    root = ElementTree.fromstring(upgraded)
+    assert [e.get("name") for e in root.iter() if e.get("toName")] == [
+        *("mask", "outline", "click", "box"),
+        *("quality", "remark"),
+    ]
+    for kept in ("Ours, changed by a person", "<!-- a note -->", "#00ff00", 'name="remark"'):
+        assert kept in upgraded
+    assert upgraded_config(upgraded, CONFIG) == upgraded
+
+
+def test_the_newest_configuration_stays_to_the_byte() -> None:
+    assert upgraded_config(CONFIG, CONFIG) == CONFIG
+
+
+def test_a_configuration_that_an_earlier_plankseg_made_becomes_the_newest() -> None:
+    assert upgraded_config(AS_SHIPPED.read_text(encoding="utf-8"), CONFIG) == CONFIG
