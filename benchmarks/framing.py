@@ -62,7 +62,7 @@ def fastest(store: Store, ids: list[str], variant: Variant) -> Backend:
     network = build_network(variant.network).eval()
     greys = {image_id: store.catalogue.load(image_id) for image_id in ids[: InferenceConfig().calibration_images]}
     names: list[ScoringName] = list(backends_here(CPU))
-    if len(variant.framing.sides) == 1 and quantizes_here(CPU):
+    if quantizes_here(CPU):
         names.append("openvino-int8")
     config = BenchmarkConfig(QUERY, variant.framing, InferenceConfig(), to_score=1_000_000)
     result = benchmark_backends(network, greys, names, config, CPU)

@@ -161,8 +161,8 @@ class _Benchmark:
         """The predictions of a backend, and its images per second by the median of its forward passes."""
         backend = self._make(name)
         predictor = TTAPredictor(backend, self._greys.__getitem__, self._config.query, self._config.framing)
-        for _ in predictor.batches(self._ids[:1], independent=True):
-            pass  # the first forward pass compiles, plans and warms up
+        for _ in predictor.batches(self._one_of_each_side(), independent=True):
+            pass  # the first forward pass of each side compiles, plans and warms up
         predictions: list[Prediction] = []
         seconds: list[float] = []
         started = time.perf_counter()
@@ -178,11 +178,17 @@ class _Benchmark:
         self.quantized = quantize(self._network, self._calibration_squares())
         return quantized_backend(self.quantized, self._device)
 
-    def _calibration_squares(self) -> UInt8[torch.Tensor, "n side side"]:
-        """All images in one view after the other; the framing has one side."""
-        images = [self._greys[image_id] for image_id in self._ids]
-        plain = np.stack([self._config.framing.letterbox(grey.shape).apply(grey) for grey in images])
-        return torch.cat([view.do(torch.from_numpy(plain), self._ids) for view in views_of(self._config.query)])
+    def _one_of_each_side(self) -> list[str]:
+        """An image for each side of the squares that the images fill."""
+        framing = self._config.framing
+        by_side = {framing.letterbox(self._greys[image_id].shape).side: image_id for image_id in self._ids}
+        return list(by_side.values())
+
+    def _calibration_squares(self) -> list[UInt8[torch.Tensor, "_ _ _"]]:
+        """All images in one view after the other."""
+        views, letterbox = views_of(self._config.query), self._config.framing.letterbox
+        plain = {i: torch.from_numpy(letterbox(grey.shape).apply(grey))[None] for i, grey in self._greys.items()}
+        return [view.do(plain[image_id], [image_id]) for view in views for image_id in self._ids]
 
 
 def _compare(

@@ -32,6 +32,8 @@ Squares = UInt8[torch.Tensor, "n side side"]
 Logits = Float[torch.Tensor, "n side side"]
 
 REFERENCE: BackendName = "torch"
+EXAMPLE_SIDE_PX = 64
+"""Side of the square with which a network is traced for OpenVINO."""
 
 
 @runtime_checkable
@@ -164,18 +166,19 @@ class FoldedBackend:
 class OpenVinoBackend:
     """A network computed by OpenVINO: one square per thread, on as many threads as torch may use.
 
-    `model_of(side_px)` gives OpenVINO's model for squares of that size.
+    `make_model()` gives OpenVINO's model for squares of any side, or of the one side it was made for; it is called
+    once, when the first squares come. For each side it is compiled anew, which takes a third of a second.
     """
 
     is_batch_invariant = True
 
-    def __init__(self, name: ScoringName, model_of: Callable[[int], Any], device: torch.device, *, bf16: bool) -> None:
+    def __init__(self, name: ScoringName, make_model: Callable[[], Any], device: torch.device, *, bf16: bool) -> None:
         if device.type != "cpu":
             raise BackendError(f"OpenVINO is used on the CPU only, and this is {device}. Set the backend to auto.")
         self.device = device
         self.name: ScoringName = name
         self._openvino = openvino()
-        self._model_of = model_of
+        self._model = cache(make_model)
         self._precision = "bf16" if bf16 else "f32"
         self._queues: dict[int, Any] = {}
 
@@ -209,29 +212,40 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same cores
         }
-        return openvino_core().compile_model(self._model_of(side_px), "CPU", options)
+        model = self._model().clone()
+        made_for = model.input(0).get_partial_shape()[-1]
+        if made_for.is_static and made_for.get_length() != side_px:
+            raise BackendError(
+                f"The network of {self.name} was made for squares of {made_for.get_length()} px, not of {side_px}. Set "
+                "inference.int8 to false."
+            )
+        model.reshape([1, 3, side_px, side_px])
+        return openvino_core().compile_model(model, "CPU", options)
 
 
 def _openvino_backend(
     name: BackendName, network: torch.nn.Module, device: torch.device, *, bf16: bool
 ) -> OpenVinoBackend:
     ready = copy.deepcopy(network).cpu().float().eval()
-    return OpenVinoBackend(name, lambda side_px: openvino_model(ready, side_px), device, bf16=bf16)
+    return OpenVinoBackend(name, lambda: openvino_model(ready), device, bf16=bf16)
 
 
-def openvino_model(network: torch.nn.Module, side_px: int) -> Any:
-    """Convert a network that is on the CPU, in fp32 and in evaluation mode, for one square at a time.
+def openvino_model(network: torch.nn.Module) -> Any:
+    """Convert a network that is on the CPU, in fp32 and in evaluation mode, for one square of any side at a time.
+
+    Converting takes seconds, so there is one model for all sides: compiled for one of them, it gives the logits of a
+    network that was converted for that side alone, to the last bit.
 
     Raises BackendError where OpenVINO cannot convert it, and ScoreError where it does not give one logit per pixel.
     """
-    example = torch.zeros((1, 3, side_px, side_px))
+    example, any_side = torch.zeros((1, 3, EXAMPLE_SIDE_PX, EXAMPLE_SIDE_PX)), torch.export.Dim.AUTO
     with torch.no_grad(), warnings.catch_warnings():
         # torch 2.13's own copying of what it exported
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
         _one_logit_per_pixel(network(example), example.shape)
         try:
-            model = openvino().convert_model(torch.export.export(network, (example,)))
-            model.reshape(list(example.shape))
+            program = torch.export.export(network, (example,), dynamic_shapes=({2: any_side, 3: any_side},))
+            model = openvino().convert_model(program)
         except RuntimeError as error:
             raise BackendError(
                 f"OpenVINO cannot convert this network: {str(error)[:300]}. Set the backend to auto."

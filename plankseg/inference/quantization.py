@@ -10,7 +10,7 @@ import io
 import logging
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import rich
 import torch
+from jaxtyping import UInt8
 
 from plankseg.errors import BackendError
-from plankseg.inference.backends import OpenVinoBackend, Squares, has_openvino, openvino, openvino_core, openvino_model
+from plankseg.inference.backends import OpenVinoBackend, has_openvino, openvino, openvino_core, openvino_model
 from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 
@@ -37,11 +38,11 @@ def quantizes_here(device: torch.device, precision: Precision = "auto") -> bool:
     return device.type == "cpu" and precision != "fp32" and has_openvino() and bool(has & _MULTIPLIERS)
 
 
-def quantize(network: torch.nn.Module, squares: Squares) -> bytes:
-    """The int8 network for squares of this size, as the bytes that `quantized_backend` takes.
+def quantize(network: torch.nn.Module, squares: Sequence[UInt8[torch.Tensor, "_ _ _"]]) -> bytes:
+    """The int8 network for squares of any side, as the bytes that `quantized_backend` takes.
 
-    `CALIBRATION_SQUARES` of the grey squares, at even steps, find the scales. Raises BackendError when OpenVINO or nncf
-    is missing, or cannot convert the network.
+    `CALIBRATION_SQUARES` of the grey squares, at even steps, find the scales; those of one tensor have one side. Raises
+    BackendError when OpenVINO or nncf is missing, or cannot convert the network.
     """
     openvino()  # first: it turns off the telemetry of both packages
     try:
@@ -49,12 +50,13 @@ def quantize(network: torch.nn.Module, squares: Squares) -> bytes:
     except ImportError as error:
         raise BackendError(f"nncf cannot be imported ({error}): pip install 'plankseg[openvino]'.") from error
     ready = copy.deepcopy(network).cpu().float().eval()
-    indices = np.linspace(0, len(squares) - 1, min(CALIBRATION_SQUARES, len(squares))).round().astype(int)
-    calibration = nncf.Dataset([batch_tensor(squares[index : index + 1].numpy()).numpy() for index in indices.tolist()])
+    every = [square[None] for part in squares for square in part]
+    indices = np.linspace(0, len(every) - 1, min(CALIBRATION_SQUARES, len(every))).round().astype(int)
+    calibration = nncf.Dataset([batch_tensor(every[index].numpy()).numpy() for index in indices.tolist()])
     with _quiet():
         try:
             model = nncf.quantize(
-                openvino_model(ready, squares.shape[-1]),
+                openvino_model(ready),
                 calibration,
                 subset_size=len(indices),
                 preset=nncf.QuantizationPreset.MIXED,
@@ -66,19 +68,12 @@ def quantize(network: torch.nn.Module, squares: Squares) -> bytes:
 
 
 def quantized_backend(data: bytes, device: torch.device) -> OpenVinoBackend:
-    """The backend of a network from `quantize`. Raises BackendError on any device but a CPU, or for another size."""
+    """The backend of a network from `quantize`.
 
-    def model_of(side_px: int) -> Any:
-        model = _unpacked(data)
-        made_for = model.input(0).get_partial_shape()[-1].get_length()
-        if made_for != side_px:
-            raise BackendError(
-                f"The int8 network was made for squares of {made_for} px, not of {side_px}. Set inference.int8 to "
-                "false."
-            )
-        return model
-
-    return OpenVinoBackend("openvino-int8", model_of, device, bf16=uses_bf16("auto", device))
+    Raises BackendError on any device but a CPU, and, for squares of another side, where a plankseg before 2026-11-26
+    made the network for one side.
+    """
+    return OpenVinoBackend("openvino-int8", lambda: _unpacked(data), device, bf16=uses_bf16("auto", device))
 
 
 def _packed(model: Any) -> bytes:

@@ -2,15 +2,25 @@ import copy
 import subprocess
 import sys
 import textwrap
+import warnings
+from itertools import cycle
 
 import pytest
 import torch
 
 from plankseg.config import NetworkConfig
 from plankseg.errors import BackendError, ScoreError
-from plankseg.inference.backends import backends_here, has_openvino, make_backend, plain_backend
+from plankseg.inference.backends import (
+    OpenVinoBackend,
+    backends_here,
+    has_openvino,
+    make_backend,
+    openvino,
+    plain_backend,
+)
 from plankseg.inference.batchnorm_folding import fold_batch_norms
 from plankseg.learning.network.architecture import build_network
+from plankseg.learning.network.precision import uses_bf16
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +102,22 @@ def test_openvino_looks_at_squares_one_by_one_on_any_number_of_threads(network: 
         assert torch.equal(torch.cat([other.logits(square[None]) for square in squares(5)]), together)
     finally:
         torch.set_num_threads(threads)
+
+
+@needs_openvino
+@pytest.mark.parametrize("architecture", ["Unet", "DeepLabV3Plus"])
+def test_one_openvino_model_for_all_sides_answers_as_one_made_for_a_side_to_the_last_bit(architecture: str) -> None:
+    """So scores that were computed when each side had a model of its own stay as they are."""
+    network = lived(build_network(NetworkConfig(architecture=architecture, encoder="resnet18", encoder_weights="none")))
+    ready, name = network.eval(), "openvino-bf16" if uses_bf16("auto", CPU) else "openvino"
+    backend = make_backend(name, ready, CPU)
+    for side_px in (64, 144, 96):
+        example = torch.zeros((1, 3, side_px, side_px))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own
+            alone = openvino().convert_model(torch.export.export(ready, (example,)))
+        own = OpenVinoBackend(name, cycle([alone]).__next__, CPU, bf16=name.endswith("bf16"))
+        assert torch.equal(own.logits(squares(2, side_px)), backend.logits(squares(2, side_px)))
 
 
 @needs_openvino

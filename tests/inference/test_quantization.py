@@ -39,7 +39,7 @@ def network() -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def made(network: torch.nn.Module) -> bytes:
-    return quantize(network, squares())
+    return quantize(network, [squares(), squares(2, 96)])
 
 
 def test_it_answers_much_as_the_network_does(network: torch.nn.Module, made: bytes) -> None:
@@ -71,15 +71,26 @@ print(hashlib.sha256(answers.numpy().tobytes()).hexdigest())
     assert hashlib.sha256(here.numpy().tobytes()).hexdigest() == elsewhere
 
 
-def test_squares_of_another_size_are_refused(made: bytes) -> None:
-    with pytest.raises(BackendError, match=r"made for squares of 64 px, not of 96. Set inference.int8 to false"):
-        quantized_backend(made, CPU).logits(squares(1, 96))
+@pytest.mark.parametrize("side_px", [64, 96])
+def test_one_network_takes_squares_of_any_side(network: torch.nn.Module, made: bytes, side_px: int) -> None:
+    expected = plain_backend(network, CPU).logits(squares(2, side_px))
+    found = quantized_backend(made, CPU).logits(squares(2, side_px))
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.9
+
+
+def test_a_network_that_was_made_for_one_side_refuses_others(made: bytes) -> None:
+    model = quantization._unpacked(made)
+    model.reshape([1, 3, 64, 64])
+    backend = quantized_backend(quantization._packed(model), CPU)
+    assert torch.equal(backend.logits(squares()), quantized_backend(made, CPU).logits(squares()))
+    with pytest.raises(BackendError, match=r"made for squares of 64 px, not of 96. Set\s+inference.int8 to false"):
+        backend.logits(squares(1, 96))
 
 
 def test_it_is_made_without_a_word_and_tells_its_makers_nothing(
     network: torch.nn.Module, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    quantize(network, squares(2))
+    quantize(network, [squares(2)])
     assert capfd.readouterr() == ("", "")
     assert sys.modules["openvino_telemetry"] is None
     assert logging.getLogger("nncf").level != logging.WARNING
@@ -87,12 +98,12 @@ def test_it_is_made_without_a_word_and_tells_its_makers_nothing(
 
 def test_what_cannot_be_quantized_says_so(monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module) -> None:
     with pytest.raises(ScoreError, match="one logit per pixel"):
-        quantize(torch.nn.Conv2d(3, 2, 1), squares())
+        quantize(torch.nn.Conv2d(3, 2, 1), [squares()])
     with pytest.raises(BackendError, match="on the CPU only, and this is meta"):
         quantized_backend(b"", torch.device("meta"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(BackendError, match=r"pip install 'plankseg\[openvino\]'"):
-        quantize(network, squares())
+        quantize(network, [squares()])
 
 
 def test_it_is_not_tried_where_a_recipe_says_fp32_nor_where_the_processor_has_no_such_products(

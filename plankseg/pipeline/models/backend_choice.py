@@ -88,8 +88,7 @@ def _choose(
             name: BackendName = "torch-bf16" if uses_bf16(precision, device) else "torch"
             return BackendChoice(backend=name, machine=here, reason=reason)
         names: list[ScoringName] = list(backends_here(device, precision))
-        one_side = len(framing_of(model).sides) == 1  # an int8 network is made for one
-        if config.int8 and one_side and quantizes_here(device, precision):
+        if config.int8 and quantizes_here(device, precision):
             names.append(INT8)
         benchmark = BenchmarkConfig(recipe.query, framing_of(model), config, trial_images.to_score)
         result = benchmark_backends(network, greys, names, benchmark, device)
