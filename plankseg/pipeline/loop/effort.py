@@ -16,7 +16,7 @@ DRAWS = 2000
 
 class Effort(BaseModel):
     """What a group of usable answers cost: `redrawn` of `images` were drawn anew, Dice and pixels are against the
-    pre-mask, whether it was shown or not."""
+    pre-mask, whether it was shown or not. `clicks` (boxes too) and `outlines` are sums; None where nobody counted."""
 
     images: int
     redrawn: int
@@ -24,17 +24,25 @@ class Effort(BaseModel):
     changed_px_median: float | None
     changed_px_sum: int
     seconds_median: float | None
+    clicks: int | None = None
+    outlines: int | None = None
 
 
 class RoundEffort(BaseModel):
     """One round: the images that teach most, with their pre-masks; apart from them those asked without one (`blind`)
-    and those drawn at random (`control`). `seconds_saved` is against the time per image of round 1."""
+    and those drawn at random (`control`). `seconds_saved` is against the time per image of round 1.
+
+    `clicked` and `brushed` are the corrected masks of `shown` made with the assistant and without; both are None
+    unless the round has some of each.
+    """
 
     round: int
     shown: Effort
     seconds_saved: float | None
     blind: Effort | None
     control: Effort | None
+    clicked: Effort | None = None
+    brushed: Effort | None = None
 
 
 class Anchoring(BaseModel):
@@ -73,6 +81,7 @@ def effort_of(store: Store, *, redrawn_below: float) -> list[RoundEffort]:
                 seconds_saved=saved,
                 blind=blind if groups["blind"] else None,
                 control=control if groups["control"] else None,
+                **_with_and_without_clicks(groups["shown"], redrawn_below),
             )
         )
     return efforts
@@ -130,6 +139,15 @@ def _groups(store: Store, round_number: int) -> dict[str, list[LabelRow]]:
     return groups
 
 
+def _with_and_without_clicks(answers: Sequence[LabelRow], redrawn_below: float) -> dict[str, Effort]:
+    """The effort of corrected masks of one round, made with clicks and without, where there are some of each."""
+    corrected = [row for row in answers if row.origin != "accepted" and row.clicks is not None]
+    clicked, brushed = ([row for row in corrected if bool(row.clicks) is used] for used in (True, False))
+    if not clicked or not brushed:
+        return {}
+    return {"clicked": _effort(clicked, redrawn_below), "brushed": _effort(brushed, redrawn_below)}
+
+
 def _group(row: ProposalRow) -> str:
     if row.control:
         return "control"
@@ -140,6 +158,8 @@ def _effort(answers: Sequence[LabelRow], redrawn_below: float) -> Effort:
     dices = _dices(answers)
     changed = [row.changed_px for row in answers if row.changed_px is not None]
     seconds = [row.seconds for row in answers if row.seconds is not None]
+    clicks = [row.clicks for row in answers if row.clicks is not None]
+    outlines = [row.outlines for row in answers if row.outlines is not None]
     return Effort(
         images=len(answers),
         redrawn=sum(was_redrawn(row, below=redrawn_below) for row in answers),
@@ -147,6 +167,8 @@ def _effort(answers: Sequence[LabelRow], redrawn_below: float) -> Effort:
         changed_px_median=median(changed) if changed else None,
         changed_px_sum=sum(changed),
         seconds_median=round(median(seconds), 1) if seconds else None,
+        clicks=sum(clicks) if clicks else None,
+        outlines=sum(outlines) if outlines else None,
     )
 
 

@@ -13,6 +13,8 @@ COLUMNS = (
     "Dice to pre-mask",
     "changed px, median",
     "changed px, all",
+    "clicks",
+    "outlines",
     "s per image",
     "s saved",
 )
@@ -25,11 +27,16 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
 
 
 def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
-    """The table's rows as text: those with a pre-mask, and under them those without one and those drawn at random."""
+    """The table's rows as text: those with a pre-mask, and under them those without one and those drawn at random.
+
+    Corrected masks made with clicks and without are also compared, where a round has some of each.
+    """
     rows = []
     for round_effort in efforts:
         groups = (
             ("with pre-mask", round_effort.shown),
+            ("- by clicks", round_effort.clicked),
+            ("- by brush", round_effort.brushed),
             ("blind", round_effort.blind),
             ("random", round_effort.control),
         )
@@ -46,6 +53,8 @@ def _figures(effort: Effort) -> tuple[str, ...]:
         "" if effort.dice is None else f"{effort.dice:.3f}",
         "" if effort.changed_px_median is None else f"{effort.changed_px_median:.0f}",
         str(effort.changed_px_sum),
+        "" if effort.clicks is None else str(effort.clicks),
+        "" if effort.outlines is None else str(effort.outlines),
         "" if effort.seconds_median is None else f"{effort.seconds_median:.0f}",
     )
 
@@ -77,7 +86,13 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
     figure = Figure(figsize=(9, 2.8), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, value) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-        groups = (("with pre-mask", "o-", "shown"), ("blind", "s--", "blind"), ("random", "^:", "control"))
+        groups = (
+            ("with pre-mask", "o-", "shown"),
+            ("by clicks", "v-.", "clicked"),
+            ("by brush", "P-.", "brushed"),
+            ("blind", "s--", "blind"),
+            ("random", "^:", "control"),
+        )
         for name, style, group in groups:
             found = [(round_effort.round, getattr(round_effort, group)) for round_effort in efforts]
             points = [(n, y) for n, effort in found if effort is not None and (y := value(effort)) is not None]
@@ -86,7 +101,7 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
         axes.set(title=title, xlabel="round", xticks=[round_effort.round for round_effort in efforts])
         axes.set_ylim(0, 1.05 if title != "seconds per image" else None)
         axes.grid(alpha=0.3)
-    if any(round_effort.blind or round_effort.control for round_effort in efforts):
+    if any(round_effort.blind or round_effort.control or round_effort.clicked for round_effort in efforts):
         figure.axes[0].legend(fontsize=8)
     out = io.BytesIO()
     figure.savefig(out, format="png")

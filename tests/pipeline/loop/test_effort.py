@@ -57,9 +57,28 @@ def test_effort_is_redrawn_dice_pixels_and_seconds_of_usable_answers_against_rou
     assert (later.shown.redrawn, later.shown.images, first.seconds_saved, later.seconds_saved) == (1, 3, 0.0, 30.0)
     assert later.blind is later.control is anchoring_of(store) is None
     text = effort_markdown([first, later], None)
-    assert "| 2 | with pre-mask | 1/3 | 0.943 | 4 | 17 | 30 | 30 |" in text
+    assert "| 2 | with pre-mask | 1/3 | 0.943 | 4 | 17 |  |  | 30 | 30 |" in text
     assert "data:image/png;base64," in text
     assert len(text) < 100_000
+
+
+def test_masks_made_with_clicks_and_without_are_compared_within_the_rounds_that_have_both(tmp_path: Path) -> None:
+    store = store_with(tmp_path, pool=12)
+    ids = ask(store, 1, shown=5)
+    for image_id, clicks, seconds in zip(ids, (3, 2, 0, 0, 0), (8.0, 10.0, 30.0, 40.0, 2.0), strict=True):
+        origin = "accepted" if seconds == 2.0 else "corrected"
+        add_answers(store, 1, [image_id], mask=MASK, clicks=clicks, outlines=0, seconds=seconds, origin=origin)
+    answer(store, 2, ask(store, 2, shown=3), [0.9] * 3, 20.0)  # of an earlier plankseg: nobody counted
+    first, later = effort_of(store, redrawn_below=0.95)
+    assert first.clicked is not None
+    assert first.brushed is not None
+    assert (first.clicked.images, first.clicked.clicks, first.clicked.seconds_median) == (2, 5, 9.0)
+    assert (first.brushed.images, first.brushed.clicks, first.brushed.seconds_median) == (2, 0, 35.0)
+    assert (first.shown.clicks, later.shown.clicks, later.clicked, later.brushed) == (5, None, None, None)
+    assert [row[1] for row in effort_rows([first, later])] == [
+        *("with pre-mask", "- by clicks", "- by brush"),
+        "with pre-mask",
+    ]
 
 
 def test_blind_images_and_random_ones_are_shown_apart_and_tell_how_much_a_premask_anchors(tmp_path: Path) -> None:
