@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from plankseg import cli, local_servers
 from plankseg.cli import servers
 from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
-from plankseg.errors import ModelError, ObjectMissingError, SettingsError, StoreError
+from plankseg.errors import ModelError, SettingsError, StoreError
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -79,7 +80,8 @@ def test_without_a_store_there_is_one_clear_line_and_none_is_made(tmp_path: Path
         done = run("status", "--json", store=nowhere)
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
-        assert line == f"SettingsError: There is no store at {nowhere}; set PLANKSEG_STORE or run `make demo`."
+        advice = "Name one by --store or PLANKSEG_STORE, or run `make demo`."
+        assert line == f"SettingsError: There is no store at {nowhere}. {advice}"
     assert list(nowhere.iterdir()) == []
 
 
@@ -146,7 +148,28 @@ def test_a_person_removes_and_restores_an_image_by_path_or_id(store: Store, tmp_
     assert store.exclusions.current()[image_id].reason == "a thumb"
     assert store.catalogue.counts()["pool"] == 2
     assert "1 of 1 images included" in runner.invoke(cli.app, ["restore", image_id]).stdout
-    assert isinstance(runner.invoke(cli.app, ["remove", "no-such.png"]).exception, ObjectMissingError)
+    assert isinstance(runner.invoke(cli.app, ["remove", "no-such.png"]).exception, SettingsError)
+    assert "1 of 1 images removed" in runner.invoke(cli.app, ["remove", Path(path).name]).stdout
+    assert "1 of 1 images included" in runner.invoke(cli.app, ["restore", Path(path).as_uri()]).stdout
+
+
+def test_the_option_names_a_store_above_the_environment(store: Store, tmp_path: Path) -> None:
+    other = Store.open(tmp_path / "other")
+    ingest_folder(other, write_images(tmp_path / "pool", range(3)), role="pool")
+    runner = CliRunner()
+    assert "0 pool" in runner.invoke(cli.app, ["status"]).stdout
+    assert "3 pool" in runner.invoke(cli.app, ["status", "--store", str(tmp_path / "other")]).stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    found = CliRunner().invoke(cli.app, ["--version"])
+    assert (found.exit_code, found.stdout.strip()) == (0, f"plankseg {version('plankseg')}")
+
+
+def test_every_command_that_works_on_a_store_takes_its_place() -> None:
+    for command in (*cli.READING, *cli.WRITING, *cli.SERVING, cli.predict):
+        name = command.__name__.replace("_", "-")
+        assert "--store" in CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout, name
 
 
 def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(store: Store) -> None:

@@ -1,8 +1,9 @@
-"""The command line: `plankseg status | promote | rollback | doctor | demo | up`; flows start from the Prefect UI."""
+"""The command line: what shows, what writes, what serves; flows start from the Prefect UI."""
 
+import importlib.metadata
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,14 +17,37 @@ from plankseg.cli.models import promote, rollback
 from plankseg.cli.prediction import export, export_model, predict
 from plankseg.cli.servers import assist, doctor, up, webhook_relay
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
+from plankseg.cli.terminal import with_store
 from plankseg.errors import PlanksegError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
-WRITING = (predict, export, export_model, promote, rollback, remove, restore, ingest, fetch, copy_store)
-SERVING = (webhook_relay, assist, demo, up)
+WRITING = (export, export_model, promote, rollback, remove, restore, ingest)
+SERVING = (webhook_relay, assist)
+OF_THEIR_OWN_STORE = (predict, fetch, copy_store, demo, up)
 for command in (*READING, *WRITING, *SERVING):
-    app.command()(command)
+    app.command()(with_store(command))
+for other in OF_THEIR_OWN_STORE:
+    app.command()(other)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"plankseg {importlib.metadata.version('plankseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def plankseg(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train on clean images, correct masks of noisy ones, and mask a whole archive.
+
+    Commands work on the store that --store, PLANKSEG_STORE or the file .env names, else on ./plankseg-store.
+    `plankseg up` serves the pages from which everything else is started.
+    """
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import typer
 from plankseg.cli.terminal import console, existing_store
 from plankseg.config import settings
 
-Images = Annotated[list[str], typer.Argument(help="Ids, their first 6 or more digits, or paths as they were ingested.")]
+Images = Annotated[list[str], typer.Argument(help="Paths of the images, ids, or the beginnings of ids.")]
 
 
 def remove(
@@ -27,10 +27,11 @@ def restore(
 
 
 def _decide(images: list[str], kind: str, reason: str) -> None:
+    from plankseg.pipeline.archive.image_paths import image_named
     from plankseg.storage.tables.exclusions import ExclusionRow
 
     store = existing_store(settings())
-    ids = [store.catalogue.find(name) for name in images]
+    ids = [image_named(store, name) for name in images]
     changed = store.exclusions.record(
         ExclusionRow(image_id=image_id, kind=kind, reason=reason)  # type: ignore[arg-type]  # checked by the row
         for image_id in ids

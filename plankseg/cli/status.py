@@ -11,7 +11,9 @@ from rich.table import Table
 from plankseg.cli.terminal import console, existing_store
 from plankseg.config import Settings, settings
 from plankseg.errors import SettingsError
+from plankseg.pipeline.archive.image_paths import image_named
 from plankseg.pipeline.models.recipes import recipe_in_force
+from plankseg.pipeline.models.registry import model_for
 from plankseg.pipeline.reports.effort_plot import COLUMNS, describe_anchoring, effort_rows
 from plankseg.pipeline.reports.status import (
     STANDING_COLUMNS,
@@ -137,7 +139,6 @@ def validation_page(
     model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
 ) -> None:
     """Show the validation images from worst to best: outlines of the person, the model and the automatic mask."""
-    from plankseg.pipeline.models.registry import model_for
     from plankseg.pipeline.reports.validation_page import validation_images, write_validation_page
 
     store = existing_store(settings())
@@ -175,14 +176,15 @@ def show_augmentations(
 
 
 def gif(
-    image: Annotated[str, typer.Argument(help="The beginning of an image_id, or the image's name in its archive.")],
+    image: Annotated[str, typer.Argument(help="The image's path, the beginning of its id, or its archive's name.")],
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
     model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
 ) -> None:
     """Show how an image's mask is made: the image, every test-time view, the mask, the object alone."""
-    from plankseg.pipeline.models.registry import model_for
-    from plankseg.pipeline.reports.mask_gallery import gif_of, image_named
-
     store = existing_store(settings())
-    path.write_bytes(gif_of(store, model_for(store, model), image_named(store, image), settings()))
+    image_id, chosen = image_named(store, image), model_for(store, model)
+
+    from plankseg.pipeline.reports.mask_gallery import gif_of  # torch, which takes seconds
+
+    path.write_bytes(gif_of(store, chosen, image_id, settings()))
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)

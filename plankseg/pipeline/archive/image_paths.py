@@ -1,9 +1,11 @@
-"""Relative paths of catalogued images: where each lies in its folder, archive or bucket, as a person knows it."""
+"""Catalogued images by the names that a person knows: path in a folder, archive or bucket, and beginnings of ids."""
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import unquote
 
+from plankseg.errors import SettingsError
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 
@@ -17,6 +19,38 @@ def relative_paths(store: Store, rows: Iterable[ImageRow]) -> dict[str, str]:
     wanted = list(rows)
     roots = _shared_folders(store, {row.dataset for row in wanted})
     return {row.image_id: _path(row.uri, roots) for row in wanted}
+
+
+def image_named(store: Store, wanted: str) -> str:
+    """The image of this path, whole or from its data set's folder, id, beginning of an id, or name in its archive.
+
+    An image that a person removed is found too. Raises SettingsError for none or several.
+    """
+    path = Path(wanted).expanduser().resolve()
+    addresses = {wanted, str(path), path.as_uri()}
+    by_id, by_address, by_name, ending = [], [], [], []
+    images = 0
+    for batch in store.tables.snapshot("images").batches(["image_id", "uri", "external_id"]):
+        columns = (batch[name].to_pylist() for name in ("image_id", "uri", "external_id"))
+        for image_id, uri, name in zip(*columns, strict=True):
+            images += 1
+            if image_id.startswith(wanted.lower()):
+                by_id.append(image_id)
+            elif uri in addresses:
+                by_address.append(image_id)
+            elif name == wanted:
+                by_name.append(image_id)
+            elif unquote(uri).endswith(wanted):
+                ending.append(image_id)
+    relative = relative_paths(store, store.catalogue.rows(ending)) if not (by_id or by_address) else {}
+    by_path = [image_id for image_id, own in relative.items() if own == wanted]
+    found = sorted({*by_id} or {*by_address} or {*by_path} or {*by_name})
+    if len(found) != 1:
+        raise SettingsError(
+            f"{len(found)} of {images} images are called {wanted!r}; give the image's path, the beginning of an "
+            "image_id that only one has, or its name in its archive."
+        )
+    return str(found[0])
 
 
 def member_name(uri: str) -> str | None:

@@ -8,7 +8,6 @@ import pyarrow as pa
 import torch
 
 from plankseg.config import Settings
-from plankseg.errors import SettingsError
 from plankseg.imaging.animation import encode_gif, frames
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
@@ -42,19 +41,6 @@ def _cell(store: Store, row: Mapping[str, Any]) -> GalleryRow:
     mask = decode_mask(store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
     confidence = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
     return GalleryRow((outline(grey, mask),), f"{confidence}  {store.catalogue.row(row['image_id']).taxon or ''}")
-
-
-def image_named(store: Store, wanted: str) -> str:
-    """The image with this beginning of an id, or this name in its archive. Raises SettingsError for none or several."""
-    ids = store.catalogue.matching()
-    found = [image_id for image_id in ids if image_id.startswith(wanted.lower())]
-    found = found or [row.image_id for row in store.catalogue.rows(ids) if row.external_id == wanted]
-    if len(found) != 1:
-        raise SettingsError(
-            f"{len(found)} of {len(ids)} images are called {wanted!r}; give the beginning of an image_id that only one "
-            "has, or its name in its archive."
-        )
-    return found[0]
 
 
 def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> bytes:

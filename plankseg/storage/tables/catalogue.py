@@ -1,7 +1,6 @@
 """The `images` table: every image, its role, and the address of its bytes."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -196,24 +195,6 @@ class Catalogue:
         wanted = pa.array(list(image_ids), pa.string())
         found = _counting(self._tables.read("images", where=pc.field("image_id").isin(wanted)))
         return [replace(row, uri=self._store_uris.actual(row.uri)) for row in found]
-
-    def find(self, name: str) -> str:
-        """The id of the image that a person means: an id, its first six or more digits, or a recorded path or address.
-
-        Raises ObjectMissingError when there is none, StoreError when several begin so.
-        """
-        rows = self._tables.read("images", columns=["image_id", "uri"])
-        if re.fullmatch(r"[0-9a-f]{6,64}", name):
-            wanted = pc.starts_with(rows["image_id"], name)
-        else:
-            path = Path(name).expanduser().resolve()
-            wanted = pc.is_in(rows["uri"], pa.array([name, str(path), path.as_uri()], pa.string()))
-        ids = sorted(set(rows["image_id"].filter(wanted).to_pylist()))
-        if not ids:
-            raise image_files.unknown(name)
-        if len(ids) > 1:
-            raise StoreError(f"{len(ids)} images match {name!r}: {ids[0][:12]}, {ids[1][:12]}; give more digits.")
-        return str(ids[0])
 
     def path(self, image_id: str) -> Path:
         """Where the image's file lies, or lay. Raises ObjectMissingError, or StoreError for another machine's uri."""

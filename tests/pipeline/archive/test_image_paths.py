@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from plankseg.pipeline.archive.image_paths import member_name, relative_paths
+from plankseg.errors import SettingsError
+from plankseg.pipeline.archive.image_paths import image_named, member_name, relative_paths
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 from tests.support.little_store import write_images
@@ -49,3 +50,16 @@ def test_members_of_an_archive(images: Path, tmp_path: Path, kind: str) -> None:
 def test_an_address_that_is_no_member_has_no_name_inside() -> None:
     assert member_name("file:///a/b%23c.png") is None
     assert member_name("archive+file:///a.tar?at=512&size=9#x/%23y.png") == "x/#y.png"
+
+
+def test_an_image_is_found_by_what_a_person_knows_of_it(images: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    ingest_folder(store, images, role="pool")
+    for row in store.catalogue.rows(store.catalogue.ids("pool")):
+        path = store.catalogue.path(row.image_id)
+        names = [row.image_id, row.image_id[:12], str(path), path.as_uri(), path.relative_to(images).as_posix()]
+        assert {image_named(store, name) for name in names} == {row.image_id}
+    with pytest.raises(SettingsError, match=r"0 of 4 images are called 'gone.png'; give the image's path"):
+        image_named(store, "gone.png")
+    with pytest.raises(SettingsError, match="4 of 4 images are called ''"):
+        image_named(store, "")
