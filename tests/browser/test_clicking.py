@@ -16,6 +16,7 @@ from plankseg.imaging.threshold import automatic_mask
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.interactive_backend import ASSISTANT
 from plankseg.labelling.api.tasks import PREMASK_REGION
+from plankseg.local_servers import free_port
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
@@ -150,7 +151,6 @@ def test_a_stroke_just_before_a_click_is_kept(desk: Desk) -> None:
     height, width = premask.shape
     missing, _ = faults_of(premask)
     stroke = desk.person.paint([(width * 0.3, height * 0.92), (width * 0.6, height * 0.92)])
-    desk.person.take_clicks()
     desk.person.click(*missing)
     held, stored, _ = submit(desk, "painted and clicked")
     assert len(held) == 1, "the brush painted into the mask, without choosing it"
@@ -183,6 +183,46 @@ def test_an_outline_is_filled_and_joined_with_the_mask(desk: Desk, name: str) ->
     assert inside.sum() > 100
     np.testing.assert_array_equal(stored, premask | inside)
     assert (row.origin, row.clicks, row.outlines) == ("corrected", 0, 1)
+
+
+def test_a_click_while_the_assistant_is_down_changes_nothing_and_says_so_and_later_clicks_work(
+    desk: Desk, tmp_path: Path
+) -> None:
+    person, page = desk.person, desk.person.page
+    store = Store.open(tmp_path / "store")
+    project = desk.client.ensure_project(f"faults {os.getpid()}", LABELING_CONFIG.read_text(encoding="utf-8"))
+    ((image_id, premask),) = propose(store, tmp_path, {"killed": with_faults(*samples(("killed",))["killed"])}).values()
+    task = push(store, desk.client, project, round_number=ROUND).tasks[image_id]
+    port = free_port()
+    missing, _ = faults_of(premask)
+    with assistant_for(store) as assistant:
+        with served(assistant.answer, port=port) as address:
+            desk.client.ensure_assistant(project, address, SECRET)
+        person.open(task_page(desk.client, project, task), mask=premask)
+        person.click(*missing)
+        page.get_by_text("The assistant does not answer; the mask is unchanged").first.wait_for()
+        person.look("killed-1-no-answer")
+        np.testing.assert_array_equal(painted(person.shown(), premask.shape), premask)
+        assert len(person.shown()) == 1, "the click is not left over"
+        with served(assistant.answer, port=port, secret="another shared word for tests"):
+            person.click(*missing)
+            np.testing.assert_array_equal(painted(person.shown(), premask.shape), premask)
+        with served(assistant.answer, port=port):
+            person.click(*missing)
+            assert painted(person.shown(), premask.shape)[int(missing[1]), int(missing[0])]
+
+
+def test_a_task_that_is_not_ours_is_left_alone_and_the_person_is_told_why(desk: Desk) -> None:
+    shown = {task["id"]: task["data"]["image"] for task in desk.client.list_tasks(desk.project)}
+    pushed = desk.images["clicked"]
+    before = shown.keys()
+    desk.client.import_tasks(desk.project, [{"data": {"image": shown[pushed.task_id]}}])
+    (added,) = [task["id"] for task in desk.client.list_tasks(desk.project) if task["id"] not in before]
+    desk.person.page.goto(task_page(desk.client, desk.project, added))
+    desk.person.wait_for_image(pushed.premask.shape)
+    desk.person.click(20, 20)
+    desk.person.page.get_by_text("This task was not pushed by plankseg").first.wait_for()
+    assert desk.person.shown() == []
 
 
 def test_the_assistant_is_registered_once_and_gives_no_predictions_of_its_own(desk: Desk) -> None:

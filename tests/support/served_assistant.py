@@ -18,10 +18,10 @@ SECRET = "a shared word for tests"
 
 
 @contextmanager
-def served(answer: Answer, *, port: int | None = None) -> Iterator[str]:
+def served(answer: Answer, *, port: int | None = None, secret: str = SECRET) -> Iterator[str]:
     """The assistant's address; it is stopped at the end."""
     at = port or free_port()
-    config = uvicorn.Config(build_app(SECRET, answer), host=HOST, port=at, log_level="warning", ws="none")
+    config = uvicorn.Config(build_app(secret, answer), host=HOST, port=at, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

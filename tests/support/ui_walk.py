@@ -141,6 +141,7 @@ class Person:
 
     def click(self, x: float, y: float, *, remove: bool = False, patience_ms: int = PATIENCE_MS) -> None:
         """Ask the assistant for what is missing at a point, or for what is too much, and wait until it has answered."""
+        self.take_clicks()
         box, scale = self._box(), self._scale()
         with self.page.expect_response(
             lambda response: "/interactive-annotating" in response.url, timeout=patience_ms

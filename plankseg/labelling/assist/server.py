@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 WITHOUT_PROJECT_S, REGISTERED_S = 5.0, 60.0  # between two checks whether the assistant is registered
+LISTENING_S = 1.0  # after which the server answers: Label Studio asks it while it is being registered
 
 
 class Registration:
@@ -35,10 +36,9 @@ class Registration:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        while True:
-            is_registered = self.register()
-            if self._stopped.wait(REGISTERED_S if is_registered else WITHOUT_PROJECT_S):
-                return
+        wait_s = LISTENING_S
+        while not self._stopped.wait(wait_s):
+            wait_s = REGISTERED_S if self.register() else WITHOUT_PROJECT_S
 
     def register(self) -> bool:
         """Register where it is missing; True if the first of the projects has the assistant."""

@@ -56,6 +56,10 @@ class FakeLabelStudio(LabelStudio):
         self._projects[number] = (title, labeling_config)
         return number
 
+    def config_of(self, project: int) -> str:
+        """The labelling configuration of a project."""
+        return self._projects[project][1]
+
     @override
     def find_project(self, title: str) -> int | None:
         return next((number for number, (name, _) in self._projects.items() if name == title), None)

@@ -1,7 +1,10 @@
 """What we rely on in Label Studio, on the fake and on the real server alike."""
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from plankseg.labelling.api.brush_rle import decode_brush, encode_brush
 from plankseg.labelling.api.tasks import PushItem, Task, build_task, identity, premask_regions, unusable_choice
 from plankseg.labelling.sync.pull import RoundAnswers, read_round
 from plankseg.labelling.sync.push import PushReport, push_round
+from plankseg.labelling.testing.fake import FakeLabelStudio
 from tests.support.labelling_project import CONFIG, Bench, disc, item, png
 
 SHAPE = (24, 40)
@@ -229,3 +233,28 @@ def test_the_prediction_is_stored_as_it_was_sent(bench: Bench) -> None:
     assert (region["original_width"], region["original_height"]) == (40, 24)
     assert region["value"]["rle"] == encode_brush(disc(SHAPE))
     assert np.array_equal(decode_brush(region["value"]["rle"], shape=SHAPE), disc(SHAPE))
+
+
+def test_a_project_of_an_earlier_plankseg_gets_the_later_controls_and_keeps_tasks_and_answers(bench: Bench) -> None:
+    earlier = (Path(__file__).parents[2] / "stores" / "labeling_config_1715021.xml").read_text()
+    title = f"of an earlier plankseg {os.getpid()}"
+    changed = earlier.replace("#e0245e", "#00aa00")  # by a person
+    if isinstance(bench.ls, FakeLabelStudio):
+        project = bench.ls.add_project(title, changed)
+    else:
+        body = {"title": title, "label_config": changed}
+        project = bench.ls._write("POST", "api/projects/", body)["id"]  # type: ignore[attr-defined]
+    premask = disc((24, 40))
+    (task,) = push_round(bench.ls, project, [item("img", premask=premask)], round=1).tasks.values()
+    bench.ls.create_annotation(task, premask_regions(premask, origin="manual"), lead_time=3.0)
+    before = bench.ls.list_tasks(project)
+    assert bench.ls.ensure_project(title, CONFIG) == project
+    assert bench.ls.ensure_project(title, CONFIG) == project
+    now = bench.ls.config_of(project) if isinstance(bench.ls, FakeLabelStudio) else config_of(bench.ls, project)
+    assert "#00aa00" in now
+    assert [name in now for name in ('name="outline"', 'name="click"', 'name="box"')] == [True] * 3
+    assert bench.ls.list_tasks(project) == before
+
+
+def config_of(client: Any, project: int) -> str:
+    return str(client._read(f"api/projects/{project}/")["label_config"])
