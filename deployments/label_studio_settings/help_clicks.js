@@ -13,6 +13,11 @@
     localStorage.setItem("selected-tool:image", "KeyPointTool-dynamic");
   }
 
+  // They are on, so they need no room beside Submit.
+  const style = document.createElement("style");
+  style.textContent = ".lsf-auto-accept__wrapper, .lsf-dynamic-preannotations, .plankseg-switches { display: none !important; }";
+  document.documentElement.append(style);
+
   const annotation = () => window.Htx?.annotationStore?.selected;
 
   const attempt = (what, action) => {

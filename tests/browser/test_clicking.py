@@ -22,11 +22,12 @@ from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
 from tests.support.browser_session import ROUND, Desk, Pushed, propose, samples
 from tests.support.served_assistant import SECRET, assistant_for, served
-from tests.support.ui_walk import Person, find_chromium, open_window, picture_folders, task_page
+from tests.support.ui_walk import Person, find_chromium, open_window, out_of, picture_folders, task_page
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("clicked", "painted and clicked", "boxed", "outlined", "real clicked", "real outlined")
+NAMES = ("clicked", "painted and clicked", "boxed", "outlined", "undone", "real clicked", "real outlined")
+SYNTHETIC = NAMES[:5]
 
 
 def with_faults(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +58,7 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip("no Chromium on this machine: run tests/install-chromium.sh as root")
     folder = tmp_path_factory.mktemp("clicking")
     store = Store.open(folder / "store")
-    images = {**samples(NAMES[:4]), **{name: pair for name, pair in real_images().items() if name in NAMES}}
+    images = {**samples(SYNTHETIC), **{name: pair for name, pair in real_images().items() if name in NAMES}}
     with LabelStudioClient(label_studio.url, label_studio.token) as client, assistant_for(store) as assistant:
         with served(assistant.answer) as address:
             project = client.ensure_project(f"clicks {os.getpid()}", LABELING_CONFIG.read_text(encoding="utf-8"))
@@ -146,6 +147,22 @@ def test_a_click_adds_and_an_alt_click_removes_in_place_and_what_the_screen_held
     assert (row.origin, row.status, row.clicks, row.outlines) == ("corrected", "usable", 2, 0)
 
 
+def test_ctrl_z_takes_a_click_back_and_the_eraser_works_without_choosing_the_mask(desk: Desk) -> None:
+    premask = open_task(desk, "undone").premask
+    missing, _ = faults_of(premask)
+    desk.person.click(*missing)
+    assert (painted(desk.person.shown(), premask.shape) != premask).any()
+    desk.person.page.keyboard.press("Control+z")
+    desk.person.wait_for_answer()
+    desk.person.look("undone-2-undone")
+    np.testing.assert_array_equal(painted(desk.person.shown(), premask.shape), premask)
+    stroke = desk.person.erase(out_of(premask))
+    held, stored, row = submit(desk, "undone")
+    np.testing.assert_array_equal(stored, painted(held, premask.shape))
+    assert not stored[stroke.core(premask.shape)].any()
+    assert row.clicks == 0, "what was undone does not count"
+
+
 def test_a_stroke_just_before_a_click_is_kept(desk: Desk) -> None:
     premask = open_task(desk, "painted and clicked").premask
     height, width = premask.shape
@@ -161,7 +178,7 @@ def test_a_stroke_just_before_a_click_is_kept(desk: Desk) -> None:
 
 def test_a_box_starts_a_mask_where_there_is_none(desk: Desk) -> None:
     shape = open_task(desk, "boxed").premask.shape
-    truth = samples(NAMES[:4])["boxed"][1]
+    truth = samples(SYNTHETIC)["boxed"][1]
     (top, left), (bottom, right) = np.argwhere(truth).min(axis=0), np.argwhere(truth).max(axis=0)
     desk.person.draw_box(left - 2, top - 2, right + 2, bottom + 2)
     held, stored, row = submit(desk, "boxed")

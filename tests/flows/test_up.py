@@ -47,7 +47,7 @@ def up() -> Iterator[Up]:
 
 def test_everything_listens_on_loopback_only(up: Up) -> None:
     at, process = up
-    listening = set()
+    listening, ports = set(), (at.prefect_port, at.label_studio_port, at.relay_port, at.assistant_port)
     for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # a run that ended just now
             seen = [
@@ -56,7 +56,7 @@ def test_everything_listens_on_loopback_only(up: Up) -> None:
                 if connection.status == psutil.CONN_LISTEN
             ]
             listening |= {(connection.laddr.ip, connection.laddr.port) for connection in seen}
-    assert {("127.0.0.1", port) for port in (at.prefect_port, at.label_studio_port, at.relay_port)} <= listening
+    assert {("127.0.0.1", port) for port in ports} <= listening
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
 
@@ -214,6 +214,7 @@ def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, t
     json_body, hint = {"content-type": "application/json"}, json.dumps({"action": "ANNOTATION_CREATED"})
     wrong, made_up = {"authorization": "Basic cGxhbmtzZWc6Z3Vlc3M="}, {"authorization": "Token " + "0" * 40}
     relay = f"http://127.0.0.1:{at.relay_port}/label-studio"
+    assistant = f"http://127.0.0.1:{at.assistant_port}"
     ours = list(at.directory.rglob("*"))[:500]
     found = another_user(
         {
@@ -227,6 +228,10 @@ def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, t
                 "tasks with a wrong token": (f"{at.label_studio_url}/api/tasks", None, made_up),
                 "hint": (relay, hint, json_body),
                 "hint with a wrong secret": (relay, hint, json_body | {"x-plankseg-relay": "a guess"}),
+                "click": (f"{assistant}/predict", "{}", json_body),
+                "click with a wrong secret": (f"{assistant}/predict", "{}", json_body | wrong),
+                "token": (f"{assistant}/setup", "{}", json_body),
+                "click by another name": (f"{assistant}/health", None, {"host": "evil.example"}),
                 "by another name": (f"{at.prefect_url}/api/health", None, {"host": "evil.example"}),
                 "by another name too": (f"{at.label_studio_url}/health", None, {"host": "evil.example"}),
             },
@@ -246,6 +251,10 @@ def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, t
         "tasks with a wrong token": 401,
         "hint": 403,
         "hint with a wrong secret": 403,
+        "click": 401,
+        "click with a wrong secret": 401,
+        "token": 401,
+        "click by another name": 403,
         "by another name": 400,
         "by another name too": 400,
     }

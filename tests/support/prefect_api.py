@@ -48,7 +48,8 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
         try:
             until(lambda: deployments(at) >= FLOWS, what=lambda: (folder / "log").read_text()[-3000:])
             until(lambda: answers(f"{at.label_studio_url}/health"), what=lambda: (folder / "log").read_text()[-3000:])
-            until(lambda: answers(f"http://127.0.0.1:{at.relay_port}/health"), what=(folder / "log").read_text)
+            for port in (at.relay_port, at.assistant_port):
+                until(lambda port=port: answers(f"http://127.0.0.1:{port}/health"), what=(folder / "log").read_text)
             family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
             yield at, process
         finally:
