@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -20,6 +21,7 @@ from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
 from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.reports.status import RoundStatus
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 from tests.support.little_store import write_images
@@ -137,6 +139,29 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     assert "0.812" in output
     assert "Images: 0 source, 0 pool, 0 validation" in output
     assert f"Store {store.root}" in output
+
+
+def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
+    counts = dict.fromkeys(("drawn", "empty", "skipped", "unusable", "quarantined"), 11)
+    full = RoundStatus(
+        round=12,
+        proposed=100,
+        answered=100,
+        accepted=20,
+        corrected=25,
+        redrawn=19,
+        seconds=12345.6,
+        model=None,
+        **counts,
+    )
+    plain = full.model_copy(update=dict.fromkeys(counts, 0))
+    for rounds in ([full, plain], [plain]):
+        out = Console(width=80, file=io.StringIO())
+        out.print(import_module("plankseg.cli.status")._rounds_table(SimpleNamespace(rounds=rounds)))
+        shown = out.file.getvalue()
+        assert "…" not in shown
+        assert "19/100" in shown
+        assert ("11 unusable" in " ".join(shown.split())) == (full in rounds)
 
 
 def test_a_person_removes_and_restores_an_image_by_path_or_id(store: Store, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from plankseg.pipeline.reports.status import (
     standing_rows,
 )
 
-RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # columns that are shown only where there is one
+RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # together in a column that is shown where there is one
 
 REASONS_SHOWN = 5
 
@@ -93,13 +93,16 @@ def _models_table(status: Status) -> Table:
 
 def _rounds_table(status: Status) -> Table:
     table = _table("Rounds")
-    rare = [name for name in RARE if any(getattr(row, name) for row in status.rounds)]
-    fields = ["round", "proposed", "answered", "accepted", "corrected", *rare]
+    rare = [", ".join(f"{n} {name}" for name in RARE if (n := getattr(row, name))) for row in status.rounds]
+    fields = ["round", "proposed", "answered", "accepted", "corrected"]
     for heading in [*fields, "redrawn", "seconds"]:
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in status.rounds:
+    if any(rare):
+        table.add_column("of these", justify="left")  # the one that may wrap: the table fits 80 columns
+    for row, others in zip(status.rounds, rare, strict=True):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        table.add_row(*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds)
+        cells = [*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds]
+        table.add_row(*cells, *([others] if any(rare) else []))
     return table
 
 
