@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,6 +45,17 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield check(settings)
         except (PlanksegError, ImportError, RuntimeError, OSError, ValueError) as error:
             yield Finding(part, "broken", f"{type(error).__name__}: {error}", "run `make setup` again")
+
+
+def next_step(findings: Sequence[Finding]) -> str:
+    """What a person does next, as a sentence."""
+    states = {finding.part: finding.state for finding in findings}
+    broken = [part for part, state in states.items() if state == "broken"]
+    if broken:
+        return f"Broken: {', '.join(broken)}. Do what stands behind the arrow, then run `plankseg doctor` again."
+    if "absent" in (states.get("Prefect"), states.get("Label Studio")):
+        return "Nothing is broken. Next: `make up` serves both pages; `make demo` shows the whole loop."
+    return "All is in order. Next: `plankseg status` says what is due."
 
 
 def examine_store(settings: Settings) -> Iterator[Finding]:
@@ -102,7 +113,7 @@ def _imagenet(_: Settings) -> Finding:
     try:
         build_network(NetworkConfig())
     except WeightsError as error:
-        return Finding("ImageNet weights", "fine", f"{packaged} is here; resnet34 is not: {error}")
+        return Finding("ImageNet weights", "fine", f"{packaged} is here. resnet34, for `published`: {error}")
     return Finding("ImageNet weights", "fine", f"{packaged} and resnet34 are here")
 
 

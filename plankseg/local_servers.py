@@ -1,11 +1,13 @@
 """Start and stop Prefect and Label Studio on this machine.
 
 Everything a run leaves behind lies in one working directory, readable by its owner alone: `store`, `prefect`,
-`label-studio`, `logs` and `credentials.env`. Servers bind 127.0.0.1 only, and only processes that we started are ended.
+`label-studio`, `logs`, `credentials.env` and `ports.json`. Servers bind 127.0.0.1 only, and only processes that we
+started are ended.
 """
 
 import ctypes
 import fcntl
+import json
 import os
 import secrets
 import signal
@@ -15,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -27,6 +29,7 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 PRIVATE_UMASK = 0o077  # of the servers, their flows and all that they write: other users of this machine read nothing
 PREFECT_USER = "plankseg"
+PORTS = "ports.json"
 OUR_FILES = ("credentials.env", ".lock")  # by one of these a working directory is known
 START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
 
@@ -224,6 +227,27 @@ class ServerSettings:
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "NO_ALBUMENTATIONS_UPDATE": "1",
         }
+
+
+def remember_ports(served: ServerSettings) -> None:
+    """Keep the ports that a working directory is served at, for those who look at it from outside."""
+    ports = {name: value for name, value in asdict(served).items() if name.endswith("_port")}
+    atomic_write(served.directory / PORTS, json.dumps(ports).encode(), mode=0o600)
+
+
+def last_served(directory: Path, bucket: str | None = None) -> ServerSettings:
+    """A working directory at the ports of its last `plankseg up`, and where it has none, at the usual ones.
+
+    Raises ServerError where the folder is no working directory.
+    """
+    if not (directory / "credentials.env").exists():
+        raise ServerError(
+            f"{directory} is no working directory: nothing was served from it. `plankseg up --directory {directory}` "
+            "makes one; or name another."
+        )
+    kept = directory / PORTS
+    ports = json.loads(kept.read_text()) if kept.exists() else {}
+    return ServerSettings(directory, **({"prefect_port": 4200, "label_studio_port": 8080} | ports), bucket=bucket)
 
 
 def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:

@@ -164,6 +164,30 @@ def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
         assert ("11 unusable" in " ".join(shown.split())) == (full in rounds)
 
 
+def test_doctor_looks_where_up_served_cuts_nothing_off_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "PLANKSEG_STORE", "PLANKSEG_LABEL_STUDIO_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what the command sets is gone after it
+    nothing = CliRunner().invoke(cli.app, ["doctor", "--directory", "gone"])
+    assert "is no working directory" in str(nothing.exception)
+    assert list(tmp_path.iterdir()) == []
+    free = local_servers.free_port()
+    served = local_servers.ServerSettings(tmp_path / "demo", free, free)
+    local_servers.ensure_credentials(served.directory)
+    local_servers.remember_ports(served)
+    monkeypatch.setattr(servers, "console", Console(width=80, file=io.StringIO()))
+    done = CliRunner().invoke(cli.app, ["doctor"])
+    shown = " ".join(servers.console.file.getvalue().split())
+    assert done.exit_code == 1
+    assert f"broken Prefect http://127.0.0.1:{free}/api" in shown
+    assert "…" not in shown
+    assert "Broken: Prefect, Label Studio. Do what stands behind the arrow" in shown
+    settings.cache_clear()
+
+
 def test_a_person_removes_and_restores_an_image_by_path_or_id(store: Store, tmp_path: Path) -> None:
     ingest_folder(store, write_images(tmp_path / "pool", range(3)), role="pool")
     runner, image_id = CliRunner(), store.catalogue.ids("pool")[0]

@@ -11,7 +11,7 @@ import pytest
 
 from plankseg import doctor
 from plankseg.config import Settings
-from plankseg.doctor import Finding, examine
+from plankseg.doctor import Finding, examine, next_step
 from plankseg.errors import WeightsError
 from plankseg.local_servers import free_port
 from plankseg.storage.store import Store
@@ -176,3 +176,15 @@ def test_openvino_is_an_extra_whose_absence_is_no_fault(
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2026.4")
     found = doctor._openvino(settings(tmp_path))
     assert (found.state, found.cure) == (state, cure)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"torch": "broken", "Prefect": "absent"}, r"Broken: torch. Do what stands behind the arrow"),
+        ({"torch": "fine", "Prefect": "absent", "Label Studio": "fine"}, "Next: `make up` serves both pages"),
+        ({"torch": "fine", "Prefect": "fine", "Label Studio": "fine"}, "Next: `plankseg status` says what is due"),
+    ],
+)
+def test_it_ends_with_what_to_do_next(states: dict[str, str], expected: str) -> None:
+    assert expected in next_step([Finding(part, state, "") for part, state in states.items()])  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ def open_container(given: Path | str) -> Container:
     try:
         if location.is_dir():
             return Folder(location)
+        if not location.exists():
+            raise SettingsError(f"{location} does not exist; give the folder, tar or zip that holds the images.")
         if not location.is_file():
             raise SettingsError(f"{location} is not a folder, a tar or a zip; give the one that holds the images.")
         if is_list(location):

@@ -6,40 +6,52 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from plankseg import local_servers
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import settings
+from plankseg.doctor import Finding, next_step
+
+USUAL_DIRECTORY = Path("demo")
+"""Where `make up` and `make demo` work when nothing else is said."""
 
 
 def doctor(
     directory: Annotated[
-        Path | None, typer.Option(help="Check what `plankseg up` serves from this working directory.")
+        Path | None,
+        typer.Option(help="Check what `plankseg up` serves from this working directory; unset: ./demo if it is one."),
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte of the store and verify it.")] = False,
 ) -> None:
     """Check every part, and name the cure for what is not in order."""
     from plankseg.doctor import examine, examine_store
 
-    table = Table()
-    for heading in ("part", "state", "what was seen", "cure"):
-        table.add_column(heading)
+    if directory is None and "PREFECT_API_URL" not in os.environ and (USUAL_DIRECTORY / local_servers.PORTS).exists():
+        directory = USUAL_DIRECTORY
     if directory is not None:
-        served = local_servers.ServerSettings(
-            directory.resolve(),
-            int(os.environ.get("PREFECT_PORT", 4200)),
-            int(os.environ.get("LABEL_STUDIO_PORT", 8080)),
-            bucket=_bucket(),
-        )
+        served = local_servers.last_served(directory.resolve(), _bucket())
         os.environ.update(served.environment())
         settings.cache_clear()  # `_bucket` has cached the settings of the old environment
-    findings = [*examine(settings()), *(examine_store(settings()) if deep else ())]
-    for finding in findings:
-        table.add_row(finding.part, finding.state, finding.seen, finding.cure)
-    console.print(table)
+    findings = []
+    for finding in (found for check in (examine, *([examine_store] if deep else [])) for found in check(settings())):
+        console.print(_finding_rows(finding))
+        findings.append(finding)
+    console.print(next_step(findings), highlight=False)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
+
+
+def _finding_rows(finding: Finding) -> Table:
+    """One part: its state, what was seen, and below it the cure; long words are folded, none is cut off."""
+    rows = Table.grid(padding=(0, 1))
+    for width in (6, 16, None):
+        rows.add_column(width=width, overflow="fold")
+    rows.add_row(finding.state, finding.part, escape(finding.seen))
+    if finding.cure:
+        rows.add_row("", "", f"-> {escape(finding.cure)}")
+    return rows
 
 
 def webhook_relay(
@@ -73,7 +85,7 @@ def assist(
 
 
 def up(
-    directory: Directory = Path("demo"),
+    directory: Directory = USUAL_DIRECTORY,
     prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect UI.")] = 4200,
     label_studio_port: Annotated[int, typer.Option(envvar="LABEL_STUDIO_PORT", help="Port of Label Studio.")] = 8080,
     relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
@@ -98,6 +110,7 @@ def up(
     os.umask(local_servers.PRIVATE_UMASK)
     with local_servers.holding(server_settings.directory):
         credentials = local_servers.ensure_credentials(server_settings.directory)
+        local_servers.remember_ports(server_settings)
         _print_addresses(server_settings, credentials)
         honcho = str(Path(sys.executable).parent / "honcho")
         os.chdir(local_servers.ROOT)

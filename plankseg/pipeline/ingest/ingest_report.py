@@ -27,6 +27,7 @@ class IngestReport:
 
     `moved` are known images whose recorded file was gone or held other bytes, found elsewhere. `damage` says where an
     archive ends too early: what was whole is kept. `unlisted` counts rejected files beyond those that are listed;
+    `changed_role` counts the added images that had another role, by that role;
     `notes` say what was decided by a guess, and should be looked at.
     """
 
@@ -42,6 +43,7 @@ class IngestReport:
     maskless: list[Problem] = field(default_factory=list)
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
+    changed_role: Counter[Role] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
 
@@ -82,6 +84,10 @@ class IngestReport:
                 f"Not one image could be taken, {len(self.rejected)} files were rejected, the first because: "
                 f"{self.rejected[0].reason}"
             )
+        warnings += [
+            f"{count} of these images were in the {role} before; from now on they are in the {self.role}."
+            for role, count in self.changed_role.items()
+        ]
         return [*warnings, *self.notes]
 
     def write(self, store: Store) -> Path | None:

@@ -21,6 +21,8 @@ class KnownImages:
     def __init__(self, store: Store, role: Role, *, wants_masks: bool) -> None:
         self._catalogue = store.catalogue
         self._others: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in STRONGER[role]]
+        weaker = (other for other, stronger in STRONGER.items() if role in stronger)
+        self._weaker: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in weaker]
         self._seen: set[bytes] = set()
         self._every = store.catalogue.role_index().ids
         self._is_located = bytearray(len(self._every))
@@ -71,6 +73,10 @@ class KnownImages:
             self._elsewhere.setdefault(image_id, uri)  # the recorded address may be read later in this ingest
         else:
             self._is_located[position] = True
+
+    def role_before(self, image_id: str) -> Role | None:
+        """The weaker role that an image had before this ingest gave it another; None for one that is new."""
+        return next((role for role, ids in self._weaker if image_id in ids), None)
 
     def finish(self) -> None:
         """After the last file: images that were read elsewhere only are moved, unless their recorded address is right.

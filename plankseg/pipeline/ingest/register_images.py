@@ -248,6 +248,8 @@ def _count(
         report.reject(
             Problem(_display_path(task, record.entry.name), f"same bytes as an image of the {earlier}; left out")
         )
+    elif not earlier and (before := task.known.role_before(image_id)) is not None:
+        report.changed_role[before] += 1
     elif earlier:
         duplicates.append((_display_path(task, record.entry.name), image_id))
     if not isinstance(earlier, str):

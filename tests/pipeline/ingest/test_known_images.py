@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plankseg.errors import PlanksegError
+from plankseg.errors import PlanksegError, SettingsError
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.storage.store import Store
 
@@ -152,3 +152,24 @@ def test_an_archive_whose_name_is_no_utf8_is_read_in_place(tmp_path: Path) -> No
     store = Store.open(tmp_path / "store")
     ingest_folder(store, archive, role="pool")
     assert readable(Store.open(tmp_path / "store")) == (1, 1)
+
+
+def test_an_image_that_changes_its_role_says_so_and_how_many(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        save(tmp_path / "im" / f"{number}.png", number)
+    save(tmp_path / "other" / "9.png", 9)
+    shutil.copy(tmp_path / "im" / "1.png", tmp_path / "other")
+    store = Store.open(tmp_path / "store")
+    assert not ingest_folder(store, tmp_path / "im", role="pool").changed_role
+    report = ingest_folder(store, tmp_path / "other", role="validation")
+    assert (report.added, report.changed_role) == (2, {"pool": 1})
+    assert "1 of these images were in the pool before; from now on they are in the validation." in report.warnings()
+    assert not ingest_folder(store, tmp_path / "other", role="validation").changed_role
+    assert store.catalogue.counts() == {"source": 0, "pool": 3, "validation": 2}
+    back = ingest_folder(store, tmp_path / "im", role="pool")
+    assert (back.added, back.known, len(back.rejected)) == (0, 3, 1)
+
+
+def test_a_folder_that_is_not_there_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"gone does not exist; give the folder, tar or zip"):
+        ingest_folder(Store.open(tmp_path / "store"), tmp_path / "gone", role="pool")

@@ -351,7 +351,7 @@ def test_the_mask_of_an_image_is_found_at_any_depth_with_any_suffix(tmp_path: Pa
 
 
 def test_a_folder_that_is_none_or_holds_no_image_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is not a folder"):
+    with pytest.raises(SettingsError, match="nowhere does not exist"):
         ingest_folder(store, tmp_path / "nowhere", role="pool")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
