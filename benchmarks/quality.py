@@ -4,15 +4,17 @@ usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes lapto
 
 A recipe is trained as model 0: on the source, the pool and no label of the target. One half of the validation set, by
 hash, chooses epoch and post-processing; all figures are of the other half. With --corrections N, model 0 goes on with
-N masks of the choosing half as a person's answers; the others then choose the epoch. A training takes minutes to hours;
-with --work a run that was killed goes on, and finished trainings are only looked up. --side, --epochs and --draws
-change the recipes, and then the JSON says so.
+N masks as a person's answers: of the pool, drawn at random, where its masks are known, else of the choosing half, and
+the others then choose the post-processing. A training takes minutes to hours; with --work a run that was killed goes
+on, and finished trainings are only looked up. --side, --zoom, --neighbours, --epochs and --draws change the recipes,
+and then the JSON says so.
 """
 
 import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -22,11 +24,12 @@ import typer
 
 from plankseg.config import Recipe, RecipeName, Settings
 from plankseg.imaging.mask_metrics import dice_off_outline
-from plankseg.imaging.masks import dice
+from plankseg.imaging.masks import dice, encode_mask, pixel_sha
 from plankseg.imaging.threshold import otsu_mask
 from plankseg.learning.checkpoints import EpochReport
 from plankseg.learning.dataset import Example
 from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap
+from plankseg.pipeline.archive.image_paths import relative_paths
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.pipeline.models.named_recipes import recipe_for
 from plankseg.pipeline.models.rivals import FIXED, rival_scores
@@ -34,7 +37,7 @@ from plankseg.pipeline.models.standings import Scores, model_scores
 from plankseg.pipeline.training.candidates import fit_candidate
 from plankseg.pipeline.training.grid import Run
 from plankseg.pipeline.training.train_and_register import Registration, Training, train_and_register
-from plankseg.pipeline.training.training_set import mask_loader, training_set
+from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, training_set
 from plankseg.stable_hash import stable_hash
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
@@ -46,12 +49,16 @@ DATA = Path("../shared/data")
 
 @dataclass(frozen=True)
 class Pair:
-    """A clean source and a target, as folders below that of the data; `judged` are images whose masks people made."""
+    """A clean source and a target, as folders below that of the data; `judged` are images whose masks people made.
+
+    `pool_masks` are masks of the pool by people, that nothing is trained on but corrections.
+    """
 
     source: str
     pool: str | None
     judged: str
     masks: str
+    pool_masks: str | None = None
 
 
 PAIRS = {
@@ -72,22 +79,25 @@ PAIRS = {
         pool="nuclei-dsb2018/pool/images",
         judged="nuclei-dsb2018/test/images",
         masks="nuclei-dsb2018/test/masks",
+        pool_masks="nuclei-dsb2018/pool/masks",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is trained smaller or shorter than the recipe says."""
+    """What is trained otherwise than the recipe says; a largest zoom of 0 means every image in one square."""
 
     side_px: int | None = None
     largest_zoom: float | None = None
+    neighbour_share: float | None = None
     epochs: int | None = None
     draws_per_epoch: int | None = None
 
     def of(self, recipe: Recipe, seed: int) -> Recipe:
         """The recipe with the changes and a seed; raises pydantic's ValidationError for impossible ones."""
-        changed = {name: value for name, value in asdict(self).items() if value is not None} | {"seed": seed}
+        changed: dict[str, Any] = {name: value for name, value in asdict(self).items() if value is not None}
+        changed |= {"seed": seed, **({"largest_zoom": None} if self.largest_zoom == 0 else {})}
         training = type(recipe.training).model_validate(recipe.training.model_dump() | changed)
         return recipe.model_copy(update={"training": training})
 
@@ -154,17 +164,39 @@ def report(epoch: EpochReport) -> None:
     print(f"  epoch {epoch.epoch}: {epoch.validation_dice:.4f}, {epoch.seconds:.0f} s", flush=True)
 
 
-def fit_corrected(store: Store, start: ModelRow, recipe: Recipe, corrections: int) -> ModelRow:
-    """Model 0 trained further on some masks of the choosing half, as a person's answers; looked up if it is there."""
-    data = training_set(store, recipe, 0)
+def corrected_choosing_half(data: TrainingSet, count: int, weight: float) -> TrainingSet:
+    """The training set with some images of the choosing half as answers, which then no longer choose."""
     ids = [example.image_id for example in data.validation]
-    answered = set(sorted(ids, key=lambda image_id: stable_hash("corrections", image_id))[:corrections])
-    weight = recipe.training.correction_weight
-    data = replace(
+    answered = set(sorted(ids, key=lambda image_id: stable_hash("corrections", image_id))[:count])
+    return replace(
         data,
         examples=(*data.examples, *(Example(i, weight, is_correction=True) for i in sorted(answered))),
         validation=tuple(example for example in data.validation if example.image_id not in answered),
     )
+
+
+def corrected_pool(store: Store, data: TrainingSet, masks: Path, count: int, weight: float) -> TrainingSet:
+    """The training set with images of the pool, drawn at random, as answers; the masks lie below `masks`."""
+    usable = set(store.catalogue.ids("pool")) - data.left_out
+    answered = sorted(usable, key=lambda image_id: stable_hash("corrections", image_id))[:count]
+    labels = {}
+    for image_id, path in relative_paths(store, store.catalogue.rows(answered)).items():
+        mask = cv2.imread(str(masks / path), cv2.IMREAD_GRAYSCALE) > 127
+        sha = store.blobs.put(encode_mask(mask), "png")
+        given = LabelRow(image_id, 0, "given", "usable", datetime.now(UTC), mask_sha=sha, pixel_sha=pixel_sha(mask))
+        labels[image_id] = given
+    kept = tuple(example for example in data.examples if example.image_id not in labels)
+    corrections = tuple(Example(i, weight, is_correction=True) for i in sorted(labels))
+    return replace(data, examples=(*kept, *corrections), labels={**data.labels, **labels})
+
+
+def fit_corrected(store: Store, start: ModelRow, recipe: Recipe, corrections: int, masks: Path | None) -> ModelRow:
+    """Model 0 trained further on some masks by people as answers; looked up if it is there."""
+    data, weight = training_set(store, recipe, 0), recipe.training.correction_weight
+    if masks:
+        data = corrected_pool(store, data, masks, corrections, weight)
+    else:
+        data = corrected_choosing_half(data, corrections, weight)
     training = Training.of_store(store, recipe, data, 1, start)
     finished = store.models.candidate(training.fingerprint)
     if finished is not None:
@@ -181,26 +213,39 @@ def fit_corrected(store: Store, start: ModelRow, recipe: Recipe, corrections: in
     return train_and_register(store, training, settings, Registration(work_dir, lambda *_: columns, report))
 
 
-def measure(store: Store, name: RecipeName, seeds: int, changes: Changes, corrections: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Plan:
+    """What is trained with each recipe: so many seeds, what differs from the recipe, so many corrections."""
+
+    seeds: int
+    changes: Changes
+    corrections: int
+    pool_masks: Path | None = None
+
+
+def measure(store: Store, name: RecipeName, plan: Plan) -> dict[str, Any]:
     """Train a recipe with several seeds, or look them up, and report on the half that chose nothing."""
+    changes, corrections = plan.changes, plan.corrections
     rows = []
     base = recipe_for(store, name, Recipe())
-    for seed in range(seeds):
+    for seed in range(plan.seeds):
         print(f"{name}, seed {seed}", flush=True)
         recipe = changes.of(base, seed)
         settings = Settings(store=str(store.root))
         row = fit_candidate(store, Run(f"{name} seed {seed}", recipe), settings, experiment="quality", report=report)
-        rows.append(fit_corrected(store, row, recipe, corrections) if corrections else row)
+        rows.append(fit_corrected(store, row, recipe, corrections, plan.pool_masks) if corrections else row)
     metrics = [json.loads(row.metrics) for row in rows]
     data = training_set(store, changes.of(base, 0), 0)
     rivals = rivals_of(store, {e.image_id: data.labels[e.image_id] for e in data.test})
     training = changes.of(base, 0).training
     return figures_of([model_scores(record, "test") for record in metrics], rivals[FIXED]) | {
+        "boundary_f": [rounded(record["measures"]["test"]["means"]["boundary_f"]["mean"]) for record in metrics],
         "trained_on": metrics[0]["examples"],
         "of_these_automatic_masks_of_the_pool": data.pool_masks,
         "of_these_corrections": corrections,
         "side_px": training.side_px,
         "largest_zoom": training.largest_zoom,
+        "neighbour_share": training.neighbour_share,
         "epochs": training.epochs,
         "draws_per_epoch": training.draws_per_epoch,
         "minutes": [round(record["seconds"] / 60, 1) for record in metrics],
@@ -217,15 +262,16 @@ def main(
     side: Annotated[int | None, typer.Option(help="Instead of the recipe's side in pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws per epoch, instead of the recipe's.")] = None,
-    zoom: Annotated[float | None, typer.Option(help="Largest zoom, instead of the recipe's.")] = None,
-    corrections: Annotated[int, typer.Option(min=0, help="Masks of the choosing half that are trained on.")] = 0,
+    zoom: Annotated[float | None, typer.Option(help="Largest zoom, instead of the recipe's; 0: one square.")] = None,
+    neighbours: Annotated[float | None, typer.Option(help="Neighbour share, instead of the recipe's.")] = None,
+    corrections: Annotated[int, typer.Option(min=0, help="Masks by people that are trained on too.")] = 0,
 ) -> None:
     """Measure and print; the last line is the JSON of all that was asked for."""
     cv2.setNumThreads(0)
     names = [name for name in recipes.split(",") if name != "none"]
     if unknown := (set(names) - set(get_args(RecipeName))) | (set(pair.split(",")) - PAIRS.keys()):
         raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")
-    changes = Changes(side, zoom, epochs, draws)
+    changes = Changes(side, zoom, neighbours, epochs, draws)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for pair_name in pair.split(","):
@@ -234,7 +280,9 @@ def main(
             labels = {example.image_id: rows.labels[example.image_id] for example in rows.test}
             found[pair_name] = {name: figures_of([scores]) for name, scores in rivals_of(store, labels).items()}
             print(json.dumps(found[pair_name]), flush=True)
-            found[pair_name] |= {name: measure(store, name, seeds, changes, corrections) for name in names}  # type: ignore[arg-type]
+            pool_masks = PAIRS[pair_name].pool_masks
+            plan = Plan(seeds, changes, corrections, data / pool_masks if pool_masks else None)
+            found[pair_name] |= {name: measure(store, name, plan) for name in names}  # type: ignore[arg-type]
     print(json.dumps(found))
 
 

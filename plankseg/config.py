@@ -80,6 +80,13 @@ class TrainingConfig(FrozenModel):
         "affine",
         description="Composition of augmentations, each with the one before; specialized needs images in the pool.",
     )
+    neighbour_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the drawn images that get objects of other training images beside their own, as ground: "
+        "for targets whose images hold several objects.",
+    )
     correction_weight: float = Field(
         10.0, gt=0, description="Sampler weight of a corrected image; a source image has 1."
     )
@@ -118,7 +125,7 @@ class TrainingConfig(FrozenModel):
 
     def facts(self) -> dict[str, object]:
         """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
-        later = ("devices", "pool_mask_weight", "largest_zoom", "schedule", "loss")
+        later = ("devices", "pool_mask_weight", "largest_zoom", "schedule", "loss", "neighbour_share")
         fields = type(self).model_fields
         without = {"loader_workers"} | {name for name in later if getattr(self, name) == fields[name].default}
         return self.model_dump(exclude=without)

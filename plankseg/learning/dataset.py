@@ -14,12 +14,15 @@ from plankseg.imaging.framing import Framing
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import pixel_sha
 from plankseg.learning.augmentation.compositions import Composition
+from plankseg.learning.augmentation.neighbours import paste_neighbours
 from plankseg.learning.metrics import ImageScores, score_images
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.network.preprocessing import to_tensor
 from plankseg.learning.sampler import Draw
 
 CACHE_BYTES = 768 * 2**20
+_NEIGHBOURS = 1
+"""Which of a draw's streams of random numbers places the neighbours."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
 
     `compositions` has one for each side of the framing; `sides` are those of the images' squares, in their order.
     All pairs are read at the start, so that a bad one is found before the first step. As many squares as fit into
-    `cache_bytes` are kept, and shared with forked loader processes; the others are read again at every draw.
+    `cache_bytes` are kept, and shared with forked loader processes; the others are read again at every draw. A
+    `neighbour_share` of the draws, 0 to 1, gets objects of kept squares beside its own.
     """
 
     def __init__(
@@ -64,8 +68,10 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
         *,
         framing: Framing,
         compositions: Mapping[int, Composition],
+        neighbour_share: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        self._neighbour_share = neighbour_share
         self._ids = [example.image_id for example in examples]
         self._source = source
         self._framing = framing
@@ -96,6 +102,10 @@ class TrainingSquares(Dataset[tuple[torch.Tensor, torch.Tensor]]):  # type: igno
             grey, native = self._source.pair(self._ids[draw.index])
             letterbox = self._framing.letterbox(grey.shape)
             square, mask = letterbox.apply(grey), letterbox.apply_mask(native)
+        if self._neighbour_share and self._kept:
+            rng = np.random.default_rng([draw.augmentation_seed, _NEIGHBOURS])
+            if rng.random() < self._neighbour_share:
+                square = paste_neighbours(square, mask, self._kept, rng)
         square, mask = self._compositions[len(square)](square, mask, seed=draw.augmentation_seed)
         return to_tensor(square), torch.from_numpy(mask).float().unsqueeze(0)
 

@@ -120,7 +120,13 @@ class _Training:
         references = _references_for(task.recipe, task.references)
         framing, name = self.plan.framing, self._config.augmentation
         compositions = {side: compose(name, side, _resized(references, side)) for side in framing.sides}
-        self._squares = TrainingSquares(task.examples, task.source, framing=framing, compositions=compositions)
+        self._squares = TrainingSquares(
+            task.examples,
+            task.source,
+            framing=framing,
+            compositions=compositions,
+            neighbour_share=self._config.neighbour_share,
+        )
         self._validation = ValidationSet(task.validation, task.source, framing=framing)
         execution.work_dir.mkdir(parents=True, exist_ok=True)
         mask_shas = [*self._squares.mask_shas, *self._validation.mask_shas]

@@ -143,3 +143,23 @@ print(worker.exitcode)
     assert prepared.stdout.split() == ["8", "0"], prepared.stderr
     # torch may notice the failed process while it still loads (an error) or not (its exit code alone tells)
     assert run("unprepared").stdout.split() != ["8", "0"], "without it the handler does fail"
+
+
+def test_a_share_of_the_draws_gets_neighbours_and_none_of_their_masks() -> None:
+    composition = compose("basic", 32, None)
+
+    def drawn(share: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        dataset = TrainingSquares(
+            tiny.EXAMPLES, SOURCE, framing=Framing(32), compositions={32: composition}, neighbour_share=share
+        )
+        return [dataset[Draw(seed % len(dataset), seed)] for seed in range(40)]
+
+    without, some, always = drawn(0.0), drawn(0.5), drawn(1.0)
+    changed = [
+        sum(not torch.equal(image, plain) for (image, _), (plain, _) in zip(found, without, strict=True))
+        for found in (some, always)
+    ]
+    assert 8 < changed[0] < 32
+    assert changed[1] > 30
+    for (_, mask), (_, plain) in zip(always, without, strict=True):
+        assert torch.equal(mask, plain)
