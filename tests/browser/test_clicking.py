@@ -1,7 +1,9 @@
 """Clicks, a box and an outline in the real Label Studio change the mask in place; what the screen held is stored."""
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from matplotlib.path import Path as Outline
+from playwright.sync_api import Page, Route
 
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.reading import read_grey
@@ -26,8 +29,8 @@ from tests.support.ui_walk import Person, find_chromium, open_window, out_of, pi
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("clicked", "painted and clicked", "boxed", "outlined", "undone", "real clicked", "real outlined")
-SYNTHETIC = NAMES[:5]
+NAMES = ("clicked", "painted and clicked", "boxed", "outlined", "undone", "plain", "real clicked", "real outlined")
+SYNTHETIC = NAMES[:6]
 
 
 def with_faults(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +48,7 @@ def real_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     names = ("real clicked", "real outlined")
     folder = os.environ.get("PLANKSEG_REAL_DATA")
     if not folder:
-        return samples(("-",) * 6 + names)
+        return samples(("-",) * 7 + names)
     paths = [Path(folder) / "zooscannet-sample" / "imgs" / name for name in ("Evadne", "Chaetognatha")]
     greys = [read_grey(sorted(path.glob("*.jpg"))[0].read_bytes()) for path in paths]
     return {name: (grey, automatic_mask(grey).mask) for name, grey in zip(names, greys, strict=True)}
@@ -227,6 +230,53 @@ def test_a_click_while_the_assistant_is_down_changes_nothing_and_says_so_and_lat
         with served(assistant.answer, port=port):
             person.click(*missing)
             assert painted(person.shown(), premask.shape)[int(missing[1]), int(missing[0])]
+
+
+def test_on_a_label_studio_of_ones_own_clicks_work_with_both_switches_on_and_saved_strokes_are_kept(
+    desk: Desk, tmp_path: Path
+) -> None:
+    person, page = desk.person, desk.person.page
+    pushed = desk.images["plain"]
+    premask, (height, width) = pushed.premask, pushed.premask.shape
+    missing, too_much = faults_of(premask)
+    with without_our_script(page):
+        open_task(desk, "plain")
+        for switch in ("auto-annotation", "auto-accept"):
+            toggle = page.get_by_test_id(f"bottombar-{switch}-toggle")
+            if not toggle.is_checked():
+                toggle.check(force=True)
+        person.choose_mask()
+        stroke = person.paint([(width * 0.3, height * 0.92), (width * 0.6, height * 0.92)])
+        with page.expect_response(lambda response: "/drafts" in response.url):
+            pass
+        person.click(*missing)
+        page.keyboard.down("Control")
+        person.click(*too_much, remove=True)
+        page.keyboard.up("Control")
+        held, stored, _ = submit(desk, "plain")
+    np.testing.assert_array_equal(stored, painted(held, premask.shape))
+    assert stored[int(missing[1]), int(missing[0])]
+    assert not stored[int(too_much[1]), int(too_much[0])]
+    assert stored[stroke.core(premask.shape)].all(), "strokes of a draft are saved as paths"
+
+
+@contextmanager
+def without_our_script(page: Page) -> Iterator[None]:
+    """Pages as another Label Studio serves them, which `label_studio/serve.sh` did not start, in a new browser."""
+    wanted = re.compile(r"/projects/\d+/data")
+
+    def strip(route: Route) -> None:
+        served = route.fetch()
+        text, count = re.subn(r"<head><script>.*?</script>", "<head>", served.text(), count=1, flags=re.DOTALL)
+        assert count == 1, "our script is at the head of the page"
+        route.fulfill(response=served, body=text)
+
+    page.evaluate("() => localStorage.clear()")
+    page.route(wanted, strip)
+    try:
+        yield
+    finally:
+        page.unroute(wanted)
 
 
 def test_a_task_that_is_not_ours_is_left_alone_and_the_person_is_told_why(desk: Desk) -> None:
