@@ -14,7 +14,7 @@ from plankseg.errors import SettingsError
 from plankseg.pipeline.archive.image_paths import image_named
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.models.registry import model_for
-from plankseg.pipeline.reports.effort_plot import COLUMNS, describe_anchoring, effort_rows
+from plankseg.pipeline.reports.effort_plot import describe_anchoring, effort_table
 from plankseg.pipeline.reports.status import (
     STANDING_COLUMNS,
     Status,
@@ -108,9 +108,10 @@ def _rounds_table(status: Status) -> Table:
 
 def _effort_table(status: Status) -> Table:
     table = _table("Effort")
-    for heading in COLUMNS:
+    headings, rows = effort_table(status.effort)
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "asked" else "right")
-    for cells in effort_rows(status.effort):
+    for cells in rows:
         table.add_row(*cells)
     return table
 

@@ -11,11 +11,12 @@ from plankseg.errors import SettingsError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import changed_pixels, dice
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.regions import read_mask
+from plankseg.labelling.api.regions import CLICKS, read_mask
 from plankseg.labelling.api.tasks import Task, premask_regions, unusable_choice
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 
 QUICK_ANSWER_S = (2.0, 6.0)  # to accept, to skip or to call unusable
+CLICK_S = 3.0  # to look, and to click
 REDRAW_S = (25.0, 60.0)  # from a few wrong pixels to the whole object
 
 
@@ -25,6 +26,7 @@ class AnswerCounts:
 
     accepted: int = 0
     redrawn: int = 0
+    clicked: int = 0
     skipped: int = 0
     unusable: int = 0
     left_alone: int = 0
@@ -34,6 +36,8 @@ class AnswerCounts:
 class SimulatedAnnotator:
     """Accepts a pre-mask at Dice >= `accept_dice`, otherwise redraws it; skips or calls unusable a random share.
 
+    With `by_clicks` a mask is repaired by clicks where these bring it to `accept_dice`, and redrawn where they do not.
+
     `truth` gives the mask of an image id at its own size. The answer to an image depends on (seed, image id) alone.
     """
 
@@ -42,6 +46,8 @@ class SimulatedAnnotator:
     skip_rate: float = 0.05
     unusable_rate: float = 0.05
     seed: int = 0
+    by_clicks: Callable[[str, Mask, Mask], tuple[Mask, int]] | None = None
+    """Repairs by clicks: from an image id, its pre-mask and its truth to a mask, and how many clicks that took."""
 
     def __post_init__(self) -> None:
         if min(self.skip_rate, self.unusable_rate) < 0 or self.skip_rate + self.unusable_rate > 1:
@@ -82,6 +88,12 @@ class SimulatedAnnotator:
         if task["predictions"] and dice(premask, truth) >= self.accept_dice:
             send([{**region, "origin": "prediction"} for region in shown], quick_s)
             return "accepted"
+        if self.by_clicks is not None:
+            mask, clicks = self.by_clicks(image_id, premask, truth)
+            if dice(mask, truth) >= self.accept_dice:
+                regions = premask_regions(mask, origin="manual")
+                send([{**region, "meta": {CLICKS: clicks}} for region in regions], quick_s + clicks * CLICK_S)
+                return "clicked"
         send(premask_regions(truth, origin="manual") if truth.any() else [], _redraw_seconds(premask, truth))
         return "redrawn"
 

@@ -26,6 +26,21 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
 )
 
 
+WHERE_USED = ("clicks", "outlines")
+"""Columns that are left out of a table in which nobody used such a tool: it must fit a terminal."""
+
+
+def effort_table(efforts: Sequence[RoundEffort]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of the table as text."""
+    rows = effort_rows(efforts)
+    shown = [
+        column
+        for column, heading in enumerate(COLUMNS)
+        if heading not in WHERE_USED or any(row[column] not in ("", "0") for row in rows)
+    ]
+    return tuple(COLUMNS[column] for column in shown), [tuple(row[column] for column in shown) for row in rows]
+
+
 def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
     """The table's rows as text: those with a pre-mask, and under them those without one and those drawn at random.
 
@@ -61,8 +76,9 @@ def _figures(effort: Effort) -> tuple[str, ...]:
 
 def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None) -> str:
     """Table, plot and anchoring as Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row) + " |" for row in effort_rows(efforts)]
+    headings, rows = effort_table(efforts)
+    lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     if anchoring:
         lines += ["", describe_anchoring(anchoring)]
     return "\n".join(

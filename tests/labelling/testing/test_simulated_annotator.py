@@ -126,3 +126,19 @@ def test_on_the_real_server_the_person_does_the_same_as_on_the_fake(live: Bench)
         answers = pull(ls, number).answers  # type: ignore[arg-type]
         outcomes.append((counts, [(a.image_id, a.status, a.origin, a.seconds) for a in answers]))
     assert outcomes[0] == outcomes[1]
+
+
+def test_by_clicks_a_mask_is_repaired_where_they_bring_it_far_enough_else_redrawn() -> None:
+    fake, project = fake_with_tasks()
+
+    def by_clicks(image_id: str, premask: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, int]:
+        return (GOOD, 2) if premask.any() else (premask, 10)
+
+    person = SimulatedAnnotator(lambda _: TRUTH, skip_rate=0, unusable_rate=0, by_clicks=by_clicks)
+    counts = person.answer_round(fake, project, 1)
+    assert (counts.accepted, counts.clicked, counts.redrawn) == (20, 20, 20)
+    answers = {answer.image_id: answer for answer in pull(fake, project).answers}
+    assert [answers[name].tools.clicks for name in ("img0", "img1", "img2")] == [0, 2, 0]
+    np.testing.assert_array_equal(answers["img1"].mask, GOOD)
+    np.testing.assert_array_equal(answers["img2"].mask, TRUTH)
+    assert (answers["img1"].seconds or 0) < (answers["img2"].seconds or 0)

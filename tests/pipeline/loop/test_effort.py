@@ -8,7 +8,7 @@ from plankseg.config import RoundsConfig
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of, plateau_reason
 from plankseg.pipeline.loop.progress import describe, due, read_progress
 from plankseg.pipeline.pool.candidates import choosable
-from plankseg.pipeline.reports.effort_plot import effort_markdown, effort_rows
+from plankseg.pipeline.reports.effort_plot import effort_markdown, effort_rows, effort_table
 from plankseg.storage.store import Store
 from plankseg.storage.tables.proposals import ProposalRow
 from tests.support.little_store import MANIFEST, add_answers, add_model, square, store_with
@@ -57,7 +57,7 @@ def test_effort_is_redrawn_dice_pixels_and_seconds_of_usable_answers_against_rou
     assert (later.shown.redrawn, later.shown.images, first.seconds_saved, later.seconds_saved) == (1, 3, 0.0, 30.0)
     assert later.blind is later.control is anchoring_of(store) is None
     text = effort_markdown([first, later], None)
-    assert "| 2 | with pre-mask | 1/3 | 0.943 | 4 | 17 |  |  | 30 | 30 |" in text
+    assert "| 2 | with pre-mask | 1/3 | 0.943 | 4 | 17 | 30 | 30 |" in text
     assert "data:image/png;base64," in text
     assert len(text) < 100_000
 
@@ -75,6 +75,9 @@ def test_masks_made_with_clicks_and_without_are_compared_within_the_rounds_that_
     assert (first.clicked.images, first.clicked.clicks, first.clicked.seconds_median) == (2, 5, 9.0)
     assert (first.brushed.images, first.brushed.clicks, first.brushed.seconds_median) == (2, 0, 35.0)
     assert (first.shown.clicks, later.shown.clicks, later.clicked, later.brushed) == (5, None, None, None)
+    headings, rows = effort_table([first, later])
+    assert headings[6:] == ("clicks", "s per image", "s saved"), "nobody drew an outline"
+    assert [row[6] for row in rows] == ["5", "5", "0", ""]
     assert [row[1] for row in effort_rows([first, later])] == [
         *("with pre-mask", "- by clicks", "- by brush"),
         "with pre-mask",
