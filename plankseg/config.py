@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from plankseg.errors import SettingsError
 
 Architecture = Literal["Unet", "DeepLabV3Plus"]
-AssistMethod = Literal["contrast"]
+AssistMethod = Literal["network", "contrast", "disc"]
 Augmentation = Literal["basic", "occlusion", "affine", "domain", "specialized"]
 BackendName = Literal[
     "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
@@ -225,7 +225,12 @@ class MasksConfig(FrozenModel):
 class AssistConfig(FrozenModel):
     """What answers a click in Label Studio. No model depends on it."""
 
-    method: AssistMethod = Field("contrast", description="How the part that a click means is found.")
+    method: AssistMethod = Field(
+        "network",
+        description="How the part that a click means is found. network: a small network for clicks, which comes with "
+        "the installation. contrast: what has the grey of the click and is joined to it. disc: the largest disc around "
+        "the click that does not reach the mask's outline.",
+    )
     fill_holes_px: int = Field(
         30, ge=0, le=100_000, description="Holes of at most so many pixels are filled in answers; 0: none."
     )

@@ -78,6 +78,15 @@ def fill_holes(mask: Mask) -> Mask:
     return np.asarray(labels != labels[0, 0])[1:-1, 1:-1]
 
 
+def fill_small_holes(mask: Mask, most_px: int) -> Mask:
+    """The mask with its holes of at most `most_px` pixels filled; ground that touches the image's border is no hole."""
+    ground = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ground, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= most_px
+    small[[0, labels[0, 0]]] = False  # the object itself, and what is around it
+    return np.asarray(mask | small[labels][1:-1, 1:-1])
+
+
 def drop_small_parts(mask: Mask, share: float) -> Mask:
     """The mask without the 8-connected parts below `share` (0 to 1) of the largest part's area."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -1,7 +1,9 @@
 """What is known about an image when a person clicks: its grey, the model's probability, and the mask so far."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
@@ -13,3 +15,22 @@ class Evidence:
     image: UInt8[np.ndarray, "h w"]
     probability: Float32[np.ndarray, "h w"] | None
     mask: Bool[np.ndarray, "h w"]
+
+    @cached_property
+    def distance(self) -> Float32[np.ndarray, "h w"]:
+        """Distance of each pixel to the mask's outline, positive inside."""
+        return signed_distance(self.mask)
+
+    def depth(self, pixel: tuple[int, int]) -> float:
+        """How far a pixel is from the mask's outline: the radius of what a click in the middle of an error means."""
+        return abs(float(self.distance[pixel]))
+
+
+def signed_distance(shape: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Distance of each pixel's centre to the outline, positive inside; without an outline at most h + w."""
+    height, width = shape.shape
+    inside, outside = (
+        np.minimum(cv2.distanceTransform(np.ascontiguousarray(part, np.uint8), cv2.DIST_L2, 5), height + width)
+        for part in (shape, ~shape)
+    )
+    return np.asarray(np.where(shape, inside - 0.5, 0.5 - outside), np.float32)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from plankseg.config import AssistConfig
 from plankseg.errors import MaskShapeError, PromptError
+from plankseg.imaging.masks import dice
 from plankseg.interactive.prompts import Box, Click, Prompts
 from plankseg.interactive.repair import METHODS, repair_mask
 
@@ -63,7 +64,47 @@ def test_a_click_on_a_missing_limb_adds_it_and_one_on_debris_removes_it() -> Non
     mask[5:12, 60:75] = True
     for config in CONFIGS:
         answer = repair_mask(image, None, mask, Prompts((Click(30, 58, True), Click(8, 66, False))), config)
-        assert np.array_equal(answer, truth), config.method
+        enough = dice(mask, truth) if config.method == "disc" else 0.94
+        assert dice(answer, truth) > enough, config.method
+
+
+def test_what_is_not_joined_to_a_click_stays_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (120, 120), dtype=np.uint8)
+    mask = np.zeros((120, 120), bool)
+    mask[10:30, 10:30] = mask[80:110, 80:110] = True
+    for config in CONFIGS:
+        answer = repair_mask(image, None, mask, Prompts((Click(20, 20, False),)), config)
+        assert np.array_equal(answer[60:, 60:], mask[60:, 60:]), config.method
+        assert not answer[:60].any() or answer[:60].sum() < mask[:60].sum(), config.method
+
+
+def test_a_hole_that_a_person_makes_is_not_filled_again() -> None:
+    image, truth = scene()
+    image[29:32, 29:32] = 230
+    for config in CONFIGS:
+        answer = repair_mask(image, None, truth, Prompts((Click(30, 30, False),)), config)
+        assert (truth & ~answer).sum() > 4, config.method
+
+
+def test_five_hundred_clicks_are_answered() -> None:
+    image, truth = scene()
+    rng = np.random.default_rng(2)
+    clicks = tuple(Click(rng.uniform(0, 60), rng.uniform(0, 80), bool(rng.random() < 0.5)) for _ in range(500))
+    for config in CONFIGS:
+        answer = repair_mask(image, None, truth, Prompts(clicks), config)
+        wanted = {click.pixel(image.shape): click.is_positive for click in clicks}
+        assert all(answer[pixel] == is_positive for pixel, is_positive in wanted.items())
+
+
+def test_prompts_that_are_sent_again_change_nothing() -> None:
+    image, truth = scene()
+    mask = truth.copy()
+    mask[:, 50:] = False
+    prompts = Prompts((Click(30, 58, True),))
+    for config in CONFIGS:
+        answer = repair_mask(image, None, mask, prompts, config)
+        assert np.array_equal(repair_mask(image, None, answer, prompts, config), answer)
 
 
 def test_a_box_starts_a_mask_where_there_is_none() -> None:

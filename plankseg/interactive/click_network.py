@@ -1,0 +1,44 @@
+"""The click network: from image, mask so far and a click to the pixels that the click means.
+
+Its kind is that of RITM (Sofiiuk et al. 2022, Reviving Iterative Training with Mask Guidance), much smaller.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from plankseg.interactive.click_features import CHANNELS
+
+WIDTHS = (12, 24, 32, 48)
+STEP_PX = 2 ** (len(WIDTHS) - 1)
+"""Height and width of its input are multiples of this."""
+
+
+class ClickNetwork(nn.Module):  # type: ignore[misc]
+    """A small U-Net. Its answer is the logit that a pixel is among those that the click means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = (CHANNELS, *WIDTHS[:-1])
+        self.down = nn.ModuleList(_block(inside, outside) for inside, outside in zip(inputs, WIDTHS, strict=True))
+        narrowing = list(zip(WIDTHS[1:], WIDTHS[:-1], strict=True))[::-1]
+        self.up = nn.ModuleList(_block(below + beside, beside) for below, beside in narrowing)
+        self.head = nn.Conv2d(WIDTHS[0], 1, 1)
+
+    def forward(self, maps: Float[torch.Tensor, "n channels h w"]) -> Float[torch.Tensor, "n h w"]:
+        """The logits of `click_features`, whose height and width are multiples of `STEP_PX`."""
+        kept = []
+        for level, block in enumerate(self.down):
+            maps = block(maps if level == 0 else nn.functional.max_pool2d(maps, 2))
+            kept.append(maps)
+        for block, beside in zip(self.up, kept[-2::-1], strict=True):
+            maps = nn.functional.interpolate(maps, scale_factor=2, mode="nearest")
+            maps = block(torch.cat([maps, beside], dim=1))
+        return self.head(maps)[:, 0]
+
+
+def _block(inside: int, outside: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (inside, outside):
+        layers += [nn.Conv2d(width, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,82 @@
+"""A click's part by the click network: a window around the click, at a scale at which its part is a few pixels deep."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+from safetensors.torch import load_file
+
+from plankseg.imaging.arrays import Mask
+from plankseg.interactive.click_features import click_features
+from plankseg.interactive.click_network import STEP_PX, ClickNetwork
+from plankseg.interactive.evidence import Evidence
+
+WEIGHTS = Path(__file__).with_name("click_network.safetensors")
+CUT = 0.7
+"""Pixels of at least this probability change. Higher than one half: a click that does too little is repeated."""
+
+DEPTHS_PX = (6.0, 8.0)
+"""The image is scaled until the click is so deep inside its error: enlarged to the first, shrunk to the second."""
+
+LARGEST_ZOOM = 2.0
+WINDOW_PX = 128
+"""Half the side of the scaled window."""
+
+
+def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) -> Mask:
+    """The pixels that the network takes for the part of a click at `pixel` (row, column)."""
+    scale = _scale(evidence.depth(pixel))
+    reach = int(WINDOW_PX / scale)
+    window = tuple(slice(max(0, at - reach), at + reach + 1) for at in pixel)
+    near = (pixel[0] - window[0].start, pixel[1] - window[1].start)
+    probability = None if evidence.probability is None else evidence.probability[window]
+    close_by = Evidence(evidence.image[window], probability, evidence.mask[window])
+    part = np.zeros_like(evidence.mask)
+    part[window] = _scaled_logits(close_by, near, is_positive, scale) >= np.log(CUT / (1 - CUT))
+    return part
+
+
+@lru_cache(maxsize=1)
+def packaged_network() -> ClickNetwork:
+    """The click network that comes with the installation, ready to be asked."""
+    network = ClickNetwork()
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
+    network.eval().to(memory_format=torch.channels_last)
+    return network
+
+
+def _scale(depth_px: float) -> float:
+    smallest, largest = DEPTHS_PX
+    depth = max(1.0, depth_px)
+    return largest / depth if depth > largest else min(LARGEST_ZOOM, max(1.0, smallest / depth))
+
+
+def _scaled_logits(
+    evidence: Evidence, pixel: tuple[int, int], is_positive: bool, scale: float
+) -> Float32[np.ndarray, "h w"]:
+    height, width = evidence.image.shape
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # as OpenCV has it
+    if size == (width, height):
+        return _logits(evidence, pixel, is_positive)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    maps = (evidence.image, evidence.probability, evidence.mask.astype(np.float32))
+    image, probability, mask = (
+        None if values is None else cv2.resize(values, size, interpolation=how) for values in maps
+    )
+    scaled = Evidence(np.asarray(image), probability, np.asarray(mask) >= 0.5)
+    row, column = ((at + 0.5) * new / old for at, new, old in zip(pixel, size[::-1], (height, width), strict=True))
+    logits = _logits(scaled, (min(int(row), size[1] - 1), min(int(column), size[0] - 1)), is_positive)
+    return np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _logits(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) -> Float32[np.ndarray, "h w"]:
+    height, width = evidence.image.shape
+    features = click_features(evidence, pixel, is_positive=is_positive)
+    padded = np.pad(features, [(0, 0), (0, -height % STEP_PX), (0, -width % STEP_PX)], mode="edge")
+    with torch.inference_mode():
+        maps = torch.from_numpy(padded)[None].contiguous(memory_format=torch.channels_last)
+        logits = packaged_network()(maps)
+    return np.asarray(logits[0, :height, :width].numpy())
