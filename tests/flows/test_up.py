@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,9 +18,11 @@ import psutil
 import pytest
 
 from plankseg import local_servers
+from plankseg.cli.terminal import PROJECT
 from plankseg.imaging.reading import encode_grey
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.labelling.api.client import LabelStudioClient
+from plankseg.labelling.api.interactive_backend import ASSISTANT
 from plankseg.labelling.api.webhook_payload import RELAY_HEADER
 from plankseg.labelling.webhook.short_connections import CONNECTION_S
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
@@ -199,6 +202,26 @@ def test_a_file_name_that_is_markup_is_shown_as_it_is_written(up: Up, tmp_path: 
         shown = page.locator("table td").all_inner_texts()
         assert set(names) <= {text.strip() for text in shown}
         assert page.locator("table td a, table td img").count() == 0
+
+
+def test_the_assistant_registers_itself_in_the_project_once_and_takes_no_answers(up: Up) -> None:
+    at, _ = up
+    with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
+        project = client.ensure_project(PROJECT, LABELING_CONFIG.read_text(encoding="utf-8"))
+
+        def registered() -> list[dict[str, Any]]:
+            return [row for row in client._read("api/ml", project=project) if row["title"] == ASSISTANT]
+
+        until(registered, what=lambda: "the assistant is in no project", timeout_s=60)
+        (row,) = registered()
+        assert (row["url"], row["is_interactive"]) == (f"http://127.0.0.1:{at.assistant_port}", True)
+        again = client.ensure_assistant(
+            project, row["url"], local_servers.ensure_credentials(at.directory).webhook_secret
+        )
+        assert again == row["id"]
+        hooks = [hook["url"] for hook in client._read("api/webhooks/", project=project)]
+        assert not [url for url in hooks if f":{at.assistant_port}" in url]
+        assert client._read(f"api/projects/{project}/")["model_version"] == ""
 
 
 def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from plankseg.errors import BrushError, HookError, PromptError
 from plankseg.imaging.arrays import Mask
 from plankseg.interactive.prompts import Box, Click, Prompts
 from plankseg.labelling.api.brush_rle import encode_brush
-from plankseg.labelling.api.labeling_config import BOX, BRUSH, CLICK, IMAGE, LABEL
+from plankseg.labelling.api.labeling_config import BOX, BRUSH, CLICK, IMAGE, LABEL, OUTLINE_LABEL
 from plankseg.labelling.api.regions import CLICKS, drawn_items, read_region, require_painted_as_decoded
 from plankseg.labelling.api.tasks import PREMASK_REGION, Task, TaskIdentity, identity
 from plankseg.labelling.assist.strokes import paint_strokes
@@ -115,6 +115,11 @@ def read_prompts(request: AssistRequest, *, shape: tuple[int, int]) -> Prompts:
         name, value = item.get("from_name"), item.get("value")
         if not isinstance(value, Mapping):
             raise PromptError(f"A prompt holds {str(value)[:60]!r} instead of a position; click again.")
+        if not _is_ours(value.get("labels")):
+            raise PromptError(
+                f"The prompt is labelled {str(value.get('labels'))[:60]}; the assistant draws {LABEL!r} alone. Choose "
+                "that label, or none."
+            )
         if name == CLICK:
             clicks.append(_click(item, value, shape))
         elif name == BOX:
@@ -130,6 +135,11 @@ def read_prompts(request: AssistRequest, *, shape: tuple[int, int]) -> Prompts:
             "and switch Auto-Accept Suggestions on."
         )
     return Prompts(tuple(clicks), box)
+
+
+def _is_ours(labels: object) -> bool:
+    """True for the labels that a prompt may carry: those that were chosen when it was made."""
+    return labels is None or (isinstance(labels, list) and all(label in (LABEL, OUTLINE_LABEL) for label in labels))
 
 
 def _check_size(item: Mapping[str, Any], shape: tuple[int, int]) -> None:

@@ -123,6 +123,8 @@ class ProbabilityMaps:
                 self._want(open_images(self._store)[:MOST_PREPARED])
         except PlanksegError as error:
             log.warning("The assistant goes on with what it knows: %s", error)
+        except Exception:  # clicks are answered all the same, and the next look may do better
+            log.exception("The assistant goes on with what it knows")
 
     def _take(self, model: ModelRow) -> None:
         from plankseg.pipeline.models.evaluation import Evaluator  # loads torch, for which the first answer cannot wait
@@ -150,8 +152,8 @@ class ProbabilityMaps:
             return
         try:
             probability = predict(self.image(image_id))
-        except (PlanksegError, RuntimeError, OSError) as error:
-            log.warning("Image %s has no probability map: %s", image_id, error)
+        except Exception as error:  # whatever it is: this thread must go on for the other images
+            log.exception("Image %s has no probability map (%s)", image_id, type(error).__name__)
             with self._changed:
                 self._failed.add(image_id)
                 self._changed.notify_all()

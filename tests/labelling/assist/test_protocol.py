@@ -107,6 +107,8 @@ def test_a_request_about_no_task_is_refused(tasks: Any) -> None:
     ("changes", "reason"),
     [
         ({"from_name": "other"}, "answers clicks"),
+        ({"value": {"x": 1, "y": 2, "labels": ["detritus"]}}, "labelled .*detritus"),
+        ({"value": {"x": 1, "y": 2, "labels": "plankton"}}, "labelled"),
         ({"value": None}, "instead of a position"),
         ({"value": {"x": "1", "y": 2}}, "no number"),
         ({"value": {"x": True, "y": 2}}, "no number"),
