@@ -6,8 +6,8 @@ A recipe is trained as model 0: on the source, the pool and no label of the targ
 hash, chooses epoch and post-processing; all figures are of the other half. With --corrections N, model 0 goes on with
 N masks as a person's answers: of the pool, drawn at random, where its masks are known, else of the choosing half, and
 the others then choose the post-processing. A training takes minutes to hours; with --work a run that was killed goes
-on, and finished trainings are only looked up. --side, --zoom, --neighbours, --epochs and --draws change the recipes,
-and then the JSON says so.
+on, and finished trainings are only looked up. --side, --zoom, --neighbours, --pool-weight, --epochs and --draws
+change the recipes, and then the JSON says so.
 """
 
 import json
@@ -84,20 +84,28 @@ PAIRS = {
 }
 
 
+OFF_AT_0 = ("largest_zoom", "pool_mask_weight")
+
+
 @dataclass(frozen=True)
 class Changes:
-    """What is trained otherwise than the recipe says; a largest zoom of 0 means every image in one square."""
+    """What is trained otherwise than the recipe says.
+
+    A largest zoom of 0 means every image in one square, a weight of 0 that the pool's automatic masks are left out.
+    """
 
     side_px: int | None = None
     largest_zoom: float | None = None
     neighbour_share: float | None = None
+    pool_mask_weight: float | None = None
     epochs: int | None = None
     draws_per_epoch: int | None = None
 
     def of(self, recipe: Recipe, seed: int) -> Recipe:
         """The recipe with the changes and a seed; raises pydantic's ValidationError for impossible ones."""
         changed: dict[str, Any] = {name: value for name, value in asdict(self).items() if value is not None}
-        changed |= {"seed": seed, **({"largest_zoom": None} if self.largest_zoom == 0 else {})}
+        changed = {name: None if name in OFF_AT_0 and value == 0 else value for name, value in changed.items()}
+        changed["seed"] = seed
         training = type(recipe.training).model_validate(recipe.training.model_dump() | changed)
         return recipe.model_copy(update={"training": training})
 
@@ -264,6 +272,7 @@ def main(
     draws: Annotated[int | None, typer.Option(help="Draws per epoch, instead of the recipe's.")] = None,
     zoom: Annotated[float | None, typer.Option(help="Largest zoom, instead of the recipe's; 0: one square.")] = None,
     neighbours: Annotated[float | None, typer.Option(help="Neighbour share, instead of the recipe's.")] = None,
+    pool_weight: Annotated[float | None, typer.Option(help="Of the pool's automatic masks; 0: none of them.")] = None,
     corrections: Annotated[int, typer.Option(min=0, help="Masks by people that are trained on too.")] = 0,
 ) -> None:
     """Measure and print; the last line is the JSON of all that was asked for."""
@@ -271,7 +280,7 @@ def main(
     names = [name for name in recipes.split(",") if name != "none"]
     if unknown := (set(names) - set(get_args(RecipeName))) | (set(pair.split(",")) - PAIRS.keys()):
         raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")
-    changes = Changes(side, zoom, neighbours, epochs, draws)
+    changes = Changes(side, zoom, neighbours, pool_weight, epochs, draws)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for pair_name in pair.split(","):
