@@ -70,7 +70,7 @@ $(TEMPLATE): $(LS_VENV)/.ready label_studio/migrate.sh
 
 demo: setup
 	@$(VENV)/bin/plankseg demo --directory "$(DIR)" --rounds $(ROUNDS) \
-	    $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)") \
+	    $(if $(STORE),--store "$(STORE)") $(if $(CLICKS),--clicks) $(if $(SOURCE),--source "$(SOURCE)") $(if $(POOL),--pool "$(POOL)") $(if $(POOL_MASKS),--pool-masks "$(POOL_MASKS)") \
 	    $(if $(VALIDATION),--validation "$(VALIDATION)") $(if $(VALIDATION_MASKS),--validation-masks "$(VALIDATION_MASKS)")
 
 up: setup

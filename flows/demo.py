@@ -51,6 +51,7 @@ class DemoFolders(FrozenModel):
     pool_masks: str | None = None
     automatic_masks: bool = False
     outline: Literal["level", "local contrast"] = "level"
+    clicks: bool = False
 
 
 @task(cache_policy=NO_CACHE)
@@ -82,20 +83,23 @@ def bring_pool(pool: Path) -> None:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="a simulated person corrects round {round_number}")
-def correct(round_number: int, pool: Path, masks: Path) -> None:
-    """Answer a round through Label Studio's API, as a person who knows the true masks."""
+def correct(round_number: int, folders: DemoFolders) -> None:
+    """Answer a round through Label Studio's API, as a person who knows the true masks; by clicks where asked."""
     from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+    from plankseg.pipeline.annotation.simulated_clicks import clicks_on
     from plankseg.pipeline.ingest.bucket_images import path_below
     from plankseg.pipeline.ingest.given_masks import given_mask_of
 
-    catalogue = open_store().catalogue
+    store = open_store()
+    catalogue, pool, masks = store.catalogue, Path(folders.pool), Path(str(folders.pool_masks))
 
     def truth(image_id: str) -> Mask:
         uri = catalogue.row(image_id).uri
         path = path_below(uri, pool_in_bucket(), pool) if is_s3(uri) else catalogue.path(image_id)
         return given_mask_of(path, images=pool, masks=masks, grey=catalogue.load(image_id))
 
-    person = SimulatedAnnotator(truth, seed=0)
+    by_clicks = clicks_on(store, recipe_in_force(store).assist) if folders.clicks else None
+    person = SimulatedAnnotator(truth, seed=0, by_clicks=by_clicks)
     with connect(settings()) as label_studio:
         counts = person.answer_round(label_studio, project_of(label_studio, settings()), round_number)
     get_run_logger().info("Round %d answered: %s", round_number, counts)
@@ -126,7 +130,7 @@ def demo(folders: DemoFolders, recipe: Recipe = LAPTOP, named: RecipeName | None
         wait_for_label_studio()
         advance(recipe)
         while folders.pool_masks and (progress := read_progress(store)).unanswered:
-            correct(progress.round, Path(folders.pool), Path(folders.pool_masks))
+            correct(progress.round, folders)
             advance(recipe)
 
 
@@ -139,6 +143,7 @@ def main(
     synthetic: Annotated[Path | None, typer.Option(help="Where the synthetic domains are written.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where the report is written.")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 2,
+    clicks: Annotated[bool, typer.Option(help="The simulated person repairs masks by clicks.")] = False,
 ) -> None:
     """Run the demo against the servers that the environment names."""
     from plankseg.imaging.synthetic.demo_domains import write_domains
@@ -156,12 +161,13 @@ def main(
             validation_masks=str(validation_masks) if validation_masks else None,
             automatic_masks=True,
             outline="local contrast",
+            clicks=clicks,
         )
     else:
         if synthetic is None:
             raise typer.BadParameter("give --synthetic, or --source and --pool")
         domains = write_domains(synthetic)
-        folders = DemoFolders(**{name: str(path) for name, path in vars(domains).items() if path})
+        folders = DemoFolders(**{name: str(path) for name, path in vars(domains).items() if path}, clicks=clicks)
     # Without masks for the simulated person it is a real project: the budget is the published one, not the demo's.
     budget = RoundsConfig(budget=rounds) if folders.pool_masks else RoundsConfig()
     demo(folders, LAPTOP.model_copy(update={"rounds": budget}), "laptop" if source else None)

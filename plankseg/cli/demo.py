@@ -29,6 +29,7 @@ def demo(
     validation: Annotated[Path | None, typer.Option(help="Folder of images to judge models on.")] = None,
     validation_masks: Annotated[Path | None, typer.Option(help="Their masks, by the images' names.")] = None,
     store: Annotated[str, typer.Option(help="folder, or s3: a bucket on an S3 server in memory.")] = "folder",
+    clicks: Annotated[bool, typer.Option("--clicks", help="The simulated person repairs masks by clicks.")] = False,
 ) -> None:
     """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
     if (source is None) != (pool is None):
@@ -50,11 +51,11 @@ def demo(
         raise SettingsError(f"STORE={store} is not known; give folder or s3.")
     os.umask(local_servers.PRIVATE_UMASK)
     in_bucket = store == "s3"
-    directory = directory_for(
-        directory.resolve(), {name: str(path) for name, path in given.items()}, in_memory=in_bucket
-    )
+    told = {name: str(path) for name, path in given.items()} | ({"clicks": "yes"} if clicks else {})
+    directory = directory_for(directory.resolve(), told, in_memory=in_bucket)
     server_settings = local_servers.ServerSettings(directory, local_servers.free_port(), local_servers.free_port())
     options = [part for name, path in given.items() for part in (f"--{name}", str(path))]
+    options += ["--clicks"] if clicks else []
     options += ["--synthetic", str(directory / "images"), "--report", str(directory / "report.html")]
     with (
         local_servers.holding(directory),
