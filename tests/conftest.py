@@ -39,6 +39,7 @@ SLOWEST_FIRST = (
     "tests/flows/test_compare.py",
     "tests/flows/test_demo.py",
     "tests/flows/test_up.py",
+    "tests/browser/test_clicking.py",
     "tests/browser/test_correcting.py",
     "tests/flows/test_four_rounds.py",
     "tests/flows/test_propose.py",

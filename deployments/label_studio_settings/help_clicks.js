@@ -32,20 +32,31 @@
   const show = (message) =>
     attempt("no message can be shown", () => window.dataManager?.invoke("toast", { message, type: "error" }));
 
+  const drawn = () =>
+    annotation().serializeAnnotation().filter((item) => DRAWN.includes(item.type) && !("x" in item.value));
+
   // The assistant must see the strokes of a moment ago: Label Studio sends the click alone, and saves drafts every 5 s.
-  const withMask = (options) =>
-    attempt("the mask cannot be sent along", () => {
-      const body = JSON.parse(options.body);
-      const drawn = annotation().serializeAnnotation().filter((item) => DRAWN.includes(item.type) && !("x" in item.value));
-      body.context.result = [...body.context.result, ...drawn];
-      body.context.drawn = true;
-      return { ...options, body: JSON.stringify(body) };
-    }) ?? options;
+  const withMask = (options, regions) => {
+    const body = JSON.parse(options.body);
+    body.context.result = [...body.context.result, ...regions];
+    body.context.drawn = true;
+    return { ...options, body: JSON.stringify(body) };
+  };
+
+  // What was painted while the assistant answered is in no answer, and must not be replaced by one.
+  const isChanged = async (regions) => {
+    while (annotation()?.isDrawing) await new Promise((resolve) => setTimeout(resolve, 50));
+    return attempt("whether the mask changed", () => JSON.stringify(drawn()) !== JSON.stringify(regions)) ?? false;
+  };
 
   // An answer without suggestions removes the click and changes nothing; Label Studio itself would keep the click.
-  const answered = async (response) => {
+  const answered = async (response, regions) => {
     const body = await response.clone().json();
-    const failed = body.errors?.length ? "The assistant does not answer; the mask is unchanged. Paint, or click again." : null;
+    let failed = null;
+    if (body.errors?.length) failed = "The assistant does not answer; the mask is unchanged. Paint, or click again.";
+    else if (body.data?.result?.length && regions && (await isChanged(regions))) {
+      failed = "The mask was changed while the assistant answered; that change is kept. Click again.";
+    }
     const message = failed ?? body.data?.message;
     if (message) show(message);
     if (!failed) return response;
@@ -55,8 +66,9 @@
   const send = window.fetch.bind(window);
   window.fetch = async (address, options) => {
     if (!ASKS_ASSISTANT.test(String(address?.url ?? address))) return send(address, options);
-    const response = await send(address, withMask(options));
-    return response.ok ? answered(response) : response;
+    const regions = attempt("the mask cannot be sent along", drawn);
+    const response = await send(address, regions ? withMask(options, regions) : options);
+    return response.ok ? answered(response, regions) : response;
   };
 
   // Brush and eraser work on the mask at once. Label Studio does nothing, silently, while no region or label is chosen.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from plankseg.imaging.threshold import automatic_mask
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.interactive_backend import ASSISTANT
 from plankseg.labelling.api.tasks import PREMASK_REGION
+from plankseg.labelling.assist.protocol import AssistAnswer, AssistRequest
 from plankseg.local_servers import free_port
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
@@ -277,6 +279,41 @@ def without_our_script(page: Page) -> Iterator[None]:
         yield
     finally:
         page.unroute(wanted)
+
+
+def test_what_is_painted_while_the_assistant_answers_is_kept(desk: Desk, tmp_path: Path) -> None:
+    person, page = desk.person, desk.person.page
+    store = Store.open(tmp_path / "store")
+    project = desk.client.ensure_project(f"slow {os.getpid()}", LABELING_CONFIG.read_text(encoding="utf-8"))
+    ((image_id, premask),) = propose(store, tmp_path, {"slow": with_faults(*samples(("slow",))["slow"])}).values()
+    task = push(store, desk.client, project, round_number=ROUND).tasks[image_id]
+    missing, too_much = faults_of(premask)
+    asked, allowed = threading.Event(), threading.Event()
+    with assistant_for(store) as assistant:
+
+        def answer(request: AssistRequest) -> AssistAnswer:
+            asked.set()
+            assert allowed.wait(30)
+            return assistant.answer(request)
+
+        with served(answer) as address:
+            desk.client.ensure_assistant(project, address, SECRET)
+            person.open(task_page(desk.client, project, task), mask=premask)
+            person.take_clicks()
+            person.click_without_waiting(*missing)
+            assert asked.wait(30)
+            stroke = person.paint([(40, 92), (90, 92)])
+            with page.expect_response(lambda response: "/interactive-annotating" in response.url):
+                allowed.set()
+            page.get_by_text("The mask was changed while the assistant answered").first.wait_for()
+            person.wait_for_answer()
+            held = painted(person.shown(), premask.shape)
+            assert held[stroke.core(premask.shape)].all()
+            assert not held[int(missing[1]), int(missing[0])]
+            person.click(*too_much, remove=True)
+            held = painted(person.shown(), premask.shape)
+            assert held[stroke.core(premask.shape)].all()
+            assert not held[int(too_much[1]), int(too_much[0])]
 
 
 def test_a_task_that_is_not_ours_is_left_alone_and_the_person_is_told_why(desk: Desk) -> None:

@@ -154,6 +154,10 @@ class Person:
         assert arrived.value.ok, arrived.value.text()
         self.wait_for_answer()
 
+    def click_without_waiting(self, x: float, y: float) -> None:
+        box, scale = self._box(), self._scale()
+        self.page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
+
     def wait_for_answer(self) -> None:
         """Until no click waits for the assistant, and none is left on the screen."""
         self.page.wait_for_function(
