@@ -74,14 +74,16 @@ def assist(
 
     from plankseg.labelling.assist.server import serve
     from plankseg.pipeline.annotation.assistant import assistant_of, bound_threads
-    from plankseg.pipeline.annotation.connection import title_of_validation
+    from plankseg.pipeline.annotation.connection import LABELING_CONFIG, title_of_validation
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     bound_threads()
     at = settings()
     with assistant_of(at) as assistant:
-        serve(at, assistant.answer, port=port, titles=(at.project, title_of_validation(at)))
+        titles = (at.project, title_of_validation(at))
+        controls = LABELING_CONFIG.read_text(encoding="utf-8")
+        serve(at, assistant.answer, port=port, titles=titles, labeling_config=controls)
 
 
 def up(

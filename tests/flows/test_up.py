@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import numpy as np
@@ -33,6 +34,7 @@ from tests.support.strangers import another_user, drive_by_page, has_ended, idle
 from tests.support.subprocess_flow import artifacts
 from tests.support.ui_walk import Person, find_chromium, open_window
 
+OF_EARLIER_PLANKSEG = Path(__file__).parents[1] / "stores" / "labeling_config_1715021.xml"
 Up = tuple[local_servers.ServerSettings, "subprocess.Popen[bytes]"]
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -204,10 +206,12 @@ def test_a_file_name_that_is_markup_is_shown_as_it_is_written(up: Up, tmp_path: 
         assert page.locator("table td a, table td img").count() == 0
 
 
-def test_the_assistant_registers_itself_in_the_project_once_and_takes_no_answers(up: Up) -> None:
+def test_the_assistant_registers_itself_in_an_earlier_project_once_with_its_controls_and_takes_no_answers(
+    up: Up,
+) -> None:
     at, _ = up
     with LabelStudioClient(at.label_studio_url, local_servers.ensure_credentials(at.directory).token) as client:
-        project = client.ensure_project(PROJECT, LABELING_CONFIG.read_text(encoding="utf-8"))
+        project = client.ensure_project(PROJECT, OF_EARLIER_PLANKSEG.read_text(encoding="utf-8"))
 
         def registered() -> list[dict[str, Any]]:
             return [row for row in client._read("api/ml", project=project) if row["title"] == ASSISTANT]
@@ -221,7 +225,9 @@ def test_the_assistant_registers_itself_in_the_project_once_and_takes_no_answers
         assert again == row["id"]
         hooks = [hook["url"] for hook in client._read("api/webhooks/", project=project)]
         assert not [url for url in hooks if f":{at.assistant_port}" in url]
-        assert client._read(f"api/projects/{project}/")["model_version"] == ""
+        now = client._read(f"api/projects/{project}/")
+        assert now["model_version"] == ""
+        assert ElementTree.fromstring(now["label_config"]).find(".//KeyPoint[@name='click']") is not None
 
 
 def test_another_user_of_this_machine_and_a_wrong_secret_reach_nothing(up: Up, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ class Registration:
         return registered
 
 
-def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str]) -> None:
-    """Serve on loopback until stopped.
+def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str], labeling_config: str) -> None:
+    """Serve on loopback until stopped; projects of these titles get the assistant and the controls it needs.
 
     Raises:
         SettingsError: no shared secret is set.
@@ -78,10 +78,11 @@ def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str
     with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
 
         def register(title: str) -> bool:
-            project = client.find_project(title)
-            if project is not None:
-                client.ensure_assistant(project, settings.assistant_url, secret)
-            return project is not None
+            if client.find_project(title) is None:
+                return False
+            project = client.ensure_project(title, labeling_config)
+            client.ensure_assistant(project, settings.assistant_url, secret)
+            return True
 
         with Registration(register, titles):
             uvicorn.run(
