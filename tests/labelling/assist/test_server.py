@@ -60,6 +60,6 @@ def test_without_a_secret_or_a_token_it_does_not_start() -> None:
 
     with pytest.raises(SettingsError, match="PLANKSEG_WEBHOOK_SECRET"):
         serve(Settings(webhook_secret=None), nothing, port=1, titles=["rounds"], labeling_config="<View/>")
+    tokenless = Settings(webhook_secret="x" * 20, label_studio_token=None)
     with pytest.raises(LabelStudioAuthError, match="PLANKSEG_LABEL_STUDIO_TOKEN"):
-        tokenless = Settings(webhook_secret="x" * 20, label_studio_token=None)
         serve(tokenless, nothing, port=1, titles=["rounds"], labeling_config="<View/>")
