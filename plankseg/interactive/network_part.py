@@ -18,10 +18,10 @@ WEIGHTS = Path(__file__).with_name("click_network.safetensors")
 CUT = 0.7
 """Pixels of at least this probability change. Higher than one half: a click that does too little is repeated."""
 
-DEPTHS_PX = (6.0, 8.0)
-"""The image is scaled until the click is so deep inside its error: enlarged to the first, shrunk to the second."""
+DEPTH_PX = 8.0
+"""The image is scaled until the click is so far from the mask's outline."""
 
-LARGEST_ZOOM = 2.0
+LARGEST_ZOOM = 3.0
 WINDOW_PX = 128
 """Half the side of the scaled window."""
 
@@ -49,9 +49,7 @@ def packaged_network() -> ClickNetwork:
 
 
 def _scale(depth_px: float) -> float:
-    smallest, largest = DEPTHS_PX
-    depth = max(1.0, depth_px)
-    return largest / depth if depth > largest else min(LARGEST_ZOOM, max(1.0, smallest / depth))
+    return min(LARGEST_ZOOM, DEPTH_PX / max(1.0, depth_px))
 
 
 def _scaled_logits(
