@@ -103,6 +103,13 @@ class TrainingConfig(FrozenModel):
         description="Train on the pool's automatic masks too, with this sampler weight; an answer replaces an image's "
         "automatic mask. Empty: they are not trained on. They are made when the pool is ingested with automatic masks.",
     )
+    pool_mask_min_share: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Where a smaller share of the pool's images got an automatic mask, the method does not suit them, "
+        "and none of its masks is trained on.",
+    )
     draws_per_epoch: int | None = Field(
         None, ge=2, description="Images drawn per epoch; empty: as many as the training set has."
     )
@@ -125,7 +132,15 @@ class TrainingConfig(FrozenModel):
 
     def facts(self) -> dict[str, object]:
         """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
-        later = ("devices", "pool_mask_weight", "largest_zoom", "schedule", "loss", "neighbour_share")
+        later = (
+            "devices",
+            "pool_mask_weight",
+            "largest_zoom",
+            "schedule",
+            "loss",
+            "neighbour_share",
+            "pool_mask_min_share",
+        )
         fields = type(self).model_fields
         without = {"loader_workers"} | {name for name in later if getattr(self, name) == fields[name].default}
         return self.model_dump(exclude=without)

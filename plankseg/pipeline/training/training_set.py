@@ -80,7 +80,7 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
         if row.by_person and 1 <= row.round <= round_number and image_id not in validation_ids | validation_role
     )
     plain = [i for i in source if i not in validation_ids and not labels[i].by_person]
-    pool = _automatic_masks_of_pool(store, recipe, labels)
+    pool = _automatic_masks_of_pool(store, recipe, labels, version)
     left_out = near_duplicates.intersection((*plain, *pool, *corrected))
     plain, pool, corrected = ([i for i in ids if i not in left_out] for ids in (plain, pool, corrected))
     pool_weight = recipe.training.pool_mask_weight or 0.0
@@ -107,17 +107,33 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     )
 
 
-def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, LabelRow]) -> list[str]:
-    """Images of the pool that are trained on with their automatic mask: none that a person ever answered or skipped."""
-    if recipe.training.pool_mask_weight is None:
+def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, LabelRow], version: int) -> list[str]:
+    """Images of the pool that are trained on with their automatic mask: none that a person ever answered or skipped.
+
+    Where most of the pool's images are too difficult for the automatic method, the masks of the others are bad too: on
+    crowded nuclei it accepted half, at Dice 0.73, and training on them cost 0.09 (docs/quality.md).
+    """
+    training = recipe.training
+    if training.pool_mask_weight is None:
         return []
-    pool = set(store.catalogue.ids("pool")) - store.labels.hand_labelled_ids()
-    masked = sorted(i for i, row in labels.items() if row.origin == "threshold" and i in pool)
+    pool = set(store.catalogue.ids("pool"))
+    answered = store.labels.hand_labelled_ids()
+    masked = sorted(i for i, row in labels.items() if row.origin == "threshold" and i in pool and i not in answered)
+    tried = [accepted for i, accepted in store.labels.automatic_masks(version=version).items() if i in pool]
+    if masked and sum(tried) < training.pool_mask_min_share * len(tried):
+        log.warning(
+            "Only %d of %d images of the pool got an automatic mask, less than training.pool_mask_min_share of %g: the "
+            "automatic method does not suit them, and none of its masks is trained on.",
+            sum(tried),
+            len(tried),
+            training.pool_mask_min_share,
+        )
+        return []
     if not masked:
         log.warning(
             "training.pool_mask_weight is %g, but no image of the pool has an automatic mask. Ingest the pool again "
             "with automatic masks; what was in the catalogue stays.",
-            recipe.training.pool_mask_weight,
+            training.pool_mask_weight,
         )
     return masked
 

@@ -131,6 +131,12 @@ class Labels:
         by_person = ~pc.field("origin").isin(MACHINE_ORIGINS)
         return set(self._tables.read("labels", columns=["image_id"], where=by_person)["image_id"].to_pylist())
 
+    def automatic_masks(self, *, version: int | None = None) -> dict[str, bool]:
+        """Every image that the automatic method was tried on, whatever was answered since, and if it gave a mask."""
+        by_threshold = pc.field("origin") == "threshold"
+        rows = self._tables.read("labels", columns=["image_id", "status"], where=by_threshold, version=version)
+        return {row["image_id"]: row["status"] == "usable" for row in rows.to_pylist()}
+
     def history(self, image_id: str) -> list[LabelRow]:
         """Every version of every answer for one image, oldest first."""
         rows = self._tables.read("labels", where=pc.field("image_id") == image_id)

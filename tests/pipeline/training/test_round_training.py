@@ -143,7 +143,7 @@ def with_pool_masks(folder: Path, weight: float = 0.5) -> tuple[Store, Recipe]:
     images = write_images(folder / "pool", range(3000, 3006), draw=clean_image)
     write_images(images, range(4))
     ingest_folder(store, images, role="pool", options=IngestOptions(automatic_masks=True))
-    training = TINY.training.model_copy(update={"pool_mask_weight": weight})
+    training = TINY.training.model_copy(update={"pool_mask_weight": weight, "pool_mask_min_share": 0.6})
     return store, TINY.model_copy(update={"training": training})
 
 
@@ -158,6 +158,17 @@ def test_automatic_masks_of_the_pool_train_at_their_weight_and_only_where_the_re
     assert not any(example.is_correction for example in data.examples)
     plain = training_set(store, TINY, 0)
     assert (ids(plain.examples), plain.pool_masks) == (store.catalogue.ids("source"), 0)
+
+
+def test_where_most_of_the_pool_is_too_difficult_for_the_automatic_method_none_of_its_masks_is_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, recipe = with_pool_masks(tmp_path)
+    strict = recipe.training.model_copy(update={"pool_mask_min_share": 0.61})
+    data = training_set(store, recipe.model_copy(update={"training": strict}), 0)
+    assert (data.pool_masks, ids(data.examples)) == (0, store.catalogue.ids("source"))
+    assert "Only 6 of 10 images of the pool got an automatic mask" in caplog.text
+    assert training_set(store, recipe, 0).pool_masks == 6
 
 
 def test_whatever_a_person_answered_replaces_the_automatic_mask(tmp_path: Path) -> None:

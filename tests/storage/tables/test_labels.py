@@ -195,3 +195,11 @@ def test_rows_that_contradict_themselves_are_refused() -> None:
         )
     with pytest.raises(StoreError, match="status is 'fine'"):
         answer("a", 1, status="fine")
+
+
+def test_what_the_automatic_method_gave_is_known_whatever_was_answered_since(labels: Labels) -> None:
+    labels.add([automatic("a"), automatic("b", status="unusable", mask_sha=None, pixel_sha=None, reason="pale")])
+    before = labels.version()
+    labels.add([answer("a", 1), automatic("c", origin="given"), automatic("d")])
+    assert labels.automatic_masks() == {sha("a"): True, sha("b"): False, sha("d"): True}
+    assert labels.automatic_masks(version=before) == {sha("a"): True, sha("b"): False}
