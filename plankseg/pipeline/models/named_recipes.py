@@ -1,6 +1,7 @@
 """Recipes with names: `published`, `laptop` and `quality`; their numbers come from how many images there are."""
 
 from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig, ValidationConfig
+from plankseg.pipeline.models.automatic_masks import pool_acceptance
 from plankseg.storage.store import Store
 
 LITE = NetworkConfig(encoder="timm-tf_efficientnet_lite0")
@@ -17,6 +18,9 @@ ON_SCANS = TrainingConfig(
 """What is best on vignettes of a scanner, whatever the budget (docs/quality.md)."""
 
 LAPTOP_DRAWS, FEWEST_DRAWS = 1024, 32
+CROWDED_NEIGHBOURS = 0.7
+"""Neighbour share for a pool whose images mostly hold more than one object (docs/quality.md)."""
+
 ASKED_FOR = 20
 """Validation images that a person is asked for where there are none."""
 
@@ -43,11 +47,16 @@ def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
     """The recipe of a name for the images of a store that have a usable mask and are not of the validation set.
 
     Network, training, masks and the validation images that are asked for are the named recipe's; the rest of the
-    validation, query, rounds and inference are those of `others`.
+    validation, query, rounds and inference are those of `others`. Where the automatic method rejected more than one
+    image of five of the pool, its images are taken to hold more than one object each, and objects of other images are
+    pasted beside those of the training.
     """
     kept_apart = set(store.catalogue.ids("validation"))
     images = {row.image_id for row in store.labels.current() if row.status == "usable"} - kept_apart
     named = named_recipe(name, len(images))
     validation = others.validation.model_copy(update={"ask_for": named.validation.ask_for})
-    changed = {"network": named.network, "training": named.training, "masks": named.masks, "validation": validation}
+    training = named.training
+    if name != "published" and pool_acceptance(store).is_below(training.pool_mask_min_share):
+        training = training.model_copy(update={"neighbour_share": CROWDED_NEIGHBOURS})
+    changed = {"network": named.network, "training": training, "masks": named.masks, "validation": validation}
     return others.model_copy(update=changed)

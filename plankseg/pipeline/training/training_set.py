@@ -9,6 +9,7 @@ from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import decode_mask
 from plankseg.learning.trainer import Example
+from plankseg.pipeline.models.automatic_masks import pool_acceptance
 from plankseg.pipeline.pool.near_duplicates import complete_hashes, near_duplicate_ids
 from plankseg.pipeline.pool.unreadable import unreadable
 from plankseg.pipeline.pool.validation_split import fix_halves
@@ -119,13 +120,13 @@ def _automatic_masks_of_pool(store: Store, recipe: Recipe, labels: Mapping[str, 
     pool = set(store.catalogue.ids("pool"))
     answered = store.labels.hand_labelled_ids()
     masked = sorted(i for i, row in labels.items() if row.origin == "threshold" and i in pool and i not in answered)
-    tried = [accepted for i, accepted in store.labels.automatic_masks(version=version).items() if i in pool]
-    if masked and sum(tried) < training.pool_mask_min_share * len(tried):
+    acceptance = pool_acceptance(store, version=version)
+    if masked and acceptance.is_below(training.pool_mask_min_share):
         log.warning(
             "Only %d of %d images of the pool got an automatic mask, less than training.pool_mask_min_share of %g: the "
             "automatic method does not suit them, and none of its masks is trained on.",
-            sum(tried),
-            len(tried),
+            acceptance.accepted,
+            acceptance.tried,
             training.pool_mask_min_share,
         )
         return []
