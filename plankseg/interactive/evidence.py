@@ -26,6 +26,16 @@ class Evidence:
         return abs(float(self.distance[pixel]))
 
 
+def joined_part(
+    part: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], pixel: tuple[int, int], is_positive: bool
+) -> Bool[np.ndarray, "h w"]:
+    """What a click changes in the mask: its part as far as that is 8-connected to the click's pixel, which belongs to it."""
+    changed = part & (mask != is_positive)
+    changed[pixel] = True
+    _, labels = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
+    return np.asarray(labels == labels[pixel])
+
+
 def signed_distance(shape: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     """Distance of each pixel's centre to the outline, positive inside; without an outline at most h + w."""
     height, width = shape.shape

@@ -12,11 +12,15 @@ from safetensors.torch import load_file
 from plankseg.imaging.arrays import Mask
 from plankseg.interactive.click_features import click_features
 from plankseg.interactive.click_network import STEP_PX, ClickNetwork
-from plankseg.interactive.evidence import Evidence
+from plankseg.interactive.evidence import Evidence, joined_part
 
 WEIGHTS = Path(__file__).with_name("click_network.safetensors")
-CUT = 0.7
-"""Pixels of at least this probability change. Higher than one half: a click that does too little is repeated."""
+CUTS = (0.7, 0.9, 0.97, 0.995)
+"""Pixels of at least this probability change. Higher than one half: a click that does too little is repeated. The next
+one is taken where that would change the mask as a whole, and not repair it."""
+
+MOST_REMOVED, MOST_ADDED = 0.75, 3.0
+"""Shares of the mask's area; what is more is no repair."""
 
 DEPTH_PX = 8.0
 """The image is scaled until the click is so far from the mask's outline."""
@@ -34,8 +38,14 @@ def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) 
     near = (pixel[0] - window[0].start, pixel[1] - window[1].start)
     probability = None if evidence.probability is None else evidence.probability[window]
     close_by = Evidence(evidence.image[window], probability, evidence.mask[window])
+    logits = _scaled_logits(close_by, near, is_positive, scale)
+    area = int(np.count_nonzero(evidence.mask))
+    most = area * (MOST_ADDED if is_positive else MOST_REMOVED) if area else evidence.mask.size
     part = np.zeros_like(evidence.mask)
-    part[window] = _scaled_logits(close_by, near, is_positive, scale) >= np.log(CUT / (1 - CUT))
+    for cut in CUTS:
+        part[window] = joined_part(logits >= np.log(cut / (1 - cut)), close_by.mask, near, is_positive)
+        if np.count_nonzero(part) <= most:
+            break
     return part
 
 

@@ -11,7 +11,7 @@ from plankseg.errors import MaskShapeError
 from plankseg.imaging.arrays import Mask
 from plankseg.imaging.masks import fill_small_holes
 from plankseg.interactive.box_mask import box_mask
-from plankseg.interactive.evidence import Evidence
+from plankseg.interactive.evidence import Evidence, joined_part
 from plankseg.interactive.local_contrast import contrast_part, disc_part
 from plankseg.interactive.network_part import network_part
 from plankseg.interactive.prompts import Prompts
@@ -57,10 +57,7 @@ def repair_mask(
 
 def _changed(evidence: Evidence, pixel: tuple[int, int], is_positive: bool, find_part: FindPart) -> Mask:
     """The mask with the click's part added or removed, as far as that is joined to the click."""
-    part = find_part(evidence, pixel, is_positive) & (evidence.mask != is_positive)
-    part[pixel] = True
-    _, labels = cv2.connectedComponents(part.astype(np.uint8), connectivity=8)
-    joined = labels == labels[pixel]
+    joined = joined_part(find_part(evidence, pixel, is_positive), evidence.mask, pixel, is_positive)
     return np.asarray(evidence.mask | joined if is_positive else evidence.mask & ~joined)
 
 
