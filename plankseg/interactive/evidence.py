@@ -29,7 +29,7 @@ class Evidence:
 def joined_part(
     part: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], pixel: tuple[int, int], is_positive: bool
 ) -> Bool[np.ndarray, "h w"]:
-    """What a click changes in the mask: its part as far as that is 8-connected to the click's pixel, which belongs to it."""
+    """What a click changes in the mask: its part as far as that is 8-connected to the click's pixel, which it holds."""
     changed = part & (mask != is_positive)
     changed[pixel] = True
     _, labels = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)

@@ -1,6 +1,6 @@
 """Train the click network on drawn scenes and write its weights; no real image is needed. Last line: JSON.
 
-usage: click_network.py OUT.safetensors [--steps 1800] [--rate 0.003] [--start IN.safetensors] [--seed 0]
+usage: _train_click_network.py OUT.safetensors [--steps 1800] [--rate 0.003] [--start IN.safetensors] [--seed 0]
 
 A step costs 0.2 s of one core. The installed weights (plankseg/interactive/click_network.safetensors) are such a file,
 in half precision; docs/assistant.md says how they were trained.
