@@ -21,6 +21,7 @@ from plankseg.cli.demo import directory_for
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
 from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.reports.effort_plot import COLUMNS
 from plankseg.pipeline.reports.status import RoundStatus
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -162,6 +163,15 @@ def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
         assert "…" not in shown
         assert "19/100" in shown
         assert ("11 unusable" in " ".join(shown.split())) == (full in rounds)
+
+
+def test_a_table_with_every_column_of_effort_fits_80_columns_and_cuts_no_word() -> None:
+    cells = ["12", "with pre-mask", "19/100", "0.912", "1,234", "123,456", "123", "12", "123.4", "1,234"]
+    table = import_module("plankseg.cli.status")._table_of("Effort", COLUMNS, [cells, cells], left={"asked"})
+    out = Console(width=80, file=io.StringIO())
+    out.print(table)
+    assert "…" not in out.file.getvalue()
+    assert {word for cell in cells for word in cell.split()} <= set(out.file.getvalue().split())
 
 
 def test_doctor_looks_where_up_served_cuts_nothing_off_and_makes_no_folder(

@@ -1,5 +1,6 @@
 """Commands that show: `status`, `report`, `show-augmentations` and `gif`."""
 
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Annotated
 
@@ -107,27 +108,29 @@ def _rounds_table(status: Status) -> Table:
 
 
 def _effort_table(status: Status) -> Table:
-    table = _table("Effort")
     headings, rows = effort_table(status.effort)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "asked" else "right")
-    for cells in rows:
-        table.add_row(*cells)
-    return table
+    return _table_of("Effort", headings, rows, left={"asked"})
 
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
 
 
+def _table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: Set[str]) -> Table:
+    """A table that breaks between words only: rich would also cut words off where a terminal is narrow."""
+    table = _table(title)
+    for heading, cells in zip(headings, zip(*rows, strict=True) if rows else [()] * len(headings), strict=True):
+        longest = max(len(word) for text in (heading, *cells) for word in (text or "-").split())
+        table.add_column(heading, justify="left" if heading in left else "right", min_width=longest)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
 def _standings_table(status: Status) -> Table:
     """The active model beside the conventional methods."""
-    table = _table("Active model and conventional masks, on the validation images")
-    for heading in STANDING_COLUMNS:
-        table.add_column(heading, justify="left" if heading in {"images of", "masks by"} else "right")
-    for cells in standing_rows(status):
-        table.add_row(*cells)
-    return table
+    title = "Active model and conventional masks, on the validation images"
+    return _table_of(title, STANDING_COLUMNS, standing_rows(status), left={"images of", "masks by"})
 
 
 def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:
