@@ -34,7 +34,9 @@ def predict(
 
 
 def export(
-    form: Annotated[str, typer.Argument(metavar="FORMAT", help="png, pairs, coco, imagej, geojson or label-studio.")],
+    form: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="png, pairs, coco, imagej, geojson, label-studio or ifcb.")
+    ],
     target: Annotated[Path, typer.Argument(help="The file, or for png and pairs the folder, that is written.")],
     masks: Annotated[
         Path | None, typer.Option(help="Folder that predict wrote; unset: the masks of the store.")

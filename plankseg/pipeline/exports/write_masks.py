@@ -1,5 +1,6 @@
 """Export of masks to a file or folder in the format of another program, whole or not at all."""
 
+import csv
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from plankseg.imaging.masks import encode_mask_8bit
 from plankseg.pipeline.archive.image_paths import stem_of
 from plankseg.pipeline.exports.mask_records import Masks
 
-Format = Literal["png", "pairs", "coco", "imagej", "geojson", "label-studio"]
+Format = Literal["png", "pairs", "coco", "imagej", "geojson", "label-studio", "ifcb"]
 Progress = Callable[[int, int], None]
 
 
@@ -171,11 +172,26 @@ def _write_lines(lines: Iterator[str], target: Path, begin: str, end: str) -> Wr
     return Written(count)
 
 
+def _write_ifcb(records: Iterator[MaskRecord], target: Path) -> Written:
+    from plankseg.imaging.measures.ifcb_features import COLUMNS, slim_features
+
+    count = 0
+    with atomic_file(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ("path", "image_id", "taxon", "origin", "status", *COLUMNS), restval="")
+        table.writeheader()
+        for record in records:
+            known = {name: getattr(record, name) or "" for name in ("path", "image_id", "taxon", "origin", "status")}
+            table.writerow(known | (slim_features(record.mask) if record.mask.any() else {}))
+            count += 1
+    return Written(count)
+
+
 _FILES: dict[str, Callable[[Iterator[MaskRecord], Path], Written]] = {
     "coco": _write_coco,
     "imagej": _write_imagej,
     "geojson": _write_geojson,
     "label-studio": _write_label_studio,
+    "ifcb": _write_ifcb,
 }
 
 

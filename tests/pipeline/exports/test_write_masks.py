@@ -1,5 +1,6 @@
 """Exports: every format whole or not at all, from a folder of masks and from a store, people's answers first."""
 
+import csv
 import json
 import zipfile
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from PIL import Image
 from plankseg.errors import OutputError, SettingsError
 from plankseg.formats.coco import read_masks
 from plankseg.imaging.masks import encode_mask, encode_mask_8bit
+from plankseg.imaging.measures import ifcb_features
 from plankseg.pipeline.exports.mask_records import Masks, masks_of_folder, masks_of_store
-from plankseg.pipeline.exports.write_masks import checked_format, write_masks
+from plankseg.pipeline.exports.write_masks import Written, checked_format, write_masks
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.prediction.output_folder import COLUMNS, Job, open_folder
 from plankseg.storage.store import Store
@@ -164,7 +166,21 @@ def test_a_store_without_masks_says_so(tmp_path: Path) -> None:
         masks_of_store(Store.open(tmp_path / "new"))
 
 
-@pytest.mark.parametrize("kind", ["png", "coco", "imagej", "geojson", "label-studio"])
+def test_the_table_of_ifcb_features_has_a_row_for_each_mask_and_leaves_an_empty_ones_empty(
+    tmp_path: Path,
+) -> None:
+    given = {"copepod/a.png": columns(3), "empty, odd.png": np.zeros((4, 5), bool)}
+    records = Masks(len(given), (record(name, mask) for name, mask in given.items()))
+    assert write_masks(records, "ifcb", tmp_path / "features.csv") == Written(2)
+    with (tmp_path / "features.csv").open(encoding="utf-8", newline="") as file:
+        full, empty = csv.DictReader(file)
+    assert (full["path"], empty["path"]) == tuple(given)
+    assert float(full["Area"]) == given["copepod/a.png"].sum()
+    assert len(full) == 35
+    assert {empty[name] for name in ifcb_features.COLUMNS} == {""}
+
+
+@pytest.mark.parametrize("kind", ["png", "coco", "imagej", "geojson", "label-studio", "ifcb"])
 def test_after_an_error_nothing_is_left_and_what_was_there_stays(tmp_path: Path, kind: str) -> None:
     with pytest.raises(OutputError, match="torn"):
         write_masks(broken(), checked_format(kind), tmp_path / "new")
