@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import cv2
 import numpy as np
@@ -89,16 +90,18 @@ def _click_into(rng: np.random.Generator, meant: Bool[np.ndarray, "side side"]) 
 
 
 class _Lessons(IterableDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):  # type: ignore[misc]
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    """As many lessons as a training takes, so that the process that draws them ends by itself."""
+
+    def __init__(self, training: ClickTraining) -> None:
+        self._seed, self._count = training.seed, training.steps * training.batch_size
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         cv2.setNumThreads(0)
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
-        while True:
-            for lesson in draw_lessons(rng):
-                yield lesson.features, lesson.meant, lesson.weight
+        lessons = (lesson for _ in count() for lesson in draw_lessons(rng))
+        for lesson in islice(lessons, self._count):
+            yield lesson.features, lesson.meant, lesson.weight
 
 
 def train_click_network(
@@ -112,12 +115,11 @@ def train_click_network(
         torch.manual_seed(training.seed)
         network = start or ClickNetwork()
         network.to(memory_format=torch.channels_last).train()
-        loader = iter(DataLoader(_Lessons(training.seed), batch_size=training.batch_size, num_workers=1))
+        loader = DataLoader(_Lessons(training), batch_size=training.batch_size, num_workers=1)
         optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps, pct_start=0.1)
         losses: list[float] = []
-        for step in range(1, training.steps + 1):
-            features, meant, weight = next(loader)
+        for step, (features, meant, weight) in enumerate(loader, 1):
             with autocast("auto", torch.device("cpu")):
                 logits = network(features.to(memory_format=torch.channels_last)).float()
             loss = _loss(logits, meant, weight)
