@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from plankseg.errors import SettingsError
+from plankseg.errors import LabelStudioAuthError, SettingsError
 
 Architecture = Literal["Unet", "DeepLabV3Plus"]
 AssistMethod = Literal["network", "contrast", "disc"]
@@ -444,6 +444,22 @@ class Settings(BaseSettings):
         if not value.strip():
             raise ValueError("an empty name would make a store of the working directory: give a folder, or unset it")
         return value
+
+    def required_token(self) -> str:
+        """Label Studio's token. Raises LabelStudioAuthError where none is set."""
+        if self.label_studio_token is None:
+            raise LabelStudioAuthError(
+                "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
+            )
+        return self.label_studio_token.get_secret_value()
+
+    def required_secret(self) -> str:
+        """The secret that relay and assistant share with Label Studio. Raises SettingsError where none is set."""
+        if self.webhook_secret is None:
+            raise SettingsError(
+                "PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`."
+            )
+        return self.webhook_secret.get_secret_value()
 
     @property
     def store_location(self) -> str:

@@ -18,11 +18,12 @@ from plankseg.errors import HookError, PlanksegError
 from plankseg.labelling.api.interactive_backend import USER
 from plankseg.labelling.assist.protocol import AssistAnswer, AssistRequest, as_result, read_request
 from plankseg.labelling.webhook.bounded_body import read_bounded
+from plankseg.labelling.webhook.loopback_server import BAD, FORBIDDEN, TOO_LARGE, UNAUTHORIZED, refuse
 
 log = logging.getLogger(__name__)
 
 BODY_BYTES = 64 * 2**20  # a task with its drafts and answers: noise of 4 million pixels weighs some megabytes in each
-BAD, UNAUTHORIZED, FORBIDDEN, TOO_LARGE = 400, 401, 403, 413
+REQUEST = "A request to the assistant"
 HERE = ("127.0.0.1", "localhost")
 FAILED = "The assistant failed on this click; the mask is unchanged. Paint instead: its log says why."
 
@@ -38,9 +39,9 @@ def build_app(secret: str, answer: Answer) -> FastAPI:
         """Let Label Studio's server through: no page of a browser, no other name of this machine, nobody else."""
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         if host not in HERE or "origin" in request.headers or "sec-fetch-site" in request.headers:
-            return refuse(FORBIDDEN, "The assistant answers Label Studio's server on this machine alone.")
+            return refuse(FORBIDDEN, "Only Label Studio's server on this machine is answered.", request=REQUEST)
         if request.url.path != "/health" and not is_authorized(request.headers.get("authorization"), secret):
-            return refuse(UNAUTHORIZED, "The user name or the secret is missing or wrong.")
+            return refuse(UNAUTHORIZED, "The user name or the secret is missing or wrong.", request=REQUEST)
         return await call_next(request)
 
     @app.get("/health")
@@ -55,11 +56,11 @@ def build_app(secret: str, answer: Answer) -> FastAPI:
     async def predict(request: Request) -> Response:
         body = await read_bounded(request, BODY_BYTES)
         if body is None:
-            return refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.")
+            return refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.", request=REQUEST)
         try:
             asked = read_request(body)
         except HookError as error:
-            return refuse(BAD, str(error))
+            return refuse(BAD, str(error), request=REQUEST)
         found = AssistAnswer() if asked is None else await run_in_threadpool(answer_safely, answer, asked)
         return JSONResponse(as_result(found))
 
@@ -86,9 +87,3 @@ def answer_safely(answer: Answer, asked: AssistRequest) -> AssistAnswer:
     except Exception:  # a person waits, and must not lose the mask to a mistake of ours
         log.exception("A click in task %d is not answered", asked.task_id)
         return AssistAnswer(message=FAILED)
-
-
-def refuse(status: int, why: str) -> Response:
-    """A refusal in plain text."""
-    log.warning("A request to the assistant is refused with %d: %s", status, why)
-    return Response(why, status_code=status, media_type="text/plain")

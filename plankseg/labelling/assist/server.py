@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from plankseg.config import Settings
-from plankseg.errors import LabelStudioAuthError, PlanksegError, SettingsError
+from plankseg.errors import PlanksegError
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.assist.app import Answer, build_app
+from plankseg.labelling.webhook.loopback_server import serve_on_loopback
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 WITHOUT_PROJECT_S, REGISTERED_S = 5.0, 60.0  # between two checks whether the assistant is registered
 LISTENING_S = 1.0  # after which the server answers: Label Studio asks it while it is being registered
 
@@ -64,18 +64,8 @@ def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str
         SettingsError: no shared secret is set.
         LabelStudioAuthError: no token is set.
     """
-    import uvicorn
-
-    from plankseg.labelling.webhook.short_connections import ShortConnections
-
-    if settings.webhook_secret is None:
-        raise SettingsError("PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`.")
-    if settings.label_studio_token is None:
-        raise LabelStudioAuthError(
-            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
-        )
-    secret = settings.webhook_secret.get_secret_value()
-    with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
+    secret, token = settings.required_secret(), settings.required_token()
+    with LabelStudioClient(settings.label_studio_url, token) as client:
 
         def register(title: str) -> bool:
             if client.find_project(title) is None:
@@ -85,12 +75,4 @@ def serve(settings: Settings, answer: Answer, *, port: int, titles: Sequence[str
             return True
 
         with Registration(register, titles):
-            uvicorn.run(
-                build_app(secret, answer),
-                host=HOST,
-                port=port,
-                log_level="warning",
-                access_log=False,
-                ws="none",
-                http=ShortConnections,
-            )
+            serve_on_loopback(build_app(secret, answer), port)

@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from fastapi import FastAPI, Request, Response
 
 from plankseg.config import Settings
-from plankseg.errors import HookError, LabelStudioAuthError, SettingsError
+from plankseg.errors import HookError
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.api.webhook_payload import RELAY_HEADER, Hint, read_hints
 from plankseg.labelling.webhook.bounded_body import read_bounded
 from plankseg.labelling.webhook.debounce import EventDebouncer, TaskCount
+from plankseg.labelling.webhook.loopback_server import BAD, FORBIDDEN, TOO_LARGE, refuse, serve_on_loopback
 from plankseg.labelling.webhook.prefect_events import Event, authorization, send_events
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 BODY_BYTES = 4 * 2**20  # an answer of 4 million pixels weighs some 100 kB; noise of that size a few megabytes
-NO_CONTENT, BAD, FORBIDDEN, TOO_LARGE = 204, 400, 403, 413
+NO_CONTENT = 204
+REQUEST = "A webhook"
 
 
 def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
@@ -37,24 +38,19 @@ def build_app(secret: str, pass_on: Callable[[Hint], None]) -> FastAPI:
     @app.post("/label-studio")
     async def label_studio(request: Request) -> Response:
         if not hmac.compare_digest(request.headers.get(RELAY_HEADER, "").encode(), secret.encode()):
-            return _refuse(FORBIDDEN, f"The header {RELAY_HEADER} is missing or wrong.")
+            return refuse(FORBIDDEN, f"The header {RELAY_HEADER} is missing or wrong.", request=REQUEST)
         body = await read_bounded(request, BODY_BYTES)
         if body is None:
-            return _refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.")
+            return refuse(TOO_LARGE, f"The body is larger than {BODY_BYTES} bytes.", request=REQUEST)
         try:
             hints = read_hints(body)
         except HookError as error:
-            return _refuse(BAD, str(error))
+            return refuse(BAD, str(error), request=REQUEST)
         for hint in hints:
             pass_on(hint)
         return Response(status_code=NO_CONTENT)
 
     return app
-
-
-def _refuse(status: int, why: str) -> Response:
-    log.warning("A webhook is refused with %d: %s", status, why)
-    return Response(why, status_code=status, media_type="text/plain")
 
 
 class LiveServers:
@@ -95,23 +91,10 @@ def serve(settings: Settings, *, port: int, prefect_api_url: str) -> None:
         SettingsError: no shared secret is set.
         LabelStudioAuthError: no token is set.
     """
-    import uvicorn
-
-    from plankseg.labelling.webhook.short_connections import ShortConnections
-
-    if settings.webhook_secret is None:
-        raise SettingsError("PLANKSEG_WEBHOOK_SECRET is not set; draw one, for example with `openssl rand -hex 20`.")
-    if settings.label_studio_token is None:
-        raise LabelStudioAuthError(
-            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
-        )
+    secret, token = settings.required_secret(), settings.required_token()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    secret = settings.webhook_secret.get_secret_value()
-    with LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value()) as client:
+    with LabelStudioClient(settings.label_studio_url, token) as client:
         servers = LiveServers(settings, client, secret=secret, prefect_api_url=prefect_api_url)
         with EventDebouncer(servers, project=settings.project) as debouncer:
-            app = build_app(secret, debouncer.hint)
-            uvicorn.run(
-                app, host=HOST, port=port, log_level="warning", access_log=False, ws="none", http=ShortConnections
-            )
+            serve_on_loopback(build_app(secret, debouncer.hint), port)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plankseg.config import Settings
-from plankseg.errors import LabelStudioAuthError, ProjectGoneError
+from plankseg.errors import ProjectGoneError
 from plankseg.labelling.api.protocol import LabelStudio
 from plankseg.storage.store import Store
 
@@ -24,11 +24,7 @@ def connect(settings: Settings) -> Iterator[LabelStudio]:
     """
     from plankseg.labelling.api.client import LabelStudioClient  # its SDK is slow to load
 
-    if settings.label_studio_token is None:
-        raise LabelStudioAuthError(
-            "PLANKSEG_LABEL_STUDIO_TOKEN is not set; copy the token from Label Studio's 'Account & Settings' page."
-        )
-    client = LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
+    client = LabelStudioClient(settings.label_studio_url, settings.required_token())
     with client:
         client.check()
         yield client
