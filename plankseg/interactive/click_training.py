@@ -1,6 +1,7 @@
 """Training of the click network on drawn scenes, with clicks as a person would make them."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -8,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
-from torch.utils.data import DataLoader, IterableDataset
 
 from plankseg.interactive.click_features import click_features
 from plankseg.interactive.click_network import ClickNetwork
@@ -89,19 +89,24 @@ def _click_into(rng: np.random.Generator, meant: Bool[np.ndarray, "side side"]) 
     return int(rows[at]), int(columns[at])
 
 
-class _Lessons(IterableDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):  # type: ignore[misc]
-    """As many lessons as a training takes, so that the process that draws them ends by itself."""
+def _batches(training: ClickTraining) -> Iterator[list[torch.Tensor]]:
+    """Features, meant and weight of each step; one thread draws the next batch while the network learns from this one.
 
-    def __init__(self, training: ClickTraining) -> None:
-        self._seed, self._count = training.seed, training.steps * training.batch_size
+    A thread and not a process: `cv2` and numpy let other threads run, and nothing has to end with the training.
+    """
+    rng = np.random.default_rng([training.seed, 0])
+    lessons = (lesson for _ in count() for lesson in draw_lessons(rng))
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        cv2.setNumThreads(0)
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
-        lessons = (lesson for _ in count() for lesson in draw_lessons(rng))
-        for lesson in islice(lessons, self._count):
-            yield lesson.features, lesson.meant, lesson.weight
+    def draw() -> list[torch.Tensor]:
+        batch = [(it.features, it.meant, it.weight) for it in islice(lessons, training.batch_size)]
+        return [torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True)]
+
+    with ThreadPoolExecutor(1) as drawing:
+        following = drawing.submit(draw)
+        for _ in range(training.steps):
+            batch = following.result()
+            following = drawing.submit(draw)
+            yield batch
 
 
 def train_click_network(
@@ -115,11 +120,10 @@ def train_click_network(
         torch.manual_seed(training.seed)
         network = start or ClickNetwork()
         network.to(memory_format=torch.channels_last).train()
-        loader = DataLoader(_Lessons(training), batch_size=training.batch_size, num_workers=1)
         optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps, pct_start=0.1)
         losses: list[float] = []
-        for step, (features, meant, weight) in enumerate(loader, 1):
+        for step, (features, meant, weight) in enumerate(_batches(training), 1):
             with autocast("auto", torch.device("cpu")):
                 logits = network(features.to(memory_format=torch.channels_last)).float()
             loss = _loss(logits, meant, weight)

@@ -13,7 +13,7 @@ from plankseg.labelling.api.data_manager import round_filter, round_tab, since_f
 from plankseg.labelling.api.interactive_backend import ASSISTANT, assistant_backend, is_registered
 from plankseg.labelling.api.labeling_config import config_problem, upgraded_config
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import BucketAccess, Task
+from plankseg.labelling.api.tasks import PREMASK_VERSION, BucketAccess, Task
 from plankseg.labelling.api.transport import Transport
 from plankseg.labelling.api.webhook_payload import is_relay_webhook, relay_webhook
 
@@ -138,6 +138,13 @@ class LabelStudioClient(Transport, LabelStudio):
     @override
     def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
         self._write("POST", f"api/projects/{project}/import", list(tasks))
+
+    @override
+    def add_premasks(self, project: int, predictions: Mapping[int, Task]) -> None:
+        for task_id, prediction in predictions.items():
+            self._write("POST", "api/predictions/", {"task": task_id, "project": project, **prediction})
+        if not self._read(f"api/projects/{project}/")["model_version"]:  # else only an import with predictions sets it
+            self._write("PATCH", f"api/projects/{project}/", {"model_version": PREMASK_VERSION})
 
     @override
     def delete_task(self, task_id: int) -> None:

@@ -33,6 +33,9 @@ class LabelStudio(Protocol):
     def import_tasks(self, project: int, tasks: Sequence[Task]) -> None:
         """Add tasks, all or none. Not idempotent: an error may mean that the server has them all the same."""
 
+    def add_premasks(self, project: int, predictions: Mapping[int, Task]) -> None:
+        """Give tasks their pre-mask, by task, and let the project's label stream show it. Not idempotent."""
+
     def delete_task(self, task_id: int) -> None:
         """Remove a task with its answers, drafts and predictions."""
 

@@ -105,10 +105,15 @@ def build_task(item: PushItem, *, round: int, image_url: str) -> Task:
     }
     task: Task = {"data": data}
     if item.premask is not None:
-        score = None if item.score is None else min(max(float(item.score), 0.0), 1.0)
-        result = premask_regions(item.premask, origin="prediction") if item.premask.any() else []
-        task["predictions"] = [{"model_version": PREMASK_VERSION, "score": score, "result": result}]
+        task["predictions"] = [premask_prediction(item.premask, item.score)]
     return task
+
+
+def premask_prediction(premask: Mask, score: float | None) -> Task:
+    """A pre-mask as a prediction of Label Studio, with the image's uncertainty within 0 and 1."""
+    bounded = None if score is None else min(max(float(score), 0.0), 1.0)
+    result = premask_regions(premask, origin="prediction") if premask.any() else []
+    return {"model_version": PREMASK_VERSION, "score": bounded, "result": result}
 
 
 def premask_regions(mask: Mask, *, origin: str) -> list[Task]:

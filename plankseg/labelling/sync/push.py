@@ -2,6 +2,8 @@
 
 Import is not idempotent and its answer can get lost, so: list the tasks by our own key, upload and import what is
 missing, list again and check. A push that was interrupted anywhere is completed by the next one.
+Label Studio repeats an import that met a locked database, and the repetition has lost the predictions: such tasks are
+given their pre-masks afterwards.
 """
 
 import logging
@@ -11,7 +13,7 @@ from types import MappingProxyType
 
 from plankseg.errors import LabelStudioDownError, LabelStudioError
 from plankseg.labelling.api.protocol import LabelStudio
-from plankseg.labelling.api.tasks import PushItem, Task, TaskIdentity, build_task
+from plankseg.labelling.api.tasks import PushItem, Task, TaskIdentity, build_task, premask_prediction
 from plankseg.labelling.sync.classify import classify_tasks
 from plankseg.labelling.sync.deduplicate import RoundTasks, deduplicate_tasks
 
@@ -66,6 +68,7 @@ def push_round(
             f"{len(lost)} of {len(names)} images of round {round} have no task in Label Studio, the first is "
             f"{lost[0]}; push the round again, what is there is not doubled."
         ) from failure
+    _add_lost_premasks(label_studio, project, items, after)
     return PushReport(
         tasks={name: after.ids[name] for name in names},
         imported=tuple(item.image_id for item in missing),
@@ -92,6 +95,18 @@ def _import_missing(
         log.warning("The import of round %d failed (%s); checking whether it arrived", round, error)
         return error
     return None
+
+
+def _add_lost_premasks(label_studio: LabelStudio, project: int, items: Sequence[PushItem], found: RoundTasks) -> None:
+    """Give every untouched task the pre-mask that it should have had from its import."""
+    lost = {}
+    for item in items:
+        task = found.kept[item.image_id]
+        if item.premask is not None and not any(task.get(kind) for kind in ("predictions", "annotations", "drafts")):
+            lost[int(task["id"])] = premask_prediction(item.premask, item.score)
+    if lost:
+        log.warning("Label Studio took %d tasks without their pre-masks; giving them again", len(lost))
+        label_studio.add_premasks(project, lost)
 
 
 def _remove_spare(label_studio: LabelStudio, found: RoundTasks) -> tuple[int, ...]:

@@ -108,6 +108,13 @@ class FakeLabelStudio(LabelStudio):
         self._fail_after("import_tasks")
 
     @override
+    def add_premasks(self, project: int, predictions: Mapping[int, Task]) -> None:
+        self._fail_before("add_premasks")
+        for task_id, prediction in predictions.items():
+            self._task(task_id)["predictions"].append({**_copy(dict(prediction)), "id": next(self._ids)})
+        self._fail_after("add_premasks")
+
+    @override
     def delete_task(self, task_id: int) -> None:
         self._task(task_id)
         del self._tasks[task_id]
