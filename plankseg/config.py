@@ -155,29 +155,59 @@ class TrainingConfig(FrozenModel):
         return self
 
 
-Measure = Literal["variance", "entropy", "jsd", "conventional"]
+Measure = Literal["variance", "entropy", "jsd", "dice", "conventional"]
 """By what an image is found uncertain."""
+
+SelectorName = Literal[
+    "stochastic_batches", "random", "top_k", "stratified", "power", "stratified_power", "typical_first", "core_set"
+]
+"""How a batch is chosen."""
 
 
 class QueryConfig(FrozenModel):
     """How the images that teach most are found. The defaults are the published ones."""
 
-    selector: Literal["stochastic_batches", "random", "top_k"] = Field(
-        "stochastic_batches", description="How a batch is chosen."
+    selector: SelectorName = Field(
+        "stochastic_batches",
+        description="How a batch is chosen. stochastic_batches: the best of some random batches, as published. random. "
+        "top_k: the most uncertain images of the whole pool. stratified: at random, the same number of each taxon. "
+        "power: at random, more probably the more uncertain. stratified_power: two thirds of them spread over the taxa."
+        " typical_first: in round 1 the most typical images, then as stratified_power. core_set: images unlike each "
+        "other and unlike what was answered.",
     )
     mode: Literal["draws", "partition"] = Field(
         "draws", description="Candidate batches: independent draws, or parts of one random permutation."
     )
     batch_size: int = Field(20, ge=1, le=1000, description="Images a person gets per round.")
-    batches: int = Field(50, ge=1, description="Candidate batches that are compared.")
+    batches: int = Field(
+        50,
+        ge=1,
+        description="Candidate batches that are compared; the later selectors choose from as many images, drawn at "
+        "random, as these batches hold.",
+    )
+    power_start: float = Field(
+        1.0, ge=0, description="power: the exponent of the uncertainty in round 1; 0 is a random choice."
+    )
+    power_end: float = Field(100.0, ge=0, description="The exponent in the last of the rounds below; large is top_k.")
+    power_rounds: int = Field(10, ge=1, description="In so many rounds the exponent goes from the first to the second.")
+    spread_share: float = Field(
+        2 / 3, ge=0, le=1, description="stratified_power: the share of the batch that is spread over taxa or clusters."
+    )
+    strata: Literal["taxon", "clusters"] = Field(
+        "taxon",
+        description="What the stratified selectors spread the batch over: the taxa of the catalogue, or clusters of "
+        "what the encoder sees. Where fewer than half of the images have a taxon, clusters are taken.",
+    )
+    clusters: int = Field(20, ge=2, le=200, description="How many clusters that are, at most.")
     views: Literal["recipe", "dihedral"] = Field(
         "recipe", description="Test-time views: the five published ones, or the eight of the square."
     )
     noise_sd: float = Field(0.02, ge=0, le=0.5, description="Noise of the noisy view, as a share of the grey range.")
     measure: Measure = Field(
         "variance",
-        description="Disagreement of the views: variance, entropy of their mean, jsd. conventional: how far their mean "
-        "is from the automatic mask at the local contrast.",
+        description="Disagreement of the views: variance, entropy of their mean, jsd, or dice: how little their masks "
+        "overlap the mask of their mean. conventional: how far their mean is from the automatic mask at the local "
+        "contrast.",
     )
     region: Literal["image", "band"] = Field(
         "image", description="Mean over the image's own pixels, or over a band around the predicted object."

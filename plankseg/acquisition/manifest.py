@@ -7,12 +7,13 @@ and the images. To repeat the draw itself, call `draw_batches` on the same pool 
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import FiniteFloat, ValidationError
 
-from plankseg.acquisition.selectors import Batch, Selection, best_batch, highest
-from plankseg.config import FrozenModel, Measure, QueryConfig
+from plankseg.acquisition.diversity import PoolFacts
+from plankseg.acquisition.selectors import Batch, Selection, best_batch, choose, highest
+from plankseg.config import FrozenModel, Measure, QueryConfig, SelectorName
 from plankseg.errors import ManifestError, ScoreError
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.tta import views_of
@@ -28,6 +29,37 @@ class Choice:
     backend: BackendChoice | None = None
 
 
+Vector = tuple[FiniteFloat, ...]
+
+
+class RecordedFacts(FrozenModel):
+    """What a selector knew of its candidates beside their scores, and the settings that only it reads."""
+
+    strata: dict[str, str]
+    features: dict[str, Vector]
+    answered: tuple[Vector, ...]
+    power_start: float
+    power_end: float
+    power_rounds: int
+    spread_share: float
+
+    @classmethod
+    def of(cls, facts: PoolFacts, query: QueryConfig) -> "RecordedFacts":
+        """The record of what a query's selector was told."""
+        settings = query.model_dump(include={"power_start", "power_end", "power_rounds", "spread_share"})
+        return cls(strata=dict(facts.strata), features=dict(facts.features), answered=tuple(facts.answered), **settings)
+
+    @property
+    def facts(self) -> PoolFacts:
+        """What the selector was told."""
+        return PoolFacts(self.strata, self.features, self.answered)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings, by their names in a query."""
+        return self.model_dump(include={"power_start", "power_end", "power_rounds", "spread_share"})
+
+
 class Manifest(FrozenModel):
     """The record of one choice.
 
@@ -39,7 +71,7 @@ class Manifest(FrozenModel):
     round: int
     model_id: str
     seed: int
-    selector: Literal["stochastic_batches", "random", "top_k"]
+    selector: SelectorName
     mode: Literal["draws", "partition"]
     batch_size: int
     views: tuple[str, ...]
@@ -53,6 +85,7 @@ class Manifest(FrozenModel):
     batch: int
     chosen: Batch
     inference: BackendChoice | None = None
+    facts: RecordedFacts | None = None
 
     @classmethod
     def of(cls, selection: Selection, query: QueryConfig, choice: "Choice") -> "Manifest":
@@ -67,6 +100,7 @@ class Manifest(FrozenModel):
             batch=selection.batch,
             chosen=selection.chosen,
             inference=choice.backend,
+            facts=RecordedFacts.of(selection.facts, query) if selection.facts else None,
             **query.model_dump(
                 include={"seed", "selector", "mode", "batch_size", "noise_sd", "measure", "region", "band_px"}
             ),
@@ -74,7 +108,9 @@ class Manifest(FrozenModel):
 
     def to_json(self) -> bytes:
         """The manifest as UTF-8 JSON; equal manifests give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False).encode()
+        without = {"facts"} if self.facts is None else set[str]()  # as manifests were before there were facts
+        record = self.model_dump(mode="json", exclude=without)
+        return json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
@@ -107,4 +143,15 @@ def replay(manifest: Manifest) -> Batch:
                 f"{manifest.pool_size}; top-k needs them all: take the manifest from the label store again."
             )
         return highest(manifest.scores, manifest.batch_size)
-    return manifest.batches[best_batch(manifest.batches, manifest.scores)]
+    if manifest.selector == "stochastic_batches":
+        return manifest.batches[best_batch(manifest.batches, manifest.scores)]
+    if manifest.facts is None:
+        raise ManifestError(
+            f"The manifest of round {manifest.round} does not say what {manifest.selector} knew of the images; take "
+            "the manifest from the label store again."
+        )
+    query = QueryConfig(
+        selector=manifest.selector, batch_size=manifest.batch_size, seed=manifest.seed, **manifest.facts.settings
+    )
+    facts = manifest.facts.facts
+    return choose(query, sorted(facts.strata), manifest.scores, facts, round_number=manifest.round)

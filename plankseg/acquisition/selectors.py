@@ -1,10 +1,11 @@
-"""Selectors: the choice of a round's images by stochastic batches, top-k, or at random.
+"""Selectors: the choice of a round's images, as published or in other ways known to be good.
 
 Top-k chooses the most uncertain images, and they are mostly of one kind ("mostly eggs"). Stochastic batches
 (Gaillochet, Desrosiers and Lombaert 2023, arXiv 2301.07670) draw whole batches at random, score each by the mean
 uncertainty of its images, and take the best: a diverse random draw with slightly higher uncertainty. Measured in
 standard deviations of the scores, the best of 50 draws of 20 lies 0.5 above a random batch, the best of the paper's
-partition (25,200 images in groups of 20) 0.74, top-k 3.4.
+partition (25,200 images in groups of 20) 0.74, top-k 3.4. The later selectors, see `diversity`, choose single images
+from as many random candidates as stochastic batches score.
 
 Every selector sorts the pool's ids first, so the choice depends on the pool as a set and on `rng`, never on its order.
 """
@@ -16,6 +17,14 @@ from typing import Literal
 
 import numpy as np
 
+from plankseg.acquisition.diversity import (
+    PoolFacts,
+    core_set_batch,
+    power_keys,
+    power_of,
+    spread_batch,
+    typical_batch,
+)
 from plankseg.config import QueryConfig
 from plankseg.errors import EmptyPoolError, ScoreError, SettingsError
 from plankseg.sorted_ids import SortedIds
@@ -25,23 +34,34 @@ Batch = tuple[str, ...]
 
 IDS_NAMED = 5
 
+SCORE_FIRST = frozenset({"power", "stratified_power", "typical_first"})
+"""Later selectors whose choice depends on scores; those of `typical_first` do from round 2 on."""
+
 
 @dataclass(frozen=True)
 class PoolScores:
-    """The ids that may be chosen, and `score`, which is asked only for those that can be."""
+    """The ids that may be chosen, and `score`, which is asked only for those that can be.
+
+    `describe` is asked by the selectors that look at more than scores, for their candidates.
+    """
 
     pool: Sequence[str]
     score: Callable[[Sequence[str]], Mapping[str, float]]
+    describe: Callable[[Sequence[str]], PoolFacts] | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen and what from: `chosen` is `batches[batch]`, and every image of every batch is in `scores`."""
+    """What was chosen and what from: `chosen` is `batches[batch]`, and every image of every batch is in `scores`.
+
+    `facts` are those of the candidates, for the selectors that look at them.
+    """
 
     chosen: Batch
     batches: tuple[Batch, ...]
     scores: dict[str, float] = field(repr=False)
     batch: int
+    facts: PoolFacts | None = field(repr=False, default=None)
 
 
 def draw_rng(query: QueryConfig, round_number: int) -> np.random.Generator:
@@ -49,19 +69,69 @@ def draw_rng(query: QueryConfig, round_number: int) -> np.random.Generator:
     return np.random.default_rng([query.seed, round_number])
 
 
-def select(query: QueryConfig, scores: PoolScores, rng: np.random.Generator) -> Selection:
+def choice_rng(query: QueryConfig, round_number: int) -> np.random.Generator:
+    """The generator of the choice among candidates, apart from that of their draw, so that a choice can be repeated."""
+    return np.random.default_rng([query.seed, round_number, 5])
+
+
+def select(query: QueryConfig, scores: PoolScores, rng: np.random.Generator, *, round_number: int = 1) -> Selection:
     """Choose one batch in the way the recipe asks for. Raises what the selectors raise."""
     if query.selector == "random":
         return random_batch(scores, batch_size=query.batch_size, rng=rng)
     if query.selector == "top_k":
         return top_k(scores, batch_size=query.batch_size, rng=rng)
-    return stochastic_batches(scores, batch_size=query.batch_size, batches=query.batches, mode=query.mode, rng=rng)
+    if query.selector == "stochastic_batches":
+        return stochastic_batches(scores, batch_size=query.batch_size, batches=query.batches, mode=query.mode, rng=rng)
+    return choose_candidates(query, scores, rng, round_number=round_number)
+
+
+def choose_candidates(
+    query: QueryConfig, scores: PoolScores, rng: np.random.Generator, *, round_number: int
+) -> Selection:
+    """A batch from candidates that are drawn at random, as many as stochastic batches of this query would hold.
+
+    A pool no larger than a batch is chosen whole. Raises EmptyPoolError, ScoreError, and SettingsError where nothing
+    describes the candidates.
+    """
+    (candidates,) = draw_batches(
+        scores.pool, batch_size=query.batches * query.batch_size, batches=1, mode="draws", rng=rng
+    )
+    ids = tuple(sorted(candidates))
+    if scores.describe is None:
+        raise SettingsError(f"The selector {query.selector} needs facts of the images, and none can be had here.")
+    facts = scores.describe(ids)
+    known = _scored(scores, ids) if _needs_scores(query, round_number) else {}
+    chosen = choose(query, ids, known, facts, round_number=round_number)
+    known = known or _scored(scores, sorted(chosen))
+    return Selection(chosen=chosen, batches=(chosen,), scores=known, batch=0, facts=facts)
+
+
+def choose(
+    query: QueryConfig, ids: Sequence[str], scores: Mapping[str, float], facts: PoolFacts, *, round_number: int
+) -> Batch:
+    """The batch of a later selector among candidates; nothing else has an influence on it."""
+    rng, size = choice_rng(query, round_number), query.batch_size
+    if query.selector == "core_set":
+        return core_set_batch(facts, batch_size=size)
+    if query.selector == "typical_first" and round_number == 1:
+        return typical_batch(facts, batch_size=size, seed=query.seed)
+    if query.selector == "stratified":
+        keys = power_keys(dict.fromkeys(ids, 1.0), 0.0, rng)
+        return spread_batch(keys, facts.strata, batch_size=size, share=1.0, rng=rng)
+    keys = power_keys({image_id: scores[image_id] for image_id in ids}, power_of(query, round_number), rng)
+    share = 0.0 if query.selector == "power" else query.spread_share
+    return spread_batch(keys, facts.strata, batch_size=size, share=share, rng=rng)
+
+
+def _needs_scores(query: QueryConfig, round_number: int) -> bool:
+    return query.selector in SCORE_FIRST and not (query.selector == "typical_first" and round_number == 1)
 
 
 def most_to_score(query: QueryConfig, pool_size: int) -> int:
     """The largest number of images that a selector asks scores for."""
-    scored = {"random": query.batch_size, "top_k": pool_size, "stochastic_batches": query.batches * query.batch_size}
-    return min(pool_size, scored[query.selector])
+    whole, candidates = {"top_k": pool_size}, query.batches * query.batch_size
+    scores_candidates = query.selector == "stochastic_batches" or query.selector in SCORE_FIRST
+    return min(pool_size, whole.get(query.selector, candidates if scores_candidates else query.batch_size))
 
 
 def stochastic_batches(

@@ -18,7 +18,7 @@ from plankseg.errors import ScoreError
 from plankseg.imaging.framing import Framing, grouped_by_side
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference.backends import Backend
-from plankseg.inference.prediction import Prediction
+from plankseg.inference.prediction import Prediction, agreement_of
 from plankseg.inference.prefetch import Load, Square, Unreadable, read_ahead
 from plankseg.inference.tta import Maps, Squares, View, views_of
 from plankseg.inference.uncertainty import MEASURES, SquareMap, conventional_disagreement, mean_in_band, mean_inside
@@ -162,11 +162,18 @@ class TTAPredictor:
                 letterbox=square.letterbox,
                 square_probability=mean,
                 square_uncertainty=uncertainty,
-                uncertainty=_region_mean(uncertainty, mean, square.letterbox, self.query),
+                uncertainty=self._score(uncertainty, mean, views[:, index], square.letterbox),
                 views=views[:, index],
             )
             for index, (square, uncertainty, mean) in enumerate(zip(squares, uncertainties, means, strict=True))
         ]
+
+    def _score(self, uncertainty: SquareMap, mean: SquareMap, views: Maps, letterbox: Letterbox) -> float:
+        """The one number of an image: the mean of its map over the query's region, or 1 less the views' agreement."""
+        if self.query.measure == "dice":
+            agreement = agreement_of(views.cpu().numpy(), mean, letterbox)
+            return 0.0 if agreement is None else 1.0 - agreement
+        return _region_mean(uncertainty, mean, letterbox, self.query)
 
     def _uncertainties(self, views: ViewMaps, means: np.ndarray, squares: Sequence[Square]) -> Iterable[SquareMap]:
         """The uncertainty map of each square, by the query's measure."""

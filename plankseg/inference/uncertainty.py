@@ -49,7 +49,21 @@ def jsd(probabilities: Views) -> Maps:
     return (_binary_entropy(probabilities.mean(0)) - _binary_entropy(probabilities).mean(0)).clamp_min(0.0)
 
 
-MEASURES: Mapping[Measure, Callable[[Views], Maps]] = {"variance": variance, "entropy": entropy, "jsd": jsd}
+def mask_disagreement(probabilities: Views) -> Maps:
+    """Share of the views whose mask is another than that of their mean, 0 to 1.
+
+    An image's number by this measure is not the mean of the map, but 1 less the mean Dice of the views' masks to the
+    mask of their mean: a small object counts as much as a large one.
+    """
+    return ((probabilities >= 0.5) != (probabilities.mean(0) >= 0.5)).float().mean(0)
+
+
+MEASURES: Mapping[Measure, Callable[[Views], Maps]] = {
+    "variance": variance,
+    "entropy": entropy,
+    "jsd": jsd,
+    "dice": mask_disagreement,
+}
 """The measures that read the views alone."""
 
 

@@ -1,21 +1,25 @@
 import math
+from collections.abc import Sequence
+from typing import get_args
+from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from plankseg.acquisition.diversity import PoolFacts
 from plankseg.acquisition.manifest import Choice, Manifest, replay
 from plankseg.acquisition.selectors import PoolScores, draw_batches, draw_rng, select
-from plankseg.config import QueryConfig
+from plankseg.config import QueryConfig, SelectorName
 from plankseg.errors import ManifestError, ScoreError
 
 pytestmark = pytest.mark.slow
 
-SCORES = st.dictionaries(st.text(min_size=1, max_size=6), st.floats(-1e300, 1e300), min_size=1, max_size=40)
+SCORES = st.dictionaries(st.text(min_size=1, max_size=6), st.floats(0, 1e300), min_size=1, max_size=40)
 QUERIES = st.builds(
     QueryConfig,
-    selector=st.sampled_from(["stochastic_batches", "random", "top_k"]),
+    selector=st.sampled_from(["stochastic_batches", "random", "top_k", "stratified", "power", "stratified_power"]),
     mode=st.sampled_from(["draws", "partition"]),
     batch_size=st.integers(1, 12),
     batches=st.integers(1, 8),
@@ -24,9 +28,16 @@ QUERIES = st.builds(
 )
 
 
+def facts_of(image_ids: Sequence[str]) -> PoolFacts:
+    """Three strata by length, and two features, that depend on the image alone."""
+    strata = {image_id: f"length {len(image_id) % 3}" for image_id in image_ids}
+    features = {image_id: (float(crc32(image_id.encode()) % 97), float(len(image_id))) for image_id in image_ids}
+    return PoolFacts(strata, features, ((5.0, 1.0), (50.0, 3.0)))
+
+
 def record(scores: dict[str, float], query: QueryConfig, round_number: int = 1) -> Manifest:
-    pool = PoolScores(list(scores), lambda wanted: {image_id: scores[image_id] for image_id in wanted})
-    selection = select(query, pool, draw_rng(query, round_number))
+    pool = PoolScores(list(scores), lambda wanted: {image_id: scores[image_id] for image_id in wanted}, facts_of)
+    selection = select(query, pool, draw_rng(query, round_number), round_number=round_number)
     return Manifest.of(selection, query, Choice(round_number, "0f" * 32, len(pool.pool)))
 
 
@@ -43,6 +54,21 @@ def test_replaying_what_was_written_makes_the_same_choice(
     assert read == manifest
     assert read.to_json() == manifest.to_json()
     assert replay(read) == manifest.chosen
+
+
+@pytest.mark.parametrize("selector", get_args(SelectorName))
+@pytest.mark.parametrize("round_number", [1, 2])
+def test_the_choice_of_every_selector_can_be_replayed(selector: SelectorName, round_number: int) -> None:
+    scores = {f"i{n:02d}": n / 7 for n in range(30)}
+    manifest = record(scores, QueryConfig(selector=selector, batch_size=4, batches=5), round_number)
+    read = Manifest.from_json(manifest.to_json())
+    assert len(set(manifest.chosen)) == 4
+    assert replay(read.model_copy(update={"chosen": (), "batch": 7})) == manifest.chosen
+
+
+def test_a_manifest_without_the_facts_of_its_selector_cannot_be_replayed() -> None:
+    with pytest.raises(ManifestError, match="what core_set knew"):
+        replay(example(selector="core_set").model_copy(update={"facts": None}))
 
 
 @given(scores=SCORES, query=QUERIES)

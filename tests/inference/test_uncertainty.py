@@ -87,7 +87,13 @@ def test_certain_views_that_contradict_each_other_have_the_greatest_jsd() -> Non
 
 
 def test_the_recipe_names_the_measure() -> None:
-    assert [NAMED[name] for name in get_args(Measure) if name != "conventional"] == MEASURES
+    of_maps = [NAMED[name] for name in get_args(Measure) if name not in {"conventional", "dice"}]
+    assert of_maps == MEASURES
+
+
+def test_masks_disagree_where_some_of_the_views_are_on_the_other_side_of_a_half() -> None:
+    views = torch.tensor([[[[0.9, 0.9, 0.1]]], [[[0.8, 0.2, 0.4]]], [[[0.7, 0.7, 0.0]]], [[[0.6, 0.6, 0.3]]]])
+    assert torch.equal(NAMED["dice"](views), torch.tensor([[[0.0, 0.25, 0.0]]]))
 
 
 def test_the_conventional_measure_is_the_distance_to_the_automatic_mask() -> None:

@@ -6,18 +6,21 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
+import torch
 
+from plankseg.acquisition.diversity import PoolFacts
 from plankseg.acquisition.manifest import Choice, Manifest
 from plankseg.acquisition.selectors import PoolScores, Selection, draw_rng, most_to_score, select
 from plankseg.config import QueryConfig, Recipe, Settings
 from plankseg.errors import EmptyPoolError, TrainingError
-from plankseg.imaging.arrays import Mask
+from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import encode_mask
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.prefetch import Load
 from plankseg.learning.network.architecture import choose_device
+from plankseg.pipeline.acquisition.pool_facts import Describer
 from plankseg.pipeline.acquisition.score_shards import Scorer, ScoringShard, score_images, shards_to_score
 from plankseg.pipeline.models.backend_choice import TrialImages, select_backends
 from plankseg.pipeline.models.loading import load_network
@@ -58,10 +61,14 @@ class _UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """`spread` has shards scored by other processes; what it leaves is scored here, with `on_progress(done, total)`."""
+    """`spread` has shards scored by other processes; what it leaves is scored here, with `on_progress(done, total)`.
+
+    `instead` gives the scores of images in the model's place, for experiments; they are not recorded.
+    """
 
     on_progress: Callable[[int, int], None] = lambda *_: None
     spread: Callable[[Sequence[ScoringShard]], None] = lambda _: None
+    instead: Callable[[Scorer, Sequence[str]], Mapping[str, float]] | None = None
 
 
 def propose(
@@ -95,7 +102,7 @@ def propose(
         lost = unreadable_ids(store, [row.image_id for row in proposed])
         predictions = tuple(predictor.predict([row.image_id for row in proposed if row.image_id not in lost]))
         return Proposal(round_number, model, predictions, len(pool), 0, backends.choice)
-    draw = _Draw(store, Scorer(model, recipe, backends), round_number, scoring or ScoringOptions())
+    draw = _Draw(store, Scorer(model, recipe, backends), network, round_number, scoring or ScoringOptions())
     selection, unreadable = draw.select(pool)
     controls = draw.controls(pool.without([*selection.chosen, *unreadable]))
     chosen = sorted(selection.chosen, key=lambda image_id: (-selection.scores[image_id], image_id))
@@ -131,6 +138,7 @@ class _Draw:
 
     store: Store
     scorer: Scorer
+    network: torch.nn.Module
     round_number: int
     options: ScoringOptions
 
@@ -148,7 +156,8 @@ class _Draw:
         left, unreadable = pool, set[str]()
         while left:
             try:
-                selection = select(query, PoolScores(left, self._score), draw_rng(query, self.round_number))
+                scores = PoolScores(left, self._score, self._describe)
+                selection = select(query, scores, draw_rng(query, self.round_number), round_number=self.round_number)
                 if reasons := self._unreadable(selection.chosen):
                     raise _UnreadableError(reasons)
                 return selection, tuple(sorted(unreadable))
@@ -165,7 +174,23 @@ class _Draw:
         readable = self.store.catalogue.readable(left[index] for index in order)
         return [image_id for image_id, _ in islice(readable, self.query.random_controls)]
 
+    def _describe(self, image_ids: Sequence[str]) -> PoolFacts:
+        describe = Describer(self.store, self.query, self.network, framing_of(self.scorer.model), self._read)
+        return describe(image_ids, round_number=self.round_number)
+
+    def _read(self, image_ids: Sequence[str]) -> Mapping[str, Grey]:
+        """The pixels of images. Raises _UnreadableError naming those that cannot be read."""
+        reasons: dict[str, str] = {}
+        images = dict(
+            self.store.catalogue.readable(image_ids, lambda image_id, error: reasons.update({image_id: str(error)}))
+        )
+        if reasons:
+            raise _UnreadableError(reasons)
+        return images
+
     def _score(self, image_ids: Sequence[str]) -> Mapping[str, float]:
+        if self.options.instead is not None:
+            return self.options.instead(self.scorer, image_ids)
         self.options.spread(shards_to_score(self.store, self.scorer, image_ids))
         scores, reasons = score_images(self.store, self.scorer, image_ids, on_progress=self.options.on_progress)
         if reasons:
