@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Waits for the Prefect server and deploys every flow with its schedule and trigger (again: nothing is doubled).
+# Waits for the Prefect server and deploys every flow with its schedule and trigger (again: nothing is doubled, and what
+# a person set there is kept).
 set -euo pipefail
 : "${PREFECT_API_URL:?set PREFECT_API_URL, for example http://127.0.0.1:4200/api}"
 PLANKSEG_HOME=${PLANKSEG_HOME:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
@@ -12,4 +13,4 @@ for _ in $(seq 120); do
     sleep 1
 done
 prefect work-pool inspect local >/dev/null 2>&1 || prefect work-pool create local --type process
-prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
+exec python -m flows.support.deploy

@@ -35,7 +35,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def deployment_id(at: local_servers.ServerSettings, flow: str) -> str:
-    return str(get(at, f"deployments/name/{flow}/plankseg")["id"])
+    return str(get(at, f"deployments/name/{flow}/{flow}")["id"])
 
 
 def wait_for_end(at: local_servers.ServerSettings, run_id: str) -> dict[str, Any]:

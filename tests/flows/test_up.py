@@ -120,7 +120,7 @@ def test_flows_started_from_the_ui_do_their_work_and_say_what_is_due(
 
 def run_with_a_command(at: local_servers.ServerSettings, touched: Path) -> tuple[str, str]:
     """Where a run of `collect` is started, and what to send so that it runs a command instead."""
-    deployment = get(at, "deployments/name/collect/plankseg")["id"]
+    deployment = get(at, "deployments/name/collect/collect")["id"]
     variables = {"command": f"{sys.executable} -c \"open('{touched}', 'w')\""}
     url = f"{at.prefect_url}/api/deployments/{deployment}/create_flow_run"
     return url, json.dumps({"state": {"type": "SCHEDULED"}, "job_variables": variables})

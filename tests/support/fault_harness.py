@@ -141,11 +141,11 @@ class Stage:
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    def deployment(self, flow: str, name: str = TITLE) -> dict[str, Any]:
-        """One deployment, as Prefect knows it."""
-        return get(self.at, f"deployments/name/{flow}/{name}")
+    def deployment(self, flow: str, name: str | None = None) -> dict[str, Any]:
+        """The deployment of that name, by default the flow's own, as Prefect knows it."""
+        return get(self.at, f"deployments/name/{flow}/{name or flow}")
 
-    def press_run(self, name: str = TITLE, *, hold: tuple[str, Path] | None = None) -> str:
+    def press_run(self, name: str = "advance", *, hold: tuple[str, Path] | None = None) -> str:
         """Start `advance` as the UI or the clock does; with `hold` it stops at a point until a file is in a folder."""
         body: dict[str, Any] = {}
         if hold:

@@ -130,7 +130,7 @@ def deployments(at: local_servers.ServerSettings, *, name: str | None = None) ->
 
 def run(at: local_servers.ServerSettings, flow: str, parameters: dict[str, object]) -> dict[str, object]:
     """Start a deployment and wait for its end."""
-    deployment = get(at, f"deployments/name/{flow}/plankseg")
+    deployment = get(at, f"deployments/name/{flow}/{flow}")
     started = post(at, f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}).json()
     seen: dict[str, object] = {}
 
