@@ -20,12 +20,19 @@ class ImageFolder(FrozenModel):
     """Images, their role, and how they are laid out."""
 
     folder: str = Field(
-        description="Folder, tar (plain, gz, xz, bz2), zip or s3://bucket/prefix with the images; nothing is unpacked."
+        description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images; nothing is "
+        "unpacked."
     )
     role: Literal["source", "pool", "validation"] = Field(
         description="source: clean, gets automatic masks. pool: images to choose from. validation: never trained on."
     )
-    masks: str | None = Field(None, description="Folder of masks with the images' names, where there are some.")
+    masks: str | None = Field(
+        None,
+        description="Folder or zip of masks with the images' names, COCO .json or zip of ROIs, where there are some.",
+    )
+    annotator: str | None = Field(
+        None, description="Who made these masks: they then count as that person's answers. Empty: they are as given."
+    )
     automatic_masks: bool = Field(
         False,
         description="Of a pool: make automatic masks too, as of a source. Recipes with a weight for the pool's masks "
@@ -60,6 +67,7 @@ def read_images(images: ImageFolder) -> IngestReport:
         options=IngestOptions(
             dataset=images.dataset,
             masks=Path(images.masks) if images.masks else None,
+            annotator=images.annotator,
             layout=images.layout,
             automatic_masks=images.automatic_masks,
             outline=images.outline,

@@ -82,7 +82,7 @@ class ClassFolders:
         rows = self._rows.of_each_table(entry)
         area = next((row.area_px for row in rows if row.area_px is not None), None)
         from_table = next((row.taxon for row in rows if row.taxon is not None), None)
-        named = None if entry.folder.lower() in NO_CLASS or not entry.folder else entry.folder
+        named = _class_of(entry)
         if self._taxa_from_tables:
             taxon = from_table
             if taxon is None and named is not None:
@@ -169,7 +169,7 @@ class Pairs:
         self._paired.add(key)
         if self._names.count("pair", key) > 1:
             return Record(entry=entry, fault=f"several images share the mask {masks[0].name}; keep one of them")
-        named = None if entry.folder.lower() in NO_CLASS or not entry.folder else entry.folder
+        named = _class_of(entry)
         return Record(
             entry=entry,
             taxon=named,
@@ -186,6 +186,12 @@ class Pairs:
     def notes(self) -> list[str]:
         """Nothing."""
         return []
+
+
+def _class_of(entry: Entry) -> str | None:
+    """The folder that holds an image, where it is a class."""
+    is_class = entry.folder and entry.folder.lower() not in NO_CLASS and not entry.is_cut_out
+    return entry.folder if is_class else None
 
 
 class TableRows:

@@ -17,6 +17,7 @@ from plankseg.archives.containers.entries import (
     Container,
     Entry,
 )
+from plankseg.archives.containers.ifcb import has_ifcb_id, is_part_of_bin
 from plankseg.archives.image_names import ImageNames, mask_key
 from plankseg.archives.layouts import ClassFolders, EcoTaxa, Layout, LayoutReader, Pairs, Record
 from plankseg.archives.metadata_tables import MAX_ROWS, Meaning, Table, hash_of, read_table
@@ -207,6 +208,8 @@ def _why_not_read(name: str) -> str | None:
     suffix = name.rpartition(".")[2].upper()
     if name.endswith(OTHER_IMAGE_SUFFIXES):
         return f"an image of a kind that is not read ({suffix}); save it as PNG, JPEG or TIFF"
+    if is_part_of_bin(name) and has_ifcb_id(name):
+        return "a file of an IFCB bin, which is read from a folder only; unpack the bin"
     if name.endswith(OTHER_TABLE_SUFFIXES):
         return f"a table of a kind that is not read ({suffix}); save it as CSV or TSV"
     if name.endswith(ARCHIVE_SUFFIXES + OTHER_ARCHIVE_SUFFIXES):

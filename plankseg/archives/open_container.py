@@ -1,4 +1,4 @@
-"""The container at a path or address: folder, tar, zip, bucket, pattern, table of files, or a single image."""
+"""The container at a path or address: folder, tar, zip, bucket, pattern, table of files, instrument's bin, or image."""
 
 import zipfile
 from pathlib import Path
@@ -8,6 +8,7 @@ from plankseg.archives.containers.decompression import decompressor_for
 from plankseg.archives.containers.entries import ARCHIVE_SUFFIXES, Container
 from plankseg.archives.containers.file_list import FileList, is_image, is_list, is_pattern
 from plankseg.archives.containers.folder import Folder
+from plankseg.archives.containers.ifcb import IfcbBin, is_bin
 from plankseg.archives.containers.tarball import Tar
 from plankseg.archives.containers.zipped import Zip
 from plankseg.errors import ArchiveError, SettingsError
@@ -24,6 +25,8 @@ def open_container(given: Path | str) -> Container:
     try:
         if location.is_dir():
             return Folder(location)
+        if is_bin(location):
+            return IfcbBin(location)
         if not location.exists():
             raise SettingsError(f"{location} does not exist; give the folder, tar or zip that holds the images.")
         if not location.is_file():
@@ -38,7 +41,7 @@ def open_container(given: Path | str) -> Container:
         next(container.entries(), None)
         return container
     except ArchiveError as error:
-        if location.name.lower().endswith(ARCHIVE_SUFFIXES) or _begins_like_a_tar(location):
+        if is_bin(location) or location.name.lower().endswith(ARCHIVE_SUFFIXES) or _begins_like_a_tar(location):
             raise
         raise SettingsError(f"{location} is not a folder, a tar or a zip; unpack it, or give another one.") from error
 

@@ -10,12 +10,13 @@ from plankseg.config import settings
 
 
 def ingest(
-    place: Annotated[str, typer.Argument(help="Folder, tar, zip or s3://bucket/prefix with the images.")],
+    place: Annotated[str, typer.Argument(help="Folder, tar, zip, IFCB bin or s3://bucket/prefix with the images.")],
     role: Annotated[str, typer.Option(help="source (clean), pool (to choose from) or validation.")],
     layout: Annotated[str, typer.Option(help="auto, class_folders, ecotaxa, table or pairs.")] = "auto",
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of masks with the images' names, COCO .json or .zip of ROIs.")
+        Path | None, typer.Option(help="Folder or .zip of masks with the images' names, COCO .json or .zip of ROIs.")
     ] = None,
+    annotator: Annotated[str | None, typer.Option(help="Who made these masks: they count as that person's.")] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
     automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="Of a pool: make masks too.")] = False,
@@ -28,6 +29,7 @@ def ingest(
         role=role,
         layout=layout,
         masks=masks,
+        annotator=annotator,
         table=table,
         dataset=dataset,
         automatic_masks=automatic_masks,

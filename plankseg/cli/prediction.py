@@ -10,7 +10,9 @@ from plankseg.config import settings
 
 
 def predict(
-    images: Annotated[str, typer.Argument(help="Folder, pattern, tar, zip, image, CSV or s3://bucket/prefix.")],
+    images: Annotated[
+        str, typer.Argument(help="Folder, pattern, tar, zip, IFCB bin, image, CSV or s3://bucket/prefix.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the masks: <path of the image>.png, and tables of measures.")],
     model: Annotated[
         str | None,

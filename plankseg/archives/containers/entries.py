@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -26,7 +26,7 @@ class Entry:
     """One file: its name inside, with '/', its size by the header, and how to read it.
 
     `uri` is the address of the bytes, for any process and in any order; None: they can be read only now, so keep them.
-    `fault` is the reason why it must not be read.
+    `fault` is the reason why it must not be read. `is_cut_out` by an instrument: the folder above it is no class.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Entry:
     open: Callable[[], BinaryIO]
     uri: str | None = None
     fault: str | None = None
+    is_cut_out: bool = False
 
     @property
     def is_image(self) -> bool:
@@ -74,7 +75,7 @@ class Entry:
         if self.fault is not None or self.size > MAX_BYTES:
             return self
         data = self.read()
-        return Entry(name=self.name, size=self.size, open=lambda: io.BytesIO(data), uri=self.uri)
+        return replace(self, open=lambda: io.BytesIO(data))
 
 
 class Container(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plankseg.archives.containers.entries import IMAGE_SUFFIXES, Entry, fault_of_name
 from plankseg.archives.containers.folder import PREDICTION_MARKER
+from plankseg.archives.containers.ifcb import BinFiles, entries_of_bin, is_part_of_bin, split_bins
 from plankseg.archives.metadata_tables import read_table
 from plankseg.errors import SettingsError
 
@@ -68,8 +69,28 @@ class FileList:
         """Every file; one that is missing has a fault."""
         if self.table is not None:
             yield self._entry(self.table)
+        by_folder: dict[Path, list[str]] = {}
         for path in self.files:
-            yield self._entry(path)
+            if is_part_of_bin(path.name):
+                by_folder.setdefault(path.parent, []).append(path.name)
+            else:
+                yield self._entry(path)
+        for folder, names in by_folder.items():
+            yield from self._of_bins(folder, names)
+
+    def _of_bins(self, folder: Path, names: list[str]) -> Iterator[Entry]:
+        """The images of bins of an Imaging FlowCytobot, of which any file was named; and files that are none."""
+        stems = {Path(name).stem for name in names}
+        beside = [path.name for path in folder.iterdir() if path.stem in stems] if folder.is_dir() else names
+        bins, others = split_bins(beside)
+        for parts in bins:
+            paths = {suffix[1:]: folder / name for suffix, name in parts.items()}
+            first = next(iter(paths.values()))
+            name = first.with_suffix("").relative_to(self.location).as_posix()
+            yield from entries_of_bin(BinFiles(name, **paths))
+        for other in others:
+            if other in names:
+                yield self._entry(folder / other)
 
     def _entry(self, path: Path) -> Entry:
         name = path.relative_to(self.location).as_posix()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plankseg.archives.containers.entries import Entry, fault_of_name
+from plankseg.archives.containers.ifcb import BinFiles, entries_of_bin, split_bins
 
 PREDICTION_MARKER = ".plankseg/job.json"  # in a folder of masks that `plankseg predict` wrote
 
@@ -24,8 +25,11 @@ class Folder:
         unreadable: list[OSError] = []
         for at, folders, files in os.walk(self.location, onerror=unreadable.append):
             yield from self._left_out(at, folders)
-            for name in sorted(files):
+            bins, others = split_bins(files)
+            for name in others:
                 yield self._entry(os.path.join(at, name))  # noqa: PTH118  half the time of Path
+            for parts in bins:
+                yield from self._of_bin(at, parts)
         for error in unreadable:
             yield self._without_bytes(str(error.filename), f"cannot be listed: {error.strerror}; check its rights")
 
@@ -44,6 +48,13 @@ class Folder:
             else:
                 kept.append(name)
         folders[:] = kept
+
+    def _of_bin(self, at: str, parts: dict[str, str]) -> Iterator[Entry]:
+        """The images of a bin of an Imaging FlowCytobot in one folder."""
+        paths = {suffix[1:]: Path(at, name) for suffix, name in parts.items()}
+        first = next(iter(paths.values()))
+        name = first.with_suffix("").relative_to(self.location).as_posix()
+        yield from entries_of_bin(BinFiles(name, **paths))
 
     def _entry(self, path: str) -> Entry:
         relative = path[len(str(self.location)) :].lstrip(os.sep)

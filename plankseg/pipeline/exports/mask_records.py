@@ -76,8 +76,9 @@ class _Images:
 
     def read(self, path: str) -> bytes:
         """The bytes of an image. Raises OutputError where it is not there any more, ArchiveError, OSError."""
-        if Path(self._location).is_dir():
-            return (Path(self._location) / path).read_bytes()
+        file = Path(self._location) / path
+        if file.is_file():
+            return file.read_bytes()
         with self._lock:
             if self._entries is None:
                 container = open_container(self._location)

@@ -18,7 +18,7 @@ class KnownImages:
     `ids` are those of the role that is ingested. At 1.4 million known images some 90 MB, and 100 bytes a new one.
     """
 
-    def __init__(self, store: Store, role: Role, *, wants_masks: bool) -> None:
+    def __init__(self, store: Store, role: Role, *, wants_masks: bool, by_person: bool = False) -> None:
         self._catalogue = store.catalogue
         self._others: list[tuple[Role, SortedIds]] = [(other, store.catalogue.ids(other)) for other in STRONGER[role]]
         weaker = (other for other, stronger in STRONGER.items() if role in stronger)
@@ -30,7 +30,10 @@ class KnownImages:
         self._found: set[str] = set()
         self._elsewhere: dict[str, str] = {}
         self._moved: dict[str, str] = {}
-        self._labelled = {row.image_id for row in store.labels.current() if _is_final(row)} if wants_masks else None
+        self._labelled: set[str] | None = None
+        if wants_masks:
+            final = (row for row in store.labels.current() if _is_final(row, by_person=by_person))
+            self._labelled = {row.image_id for row in final}
         self.ids = store.catalogue.ids(role)
 
     def is_complete(self, image_id: str) -> bool:
@@ -100,6 +103,8 @@ class KnownImages:
         return next((role for role, ids in self._others if image_id in ids), None)
 
 
-def _is_final(row: LabelRow) -> bool:
-    """True when a mask handed in now would change nothing."""
-    return row.status == "usable" or (row.by_person and row.status == "unusable")
+def _is_final(row: LabelRow, *, by_person: bool) -> bool:
+    """True when a mask handed in now would change nothing; one `by_person` counts before those that no person made."""
+    if row.status == "usable":
+        return row.by_person or not by_person
+    return row.by_person and row.status == "unusable"

@@ -1,4 +1,6 @@
-"""Masks handed in as one file of another program: COCO's JSON, or a zip of ImageJ's ROIs.
+"""Masks handed in as one file of another program: COCO's JSON, a zip of ImageJ's ROIs, or a zip of mask images.
+
+The blobs of ifcb-features (`..._blobs_v4.zip`) are such a zip: a PNG for each image, called by its IFCB id.
 
 An image's masks are found by its relative path, else by the end of that path where only one name in the file has it,
 with or without suffix. Several instances of one image are one mask: their union.
@@ -11,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
+from plankseg.archives.containers.entries import Entry
+from plankseg.archives.containers.zipped import Zip
+from plankseg.errors import ArchiveError, ImageReadError, MaskShapeError, SettingsError, StoreError
 from plankseg.imaging.arrays import Grey, Mask
+from plankseg.pipeline.ingest.given_masks import mask_in
 
 Decode = Callable[[tuple[int, int]], Mask]
 """Gives one instance as a mask of an image's shape (rows, columns), or raises ImageReadError or MaskShapeError."""
@@ -64,13 +69,17 @@ def _ends(name: str) -> list[str]:
 
 
 def open_mask_file(path: Path) -> MaskFile:
-    """The masks in a `.json` of COCO, or in a `.zip` of ROIs. Raises SettingsError for another file, ImageReadError."""
+    """The masks in a `.json` of COCO, or in a `.zip` of ROIs or mask images. Raises SettingsError, ImageReadError."""
     suffix = path.suffix.lower()
     if suffix == ".json":
         return _coco(path)
     if suffix == ".zip":
-        return _rois(path)
-    raise SettingsError(f"{path} is no folder of masks, no COCO .json and no .zip of ImageJ's ROIs; give one of these.")
+        images = _mask_images(path)
+        return _rois(path) if images is None else images
+    raise SettingsError(
+        f"{path} is no folder of masks, no COCO .json and no .zip of ImageJ's ROIs or of mask images; give one of "
+        "these."
+    )
 
 
 def _coco(path: Path) -> MaskFile:
@@ -85,6 +94,26 @@ def _coco(path: Path) -> MaskFile:
         image.name: [decoder(segmentation, image.name) for segmentation in image.segmentations] for image in content
     }
     return MaskFile(path, masks, {image.name: image.shape for image in content})
+
+
+def _mask_images(path: Path) -> MaskFile | None:
+    """The mask images in a zip; None where it holds none. Raises ImageReadError."""
+    try:
+        entries = {entry.name: entry for entry in Zip(path).entries() if entry.is_image}
+    except ArchiveError as error:
+        raise ImageReadError(str(error)) from error
+
+    def decoder(entry: Entry) -> Decode:
+        def decode(shape: tuple[int, int]) -> Mask:
+            try:
+                data = entry.read()
+            except (ArchiveError, StoreError) as error:
+                raise ImageReadError(f"Mask {entry.name} in {path}: {error}") from error
+            return mask_in(data, name=f"{path}: {entry.name}", grey=np.zeros(shape, np.uint8))
+
+        return decode
+
+    return MaskFile(path, {name: [decoder(entry)] for name, entry in entries.items()}) if entries else None
 
 
 def _rois(path: Path) -> MaskFile:

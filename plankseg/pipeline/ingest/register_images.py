@@ -35,6 +35,7 @@ from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, OpenedImage, open_image
 from plankseg.imaging.threshold import Outline, automatic_mask
 from plankseg.parallel import Ahead, ordered_map
 from plankseg.pipeline.ingest.byte_budget import ByteBudget
+from plankseg.pipeline.ingest.given_answers import GivenAnswers
 from plankseg.pipeline.ingest.given_masks import SAMPLED, Polarity, given_mask, only_mask, polarity_of
 from plankseg.pipeline.ingest.ingest_report import IngestReport as IngestReport
 from plankseg.pipeline.ingest.ingest_report import Problem as Problem
@@ -65,7 +66,8 @@ class IngestOptions:
 
     `table` lies outside of the archive; `columns` names columns with unusual names, '' for none. `automatic_masks`:
     images of a pool get automatic masks too, for `training.pool_mask_weight`. `outline` says where the masks of a
-    source end; those of a pool end at a quarter of the local contrast, see `automatic_mask`.
+    source end; those of a pool end at a quarter of the local contrast, see `automatic_mask`. Masks that are handed in
+    count as answers of `annotator` where one is named.
     """
 
     dataset: str | None = None
@@ -76,6 +78,7 @@ class IngestOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
     automatic_masks: bool = False
     outline: Outline = "level"
+    annotator: str | None = None
 
     def makes_masks(self, role: Role) -> bool:
         """Whether images of this role get automatic masks."""
@@ -114,6 +117,7 @@ class _Task:
     report: IngestReport
     polarity: Polarity
     mask_file: MaskFile | None = None
+    answers: GivenAnswers | None = None
     reading: ByteBudget = field(default_factory=lambda: ByteBudget(READING_BUDGET))
     decoding: ByteBudget = field(default_factory=lambda: ByteBudget(DECODING_BUDGET))
     guesses: Counter[Guess] = field(default_factory=Counter)
@@ -156,7 +160,8 @@ def ingest(
 
     Source images, and those of the pool where the options say so, get an automatic mask, checked against the
     instrument's own area where that is known, or a recorded reason for having none. Masks that come with the images are
-    taken as given, later too for an image that has no usable label yet. A file that cannot be read is reported, the
+    taken as given, later too for an image that has no usable label yet, or as a person's answers (`annotator`), for an
+    image that no person answered. A file that cannot be read is reported, the
     rest goes on. A known image whose file is gone gets its new location. An archive that ends too early gives what is
     whole, and the report's `damage`.
 
@@ -164,11 +169,14 @@ def ingest(
     """
     report = IngestReport(role, layout=archive.layout)
     wants_masks = options.masks is not None or archive.layout == "pairs" or (role == "pool" and options.automatic_masks)
-    known = KnownImages(store, role, wants_masks=wants_masks)
+    if options.annotator is not None and options.masks is None and archive.layout != "pairs":
+        raise SettingsError(f"{options.annotator!r} made no masks: hand them in too (--masks), or name nobody.")
+    answers = None if options.annotator is None else GivenAnswers.of(store, role, options.annotator)
+    known = KnownImages(store, role, wants_masks=wants_masks, by_person=answers is not None)
     mask_file = None if options.masks is None or options.masks.is_dir() else open_mask_file(options.masks)
     samples = _sampled_masks(archive, options.masks) if mask_file is None else iter(())
     polarity = polarity_of(samples, max_pixels=options.max_pixels)
-    task = _Task(store, archive, role, options, known, report, polarity, mask_file)
+    task = _Task(store, archive, role, options, known, report, polarity, mask_file, answers)
     fresh: list[_NewImage] = []
     duplicates: list[tuple[str, str]] = []
     committed = held = 0
@@ -357,13 +365,13 @@ def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datet
     """The label an image comes with, handed in or automatic where wanted; and whether it was read as dark field."""
     if task.mask_file is not None:
         mask = task.mask_file.mask_of(record.entry.name, grey)
-        return _usable(task.store, image_id, "given", mask, at=now), False
+        return _given(task, image_id, mask, at=now), False
     if task.options.masks is not None:
         mask = given_mask(task.options.masks, Path(record.entry.name), grey, polarity=task.polarity)
-        return _usable(task.store, image_id, "given", mask, at=now), False
+        return _given(task, image_id, mask, at=now), False
     if record.masks is not None:
         mask = only_mask(record.masks(), grey=grey, polarity=task.polarity)
-        return _usable(task.store, image_id, "given", mask, at=now), False
+        return _given(task, image_id, mask, at=now), False
     if not task.options.makes_masks(task.role):
         return None, False
     outline = task.options.outline if task.role == "source" else "local contrast"
@@ -374,6 +382,12 @@ def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datet
         image_id=image_id, round=0, origin="threshold", status="unusable", answered_at=now, reason=made.reason
     )
     return unusable, made.dark_field
+
+
+def _given(task: _Task, image_id: str, mask: Mask, *, at: datetime) -> LabelRow:
+    """The label of a mask that was handed in: given, or a person's answer where the options name the person."""
+    label = _usable(task.store, image_id, "given", mask, at=at)
+    return label if task.answers is None else task.answers.answer(label, is_empty=not mask.any())
 
 
 def _usable(
@@ -396,9 +410,11 @@ def _commit(task: _Task, fresh: list[_NewImage]) -> None:
     store, report = task.store, task.report
     images = _with_locations(store, fresh)
     labels = [read.label for read in fresh if read.label is not None]
-    if labels:
+    if labels and task.answers is None:
         store.labels.add(labels)
     report.added += store.catalogue.add(images)
+    if task.answers is not None:
+        store.add_answers(labels)  # which keeps copies of the images, so they have to be listed
     report.masks += sum(label.status == "usable" for label in labels)
     paths = {image.image_id: image.uri for image in images}
     report.maskless += [

@@ -27,6 +27,7 @@ class IngestArguments:
     dataset: str | None = None
     automatic_masks: bool = False
     outline: str = "level"
+    annotator: str | None = None
 
 
 def ingest_at_terminal(console: Console, settings: Settings, location: str, arguments: IngestArguments) -> None:
@@ -54,6 +55,7 @@ def ingest_at_terminal(console: Console, settings: Settings, location: str, argu
         automatic_masks=arguments.automatic_masks,
         outline=cast(Outline, arguments.outline),
         max_pixels=settings.max_image_pixels,
+        annotator=arguments.annotator,
     )
     with store.lock("advance"), counting(console, f"ingest {role}", unit="images") as progress:
         report = ingest_folder(store, location, role=role, options=options, on_progress=progress)

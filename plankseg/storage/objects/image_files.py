@@ -11,6 +11,7 @@ from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.storage.objects.archive_members import Member, bucket_stretch, is_bucket_member, is_member
 from plankseg.storage.objects.blobs import SUFFIX_PATTERN, Blobs, sha256_of
+from plankseg.storage.objects.raw_images import RawImage, is_raw_image
 from plankseg.storage.s3.addresses import Address, is_s3
 
 COPY_SUFFIX = "image"  # of the copies that the store keeps of images a person worked on
@@ -59,7 +60,7 @@ def moved_with_store(image_id: str, uri: str, root: Path | Address) -> str | Non
     if isinstance(root, Address) or is_s3(uri) or is_bucket_member(uri):
         return None
     try:
-        member = Member.parse(uri) if is_member(uri) else None
+        member = _in_place(uri)
         recorded = path_of(uri) if member is None else member.archive
     except StoreError:
         return None
@@ -96,14 +97,21 @@ def bytes_at(image_id: str, uri: str) -> bytes:
 
 
 def _bytes_at(uri: str) -> bytes:
-    if is_member(uri):
-        return Member.parse(uri).read()
+    if (member := _in_place(uri)) is not None:
+        return member.read()
     if is_bucket_member(uri):
         from plankseg.storage.s3.objects import read_part  # loads boto3
 
         archive, at, size = bucket_stretch(uri)
         return read_part(Address.parse(archive), at, size)
     return _object_at(uri) if is_s3(uri) else _file_at(uri)
+
+
+def _in_place(uri: str) -> Member | RawImage | None:
+    """What lies within a larger file of this machine; None for any other address. Raises StoreError."""
+    if is_member(uri):
+        return Member.parse(uri)
+    return RawImage.parse(uri) if is_raw_image(uri) else None
 
 
 def is_lost(uri: str) -> bool:
@@ -114,8 +122,8 @@ def is_lost(uri: str) -> bool:
         from plankseg.storage.s3.objects import look_at  # loads boto3
 
         return look_at(Address.parse(uri)) is None
-    if is_member(uri):
-        return Member.parse(uri).is_lost()
+    if (member := _in_place(uri)) is not None:
+        return member.is_lost()
     return not os.path.exists(path_of(uri))  # noqa: PTH110  Path.exists raises where we may not look
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from plankseg.errors import ImageReadError, MaskShapeError, SettingsError
-from plankseg.imaging.masks import decode_mask
+from plankseg.imaging.masks import decode_mask, encode_mask
+from plankseg.imaging.reading import encode_grey
 from plankseg.pipeline.exports.mask_records import Masks
 from plankseg.pipeline.exports.write_masks import write_masks
 from plankseg.pipeline.ingest.mask_files import open_mask_file
@@ -88,3 +89,20 @@ def test_files_that_hold_no_masks_are_refused(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     with pytest.raises(SettingsError, match="is not there"):
         ingest_folder(store, tmp_path, role="validation", options=IngestOptions(masks=tmp_path / "gone"))
+
+
+def test_a_zip_of_mask_images_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "blobs.zip", "w") as archive:
+        for name, mask in masks().items():
+            archive.writestr(name.replace("/", "_"), encode_mask(mask))
+        archive.writestr("readme.txt", "no mask")
+        archive.writestr("grey.png", encode_grey(GREY))
+    found = open_mask_file(tmp_path / "blobs.zip")
+    assert np.array_equal(found.mask_of("2012/b_0002.png", GREY), masks()["b/0002.png"])
+    with pytest.raises(MaskShapeError, match=r"blobs\.zip: a_0000\.png is 41 x 34 but its image is 8 x 9"):
+        found.mask_of("a_0000.png", np.zeros((9, 8), np.uint8))
+    with pytest.raises(ImageReadError, match="a mask has two"):
+        found.mask_of("grey.png", GREY)
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "blobs.zip").read_bytes()[:-40])
+    with pytest.raises(ImageReadError, match="no whole zip"):
+        open_mask_file(tmp_path / "cut.zip")

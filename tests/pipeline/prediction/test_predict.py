@@ -21,6 +21,8 @@ from plankseg.imaging.reading import encode_grey
 from plankseg.pipeline.archive.answers import Answers
 from plankseg.pipeline.archive.segment import segment_shard
 from plankseg.pipeline.archive.shards import plan
+from plankseg.pipeline.exports.mask_records import masks_of_folder
+from plankseg.pipeline.exports.write_masks import write_masks
 from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.models import loading
 from plankseg.pipeline.models.exported_model import ExportedModel, model_of_store
@@ -28,6 +30,7 @@ from plankseg.pipeline.prediction import predict as prediction
 from plankseg.pipeline.prediction.predict import Predicted, PredictOptions, predict
 from plankseg.pipeline.prediction.terminal_predict import open_images
 from plankseg.storage.store import Store
+from tests.support.ifcb_bins import NEW, some_rows, write_bin
 from tests.support.little_store import add_answers, add_model, noisy_image, square, write_images
 
 pytestmark = pytest.mark.slow
@@ -110,6 +113,21 @@ def _table(out: Path) -> list[dict[str, object]]:
 
     rows: list[dict[str, object]] = pq.read_table(out / "measures.parquet").to_pylist()
     return rows
+
+
+def test_the_images_of_an_ifcb_bin_get_masks_called_by_their_ids(model: ExportedModel, tmp_path: Path) -> None:
+    bin_path = write_bin(tmp_path / "2013", some_rows())
+    bin_path.with_suffix(".roi").write_bytes(bin_path.with_suffix(".roi").read_bytes()[:-1])
+    done = run(bin_path, model, tmp_path / "out")
+    assert sorted(masks(tmp_path / "out")) == [f"{NEW}_00001.png"]
+    (row,) = _table(tmp_path / "out")
+    assert (row["path"], row["external_id"], row["taxon"]) == (f"{NEW}_00001.png", f"{NEW}_00001", None)
+    ((name, reason),) = done.left_out
+    assert name == f"{NEW}_00003.png"
+    assert "cut off" in reason
+    write_masks(masks_of_folder(tmp_path / "out"), "pairs", tmp_path / "pairs")
+    image = np.asarray(Image.open(tmp_path / "pairs" / "images" / f"{NEW}_00001.png"))
+    assert np.array_equal(image, some_rows()[0][3]), "a bin's images are exported beside their masks"
 
 
 def test_folder_tar_zip_pattern_and_table_give_the_same_masks(
