@@ -14,8 +14,10 @@ from plankseg.errors import StoreError
 from plankseg.storage.store import Store
 
 # A scheduled run with nothing to do holds the store for some seconds. A run that a person or a webhook event started
-# waits this long for it, because the scheduled run may have listed the answers a moment too early.
+# waits this long for it, because the scheduled run may have listed the answers a moment too early. A tick of the clock
+# does not wait: the next one comes.
 LOCK_WAIT_S = 60.0
+CLOCK = "clock"  # the deployment of `advance` that ticks
 
 # The stores that the running flow holds, for its subflows; other threads and processes have a value of their own.
 _held_stores: ContextVar[frozenset[object]] = ContextVar("_held_stores", default=frozenset())
@@ -55,12 +57,14 @@ def hold_store(store: Store) -> Iterator[None]:
     A run that was killed while it held the lock is marked as crashed in Prefect (see `crashed_runs`).
 
     Raises:
-        StoreBusyError: another run holds the store for longer than LOCK_WAIT_S; the message names its process.
+        StoreBusyError: another run holds the store, for a tick of the clock now, for other runs longer than
+            LOCK_WAIT_S; the message names its process.
     """
     if store.root in _held_stores.get():
         yield
         return
-    with store.lock("advance", wait_s=LOCK_WAIT_S, note=str(runtime.flow_run.id or "")) as killed:
+    wait_s = 0.0 if runtime.deployment.name == CLOCK else LOCK_WAIT_S
+    with store.lock("advance", wait_s=wait_s, note=str(runtime.flow_run.id or "")) as killed:
         if killed:
             mark_crashed(killed)
         token = _held_stores.set(_held_stores.get() | {store.root})
