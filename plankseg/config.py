@@ -426,6 +426,21 @@ class SegmentConfig(FrozenModel):
     forward_batch: int = Field(32, ge=1, le=4096, description="Views per forward pass of the network.")
 
 
+class AuditConfig(FrozenModel):
+    """How many masks of a harvest a person judges, and which count as usable."""
+
+    masks: int = Field(
+        60,
+        ge=5,
+        le=2_000,
+        description="Masks to draw. 60 usable ones of 60 prove that 94 % are (95 % interval); 300 of 300, 99 %.",
+    )
+    usable_dice: float = Field(
+        0.9, gt=0, le=1, description="A mask is usable if its Dice to the person's is at least this."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the draw. Another one makes another audit of the same masks.")
+
+
 class ExportConfig(FrozenModel):
     """What is made of the masks: a table of measures, and zips that EcoTaxa imports."""
 

@@ -14,7 +14,7 @@ from plankseg.cli.demo import demo
 from plankseg.cli.environment import prepare_streams, require_usable_environment
 from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
-from plankseg.cli.prediction import export, export_model, predict
+from plankseg.cli.prediction import audit, export, export_model, predict
 from plankseg.cli.servers import assist, doctor, up, webhook_relay
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
 from plankseg.cli.terminal import with_store
@@ -22,7 +22,7 @@ from plankseg.errors import PlanksegError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
-WRITING = (export, export_model, promote, rollback, remove, restore, ingest)
+WRITING = (export, audit, export_model, promote, rollback, remove, restore, ingest)
 SERVING = (webhook_relay, assist)
 OF_THEIR_OWN_STORE = (predict, fetch, copy_store, demo, up)
 for command in (*READING, *WRITING, *SERVING):

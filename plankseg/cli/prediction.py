@@ -1,12 +1,14 @@
-"""Commands `predict`, `export` and `export-model`: masks of a folder, masks and models that go elsewhere."""
+"""Commands `predict`, `export`, `audit` and `export-model`: masks of a folder, masks and models that go elsewhere."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from plankseg.cli.terminal import console, existing_store
-from plankseg.config import settings
+from plankseg.config import AuditConfig, settings
+from plankseg.errors import SettingsError
 
 
 def predict(
@@ -54,6 +56,24 @@ def export(
 
     arguments = ExportArguments(form=form, target=target, masks=masks, model=model, only=only, overwrite=overwrite)
     export_at_terminal(console, None if masks is not None else existing_store(settings()), arguments)
+
+
+def audit(
+    masks: Annotated[int, typer.Option(help="How many masks a person judges.")] = AuditConfig().masks,
+    usable_dice: Annotated[
+        float, typer.Option(help="A mask is usable from this Dice to the person's on.")
+    ] = AuditConfig().usable_dice,
+    seed: Annotated[int, typer.Option(help="Another one makes another audit of the same masks.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final or active model.")] = None,
+) -> None:
+    """Let a person judge a random sample of the archive's masks in Label Studio, and state how good all are."""
+    from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
+
+    try:
+        config = AuditConfig(masks=masks, usable_dice=usable_dice, seed=seed)
+    except ValidationError as error:
+        raise SettingsError(f"The audit cannot be made: {error}") from error
+    audit_at_terminal(console, existing_store(settings()), settings(), config, model)
 
 
 def export_model(

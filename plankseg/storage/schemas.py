@@ -129,6 +129,18 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         },
         {"seconds": REAL},
     ),
+    "audits": _schema(
+        {
+            "number": INTEGER,
+            "model_id": TEXT,
+            "settings": TEXT,
+            "wanted": INTEGER,
+            "seed": INTEGER,
+            "manifest_sha": TEXT,
+            "created_at": TIMESTAMP,
+        },
+        {},
+    ),
 }
 
 

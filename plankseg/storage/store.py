@@ -16,6 +16,7 @@ from plankseg.storage.delta_tables import DeltaTables
 from plankseg.storage.locks import FolderLocks, Locks
 from plankseg.storage.objects.blobs import Blobs, FolderBlobs
 from plankseg.storage.s3.addresses import Address, is_s3
+from plankseg.storage.tables.audits import Audits
 from plankseg.storage.tables.backend_choices import BackendChoices
 from plankseg.storage.tables.catalogue import Catalogue
 from plankseg.storage.tables.exclusions import Exclusions
@@ -63,6 +64,7 @@ class Store:
         self.pushes = Pushes(tables)
         self.backend_choices = BackendChoices(tables)
         self.scores = Scores(tables)
+        self.audits = Audits(tables)
         self.models = Models(tables, blobs, self.promotions)
         self._locks = locks
         self.segments = Segments(tables, blobs)

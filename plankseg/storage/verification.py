@@ -21,7 +21,7 @@ READERS = 4
 REFERENCES = (
     *(("labels", "mask_sha", "png"), ("labels", "premask_sha", "png"), ("proposals", "premask_sha", "png")),
     *(("proposals", "manifest_sha", "json"), ("models", "model_id", WEIGHTS_SUFFIX)),
-    ("segments", "measures_sha", MEASURES_SUFFIX),
+    *(("segments", "measures_sha", MEASURES_SUFFIX), ("audits", "manifest_sha", "json")),
 )
 
 

@@ -13,6 +13,7 @@ from deltalake import write_deltalake
 from plankseg.errors import StoreError
 from plankseg.storage.delta_tables import Commit, Snapshot
 from plankseg.storage.schemas import SCHEMAS, as_mappings, from_table, to_table
+from plankseg.storage.tables.audits import AuditRow
 from plankseg.storage.tables.backend_choices import BackendChoiceRow
 from plankseg.storage.tables.catalogue import ImageRow
 from plankseg.storage.tables.labels import LabelRow
@@ -51,6 +52,7 @@ def append_serially(root: str, name: str) -> int:
         ("models", ModelRow),
         ("promotions", PromotionRow),
         ("calibrations", BackendChoiceRow),
+        ("audits", AuditRow),
     ],
 )
 def test_row_classes_and_columns_are_the_same(table: str, kind: Any) -> None:

@@ -12,6 +12,7 @@ from plankseg.storage.store import Store
 LABELING_CONFIG = Path(__file__).resolve().parents[3] / "label_studio" / "labeling_config.xml"
 LONGEST_TITLE = 50  # Label Studio's own limit
 VALIDATION_SUFFIX = " validation"
+AUDIT_SUFFIX = " audit"
 
 
 @contextmanager
@@ -58,4 +59,18 @@ def project_of_validation(label_studio: LabelStudio, settings: Settings) -> int:
 
 def title_of_validation(settings: Settings) -> str:
     """Title of the project for the validation set."""
-    return settings.project[: LONGEST_TITLE - len(VALIDATION_SUFFIX)].rstrip() + VALIDATION_SUFFIX
+    return _title_with(settings, VALIDATION_SUFFIX)
+
+
+def project_of_audits(label_studio: LabelStudio, settings: Settings) -> int:
+    """The project for masks to be audited, named after the one for the rounds; made if it is missing."""
+    return label_studio.ensure_project(title_of_audits(settings), LABELING_CONFIG.read_text(encoding="utf-8"))
+
+
+def title_of_audits(settings: Settings) -> str:
+    """Title of the project for masks to be audited."""
+    return _title_with(settings, AUDIT_SUFFIX)
+
+
+def _title_with(settings: Settings, suffix: str) -> str:
+    return settings.project[: LONGEST_TITLE - len(suffix)].rstrip() + suffix

@@ -96,7 +96,7 @@ def masks_of_store(store: Store, *, model: str | None = None, only: Only = "all"
     Images that a person skipped or called unusable are left out and counted. Raises SettingsError where there is none.
     """
     answers = Answers.of(store)
-    made = {} if only == "people" else _segmented(store, model)
+    made = {} if only == "people" else newest_segmentation(store, model).masks
     answered = {key for key, label in answers.labels.items() if label.status == USABLE and label.mask_sha is not None}
     refused = {key for key, label in answers.labels.items() if label.status != USABLE}
     ids = ({*made} | (answered if only != "model" else set())) - (answered if only == "model" else set()) - refused
@@ -127,19 +127,29 @@ def masks_of_store(store: Store, *, model: str | None = None, only: Only = "all"
     return Masks(len(ordered), records, skipped=len(refused & {*made}))
 
 
-def _segmented(store: Store, words: str | None) -> dict[str, Row]:
-    """The newest segmentation by a model, by image: mask and confidence; images that could not be read are left out."""
+@dataclass(frozen=True)
+class Segmentation:
+    """What a model made of an archive in one way: mask and confidence by image, without those it could not read."""
+
+    masks: dict[str, Row]
+    model_id: str = ""
+    settings: str = ""
+
+
+def newest_segmentation(store: Store, words: str | None) -> Segmentation:
+    """The newest segmentation by a model, named or the one that `segment` would take; without masks where none is."""
     if words is None and store.models.active() is None and not store.models.candidates():
-        return {}
+        return Segmentation({})
     model = model_for(store) if words is None else find_model(store, words)
     rows = store.tables.read("segments", where=pc.field("model_id") == model.model_id)
     if not rows.num_rows:
-        return {}
+        return Segmentation({})
     newest = rows.sort_by([("created_at", "descending")])["settings"][0].as_py()
     shards: list[SegmentRow] = store.segments.done(model.model_id, newest)
     measures = store.segments.measures(shards, columns=["image_id", "mask_sha", "confidence", "reason"])
     readable = measures.filter(pc.is_null(measures["reason"])).select(["image_id", "mask_sha", "confidence"])
-    return {row["image_id"]: row | {"model_id": model.model_id} for row in readable.to_pylist()}
+    masks = {row["image_id"]: row | {"model_id": model.model_id} for row in readable.to_pylist()}
+    return Segmentation(masks, model.model_id, newest)
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:

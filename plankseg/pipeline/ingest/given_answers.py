@@ -20,12 +20,8 @@ class GivenAnswers:
 
     @classmethod
     def of(cls, store: Store, role: Role, annotator: str) -> "GivenAnswers":
-        """Masks of source and pool count from the round that is trained next, those of the validation set in none."""
-        if role == "validation":
-            return cls(annotator, 0)
-        newest = max(store.proposals.rounds(), default=0)
-        is_trained = not newest or store.models.of_round(newest) is not None
-        return cls(annotator, newest + is_trained)
+        """The masks that a person hands in for images of a role."""
+        return cls(annotator, round_of_answers(store, role))
 
     def answer(self, label: LabelRow, *, is_empty: bool) -> LabelRow:
         """The answer that a handed-in mask is."""
@@ -37,3 +33,15 @@ class GivenAnswers:
             annotator=self.annotator,
             ls_annotation=HANDED_IN - number,
         )
+
+
+def round_of_answers(store: Store, role: Role) -> int:
+    """The round from which on an answer that belongs to no round is learnt from: the one that is trained next.
+
+    Answers of the validation set belong to round 0, which no model learns from.
+    """
+    if role == "validation":
+        return 0
+    newest = max(store.proposals.rounds(), default=0)
+    is_trained = not newest or store.models.of_round(newest) is not None
+    return newest + is_trained
