@@ -6,7 +6,7 @@ from typing import Literal
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from flows.support.artifacts import show_table
 from flows.support.store_lock import hold_store, open_store
@@ -16,8 +16,27 @@ from plankseg.pipeline.ingest.register_images import IngestOptions, IngestReport
 from plankseg.progress_bars import Pace, Throttled
 
 
+class Reading(FrozenModel):
+    """How images are laid out, where that is not found by itself."""
+
+    dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
+    layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
+        "auto",
+        description="auto: found by itself. class_folders: the folder that holds an image is its class. ecotaxa: an "
+        "export. table: a CSV or TSV says taxon and area. pairs: images and masks side by side.",
+    )
+    table: str | None = Field(None, description="Table of the images, where it lies outside of the folder.")
+    file_column: str | None = Field(None, description="The table's column of file names; empty: found by its name.")
+    taxon_column: str | None = Field(None, description="The table's column of taxa; empty: found by its name.")
+    area_column: str | None = Field(
+        None, description="The table's column of areas in pixels; empty: found by its name; 'none': there is none."
+    )
+
+
 class ImageFolder(FrozenModel):
-    """Images, their role, and how they are laid out."""
+    """Images, their role, and their masks."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": True})  # see the validator below
 
     folder: str = Field(
         description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images; nothing is "
@@ -43,18 +62,20 @@ class ImageFolder(FrozenModel):
         description="Where the automatic masks of a source end. level: at one grey level, for sharp images. local "
         "contrast: at a quarter of the contrast close by, as people draw blurred scans.",
     )
-    dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
-    layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
-        "auto",
-        description="auto: found by itself. class_folders: the folder that holds an image is its class. ecotaxa: an "
-        "export. table: a CSV or TSV says taxon and area. pairs: images and masks side by side.",
-    )
-    table: str | None = Field(None, description="Table of the images, where it lies outside of the folder.")
-    file_column: str | None = Field(None, description="The table's column of file names; empty: found by its name.")
-    taxon_column: str | None = Field(None, description="The table's column of taxa; empty: found by its name.")
-    area_column: str | None = Field(
-        None, description="The table's column of areas in pixels; empty: found by its name; 'none': there is none."
-    )
+    advanced: Reading = Field(Reading(), description="Layout, name and table of the images; usually found by itself.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _group_what_few_need(cls, given: object) -> object:
+        """Fields of `advanced` may be given beside it: they once stood there, and scripts send them so."""
+        if not isinstance(given, dict):
+            return given
+        beside = {name: given[name] for name in Reading.model_fields if name in given}
+        if not beside:
+            return given
+        grouped = given.get("advanced") or {}
+        advanced = (grouped.model_dump() if isinstance(grouped, Reading) else grouped) | beside
+        return {name: value for name, value in given.items() if name not in beside} | {"advanced": advanced}
 
 
 @task(cache_policy=NO_CACHE, task_run_name="read {images.role}")
@@ -65,14 +86,16 @@ def read_images(images: ImageFolder) -> IngestReport:
         images.folder,
         role=images.role,
         options=IngestOptions(
-            dataset=images.dataset,
+            dataset=images.advanced.dataset,
             masks=Path(images.masks) if images.masks else None,
             annotator=images.annotator,
-            layout=images.layout,
+            layout=images.advanced.layout,
             automatic_masks=images.automatic_masks,
             outline=images.outline,
-            table=Path(images.table) if images.table else None,
-            columns=named_columns(file=images.file_column, taxon=images.taxon_column, area=images.area_column),
+            table=Path(images.advanced.table) if images.advanced.table else None,
+            columns=named_columns(
+                file=images.advanced.file_column, taxon=images.advanced.taxon_column, area=images.advanced.area_column
+            ),
             max_pixels=settings().max_image_pixels,
         ),
         on_progress=report_progress(images.role),

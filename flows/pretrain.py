@@ -16,9 +16,9 @@ def pretrain(named: RecipeName | None = None, recipe: Recipe = PUBLISHED) -> str
     """Train model 0 on automatic masks; it is there already: nothing happens.
 
     Args:
-        named: laptop: two cores and some minutes. quality: a GPU. published: the published numbers. Network, training
-            and masks below are then not used. Left empty: the recipe below.
-        recipe: Every number of network, training and query; later rounds go on with it.
+        named: laptop: for two cores. quality: for a GPU. published: the numbers of the published method. Network,
+            training and masks under Advanced are then not used. Left empty: all numbers are those under Advanced.
+        recipe: Every number of the method; later rounds go on with it. As it is: the published ones.
     """
     store = open_store()
     with hold_store(store):

@@ -20,7 +20,7 @@ ScoringName = Literal[BackendName, "openvino-int8"]  # good enough to rank image
 ComputingName = Literal[ScoringName, "onnxruntime"]  # exported graphs
 
 
-def _title(name: str, _: object) -> str:
+def field_title(name: str, _: object = None) -> str:
     """A field's name as the run form shows it: 'side_px_per_round' becomes 'Side per round (px)'."""
     words = name.split("_")
     unit = " (px)" if "px" in words else ""
@@ -30,7 +30,7 @@ def _title(name: str, _: object) -> str:
 class FrozenModel(BaseModel):
     """A pydantic model that cannot be changed and refuses names it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=_title)
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=field_title)
 
 
 class NetworkConfig(FrozenModel):
@@ -64,7 +64,13 @@ class TrainingConfig(FrozenModel):
     learning_rate: float = Field(3e-4, gt=0, description="AdamW's learning rate at the start.")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay.")
     plateau_patience: int = Field(3, ge=0, description="Epochs without a better validation Dice before the rate drops.")
-    plateau_factor: float = Field(0.3, gt=0, lt=1, description="What the rate is multiplied by when it drops.")
+    plateau_factor: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        title="Learning rate: factor of a drop",
+        description="By what the learning rate is multiplied when the validation Dice no longer rises.",
+    )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="plateau: the rate drops where the validation Dice no longer rises, as below. cosine: it rises "
@@ -74,8 +80,20 @@ class TrainingConfig(FrozenModel):
         "tversky",
         description="tversky: as published, with the two weights below. dice_bce: half Dice, half cross-entropy.",
     )
-    alpha_fp: float = Field(0.7, ge=0, le=1, description="Tversky weight of false positives.")
-    beta_fn: float = Field(0.3, ge=0, le=1, description="Tversky weight of false negatives.")
+    alpha_fp: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        title="Weight of false positives",
+        description="tversky: how much a pixel counts that is painted and should not be (alpha).",
+    )
+    beta_fn: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        title="Weight of false negatives",
+        description="tversky: how much a pixel counts that should be painted and is not (beta).",
+    )
     augmentation: Augmentation = Field(
         "affine",
         description="Composition of augmentations, each with the one before; specialized needs images in the pool.",
@@ -111,7 +129,10 @@ class TrainingConfig(FrozenModel):
         "and none of its masks is trained on.",
     )
     draws_per_epoch: int | None = Field(
-        None, ge=2, description="Images drawn per epoch; empty: as many as the training set has."
+        None,
+        ge=2,
+        title="Images per epoch",
+        description="How many images one epoch draws, some of them several times; empty: as many as there are.",
     )
     holdout_fraction: float = Field(
         0.1, gt=0, lt=0.5, description="Share of the source kept for validation where no validation set exists."
@@ -176,7 +197,10 @@ class QueryConfig(FrozenModel):
         "other and unlike what was answered.",
     )
     mode: Literal["draws", "partition"] = Field(
-        "draws", description="Candidate batches: independent draws, or parts of one random permutation."
+        "draws",
+        title="Candidate batches are",
+        description="draws: drawn at random, each without regard to the others. partition: the parts of one shuffled "
+        "pool, so that no image is in two.",
     )
     batch_size: int = Field(20, ge=1, le=1000, description="Images a person gets per round.")
     batches: int = Field(
@@ -200,7 +224,10 @@ class QueryConfig(FrozenModel):
     )
     clusters: int = Field(20, ge=2, le=200, description="How many clusters that are, at most.")
     views: Literal["recipe", "dihedral"] = Field(
-        "recipe", description="Test-time views: the five published ones, or the eight of the square."
+        "recipe",
+        title="Views of an image",
+        description="A model is uncertain where it answers differently to several views of an image. recipe: the five "
+        "published views. dihedral: its eight turns and reflections.",
     )
     noise_sd: float = Field(0.02, ge=0, le=0.5, description="Noise of the noisy view, as a share of the grey range.")
     measure: Measure = Field(
@@ -212,7 +239,13 @@ class QueryConfig(FrozenModel):
     region: Literal["image", "band"] = Field(
         "image", description="Mean over the image's own pixels, or over a band around the predicted object."
     )
-    band_px: int = Field(5, ge=1, le=64, description="Half width of that band.")
+    band_px: int = Field(
+        5,
+        ge=1,
+        le=64,
+        title="Width of the band (px)",
+        description="band: how far it reaches to either side of the predicted outline.",
+    )
     blind: int = Field(
         0, ge=0, description="How many of the chosen images are shown without a pre-mask, to see how much it anchors."
     )
@@ -222,7 +255,8 @@ class QueryConfig(FrozenModel):
     forward_batch: int = Field(
         32,
         ge=1,
-        description="Views per forward pass of the network; above 256 px of side as many fewer as they are larger.",
+        title="Views computed at once",
+        description="More are faster until memory is full; above 256 px of side as many fewer as they are larger.",
     )
     seed: int = Field(0, ge=0, description="Seed of the draws; the round is mixed in.")
 
@@ -252,7 +286,12 @@ class InferenceConfig(FrozenModel):
         0.98, ge=0, le=1, description="Mean Dice that a way's masks must have to those of plain fp32."
     )
     min_rank_correlation: float = Field(
-        0.98, ge=-1, le=1, description="Spearman correlation that a way's uncertainties must have to those of fp32."
+        0.98,
+        ge=-1,
+        le=1,
+        title="Order of the images: least agreement",
+        description="A faster way must put the images into nearly the same order of uncertainty as plain fp32 (rank "
+        "correlation; 1: exactly the same).",
     )
     seed: int = Field(0, ge=0, description="Seed of the draw of the images that are tried on.")
 
@@ -300,7 +339,13 @@ class RoundsConfig(FrozenModel):
         lt=1,
         description="A smaller fall than this of the redrawn share counts as no fall; 0.05: one of 20.",
     )
-    flat_dice: float = Field(0.005, ge=0, lt=1, description="A smaller rise than this of the validation Dice is none.")
+    flat_dice: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        title="Least rise of Dice",
+        description="A round whose validation Dice rises by less than this counts as no better.",
+    )
 
 
 class ValidationConfig(FrozenModel):
@@ -318,6 +363,7 @@ class ValidationConfig(FrozenModel):
         6,
         ge=0,
         le=20,
+        title="Near duplicates: bits that differ",
         description="Images whose perceptual hash differs in at most so many of 64 bits from one of the validation set "
         "are never proposed nor trained on.",
     )
@@ -410,7 +456,10 @@ class SegmentConfig(FrozenModel):
     """How a model looks at an archive."""
 
     views: Literal["none", "recipe", "dihedral"] = Field(
-        "recipe", description="Test-time views: the five published ones, the eight of the square, or none: faster."
+        "recipe",
+        title="Views of an image",
+        description="The mean of a model's answers to several views is better than one answer. recipe: the five "
+        "published views. dihedral: eight turns and reflections. none: the image alone, faster.",
     )
     largest_part: bool = Field(False, description="Keep only the largest connected part of each mask.")
     backend: Literal["auto", BackendName] = Field(
@@ -420,10 +469,13 @@ class SegmentConfig(FrozenModel):
         None,
         ge=1,
         le=100_000,
-        description="Images per shard, of which a killed run loses at most one; empty: what takes a minute here, found "
-        "on a first small one.",
+        title="Images per shard",
+        description="The archive is done in shards, of which a killed run loses at most one; empty: what takes a "
+        "minute here, found on a first small one.",
     )
-    forward_batch: int = Field(32, ge=1, le=4096, description="Views per forward pass of the network.")
+    forward_batch: int = Field(
+        32, ge=1, le=4096, title="Views computed at once", description="More are faster until memory is full."
+    )
 
 
 class AuditConfig(FrozenModel):
@@ -445,9 +497,15 @@ class ExportConfig(FrozenModel):
     """What is made of the masks: a table of measures, and zips that EcoTaxa imports."""
 
     pixel_size_mm: float | None = Field(
-        None, gt=0, le=1, description="Side of a pixel in mm, for measures in mm too (ZooScan at 2400 dpi: 0.0106)."
+        None,
+        gt=0,
+        le=1,
+        title="Pixel size (mm)",
+        description="Side of a pixel in mm, for measures in mm too (ZooScan at 2400 dpi: 0.0106).",
     )
-    ecotaxa: bool = Field(True, description="Write zips for EcoTaxa: images without background, and their measures.")
+    ecotaxa: bool = Field(
+        True, title="EcoTaxa", description="Write zips for EcoTaxa: images without background, and their measures."
+    )
     image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
     folder: str | None = Field(
         None, description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's."

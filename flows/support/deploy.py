@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import (
@@ -26,6 +27,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Scheduled
 
+from flows.support.run_forms import run_form
 from plankseg.errors import ServerError
 
 PREFECT_FILE = Path("deployments/prefect.yaml")
@@ -50,6 +52,7 @@ def deploy(prefect_file: Path = PREFECT_FILE) -> None:
     Raises ServerError where Prefect does not take one of them.
     """
     with get_client(sync_client=True) as client:
+        ours = names_in(prefect_file)
         before = {name: choices_of(client, found) for name, found in deployments(client).items()}
         command = [
             sys.executable,
@@ -65,13 +68,20 @@ def deploy(prefect_file: Path = PREFECT_FILE) -> None:
         if done.returncode:
             raise ServerError(f"Prefect did not take the flows of {prefect_file}:\n{done.stdout}{done.stderr}")
         now = deployments(client)
-        for name, choices in before.items():
-            if name in now and not is_earlier(name, now):
-                restore(client, now[name], choices, name)
+        for name in ours:
+            show_form(client, now[name])
+            if name in before:
+                restore(client, now[name], before[name], name)
         for name in [name for name in now if is_earlier(name, now)]:
             replace(client, now[name], now[successor(name)], name)
-    served = sorted(name.split("/")[1] for name in now if not is_earlier(name, now))
+    served = sorted(name.split("/")[1] for name in ours)
     print(f"{len(served)} deployments are ready to run: {', '.join(served)}")
+
+
+def names_in(prefect_file: Path) -> list[str]:
+    """The full names of the deployments of a file."""
+    rows = yaml.safe_load(prefect_file.read_text(encoding="utf-8"))["deployments"]
+    return [f"{row['entrypoint'].split(':')[1]}/{row['name']}" for row in rows]
 
 
 def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
@@ -83,6 +93,14 @@ def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
             flows[deployment.flow_id] = client.read_flow(deployment.flow_id).name
         found[f"{flows[deployment.flow_id]}/{deployment.name}"] = deployment
     return found
+
+
+def show_form(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """Give a deployment its run form; what a run takes and needs is the last paragraph of its description."""
+    *_, needs = (deployment.description or "").strip().split("\n\n")
+    form = run_form(deployment.parameter_openapi_schema or {"properties": {}}, needs.strip())
+    deployment.parameter_openapi_schema = form
+    client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=form))
 
 
 def successor(name: str) -> str:

@@ -60,12 +60,15 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         person.look(f"prefect-ingest-{role}")
         wait_for_end(at, form.submit())
     form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
+    assert form.height_px() < 1000, "it fits on one screen"
+    for group in ("Advanced", "Network", "Training", "Query"):
+        form.open(group)
     small = {
         "Encoder": "resnet18",
         "Encoder weights": "none",
         "Side (px)": "64",
         "Epochs": "6",
-        "Draws per epoch": "128",
+        "Images per epoch": "128",
         "Learning rate": "0.001",
         "Loader workers": "0",
         "Batches": "3",

@@ -26,13 +26,22 @@ class RunForm:
         page.get_by_role("button", name="Submit").wait_for(timeout=SHOWN_MS)
 
     def write(self, label: str, value: str) -> None:
-        """Fill the field of that label; a field that may be empty is switched on first."""
-        field = self._field(label)
-        if field.get_by_text("None", exact=True).count():
-            field.get_by_text(re.compile("^(str|int)$")).first.click()
-        control = field.locator(".p-base-input__control").first
+        """Fill the field of that label."""
+        control = self._field(label).locator(".p-base-input__control").first
         control.fill(value)
         control.blur()
+
+    def open(self, label: str) -> None:
+        """Show the fields of a group that is closed."""
+        self._field(label).locator(".p-button-group").first.get_by_text("change", exact=True).click()
+
+    def text(self) -> str:
+        """All that a person reads there."""
+        return self._page.locator("form").first.inner_text()
+
+    def height_px(self) -> int:
+        """How long the form is."""
+        return int(self._page.locator("form").first.evaluate("form => form.scrollHeight"))
 
     def choose(self, label: str, value: str) -> None:
         """Take an entry of a drop-down."""
