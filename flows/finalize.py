@@ -5,9 +5,9 @@ import time
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.support.artifacts import log_epochs
 from flows.support.flow_options import recipe_or_active
 from flows.support.store_lock import hold_store, open_store
+from flows.support.training_progress import show_epochs
 from plankseg.config import FinalConfig, Recipe, settings
 
 PUBLISHED = FinalConfig()
@@ -19,7 +19,9 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
     from plankseg.pipeline.training.final_model import fit_final
 
     log, started = get_run_logger(), time.monotonic()
-    model = fit_final(open_store(), recipe, final, settings(), report=log_epochs(log))
+    model = fit_final(
+        open_store(), recipe, final, settings(), report=show_epochs(log, "final-model-progress", final.epochs)
+    )
     log.info(
         "Final model %s (%d px, %d epochs, %s): Dice %.4f on the %s. %s. %.0f s.",
         model.model_id[:12],

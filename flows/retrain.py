@@ -5,9 +5,10 @@ import time
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.support.artifacts import log_epochs, show_rounds
+from flows.support.artifacts import show_rounds
 from flows.support.flow_options import recipe_or_active, step_name
 from flows.support.store_lock import hold_store, open_store
+from flows.support.training_progress import show_epochs
 from plankseg.config import Recipe, settings
 from plankseg.pipeline.loop.progress import check_trainable, read_progress
 
@@ -15,6 +16,7 @@ from plankseg.pipeline.loop.progress import check_trainable, read_progress
 @task(cache_policy=NO_CACHE, task_run_name="train model {round_number}")
 def fit_model(recipe: Recipe, round_number: int) -> str:
     """Train, evaluate and record one model; a killed training resumes where its last epoch ended."""
+    from plankseg.learning.schedule import plan_round
     from plankseg.pipeline.training.round_training import fit  # torch is loaded only by the tasks that use it
 
     log, started = get_run_logger(), time.monotonic()
@@ -23,7 +25,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         recipe,
         settings(),
         round_number=round_number,
-        report=log_epochs(log),
+        report=show_epochs(log, f"model-{round_number}-progress", plan_round(recipe.training, round_number).epochs),
     )
     verdict = "promoted" if model.promoted else "not promoted"
     log.info(

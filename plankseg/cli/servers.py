@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from plankseg import local_servers
+from plankseg.cli.readiness import AT_TERMINAL
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import settings
 from plankseg.doctor import Finding, next_step
@@ -111,9 +112,11 @@ def up(
     local_servers.require_free(assistant_port, setting="ASSISTANT_PORT")
     os.umask(local_servers.PRIVATE_UMASK)
     with local_servers.holding(server_settings.directory):
-        credentials = local_servers.ensure_credentials(server_settings.directory)
+        local_servers.ensure_credentials(server_settings.directory)
         local_servers.remember_ports(server_settings)
-        _print_addresses(server_settings, credentials)
+        logs = server_settings.directory / "logs"
+        console.print(f"Starting all servers; what they say goes to {logs}", soft_wrap=True, highlight=False)
+        sys.stdout.flush()
         honcho = str(Path(sys.executable).parent / "honcho")
         os.chdir(local_servers.ROOT)
         options = {
@@ -121,31 +124,15 @@ def up(
             "--app-root": str(local_servers.ROOT),
             "--procfile": "deployments/Procfile",
         }
-        command = [honcho, "start", *(part for option in options.items() for part in option)]
+        command = [honcho, "start", "--no-prefix", *(part for option in options.items() for part in option)]
+        environment = server_settings.environment()
+        if console.is_terminal:
+            environment[AT_TERMINAL] = str(console.width)
         title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
-        os.execve(honcho, command, server_settings.environment() | {"PLANKSEG_PROJECT": title})  # noqa: S606
+        os.execve(honcho, command, environment | {"PLANKSEG_PROJECT": title})  # noqa: S606
 
 
 def _bucket() -> str | None:
     """The store's address where PLANKSEG_STORE names a bucket; a folder is always the working directory's own."""
     location = settings().store
     return location if "://" in location else None
-
-
-def _print_addresses(server_settings: local_servers.ServerSettings, credentials: local_servers.Credentials) -> None:
-    """Print where everything is; the log-ins too where a person reads it, but never into a log."""
-    kept = server_settings.directory / "credentials.env"
-    prefect, label_studio = "", ""
-    if console.is_terminal:
-        prefect = f"   log-in {credentials.prefect_login}"
-        label_studio = f"   log-in {credentials.email}   {credentials.password}"
-    console.print(
-        f"Prefect UI    {server_settings.prefect_url}{prefect}\n"
-        f"Label Studio  {server_settings.label_studio_url}{label_studio}\n"
-        f"Store         {server_settings.store_location}\n"
-        f"Log-ins and token are kept in {kept} (readable by you alone).",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    sys.stdout.flush()

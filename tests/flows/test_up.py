@@ -72,6 +72,10 @@ def test_the_addresses_are_printed_and_the_log_ins_stand_in_no_log(up: Up) -> No
     assert at.prefect_url in printed
     assert at.label_studio_url in printed
     assert "credentials.env" in printed, "this is no terminal: it says where they are"
+    assert str(at.directory / "logs") in printed
+    assert len(printed.splitlines()) < 40, "what the servers say goes to files"
+    assert "separate terminal" not in printed
+    assert "make up" not in printed
     assert stat.S_IMODE((at.directory / "credentials.env").stat().st_mode) == 0o600
     logs = [printed, *(path.read_text(errors="replace") for path in at.directory.rglob("*.log"))]
     secret = [

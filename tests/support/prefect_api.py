@@ -35,6 +35,10 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
         "ASSISTANT_PORT": str(at.assistant_port),
     }
     plankseg = str(Path(sys.executable).parent / "plankseg")
+
+    def printed() -> str:
+        return (folder / "log").read_text()
+
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [plankseg, "up", "--directory", str(at.directory)],
@@ -46,16 +50,22 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
         )
         family = [process.pid]
         try:
-            until(lambda: deployments(at) >= FLOWS, what=lambda: (folder / "log").read_text()[-3000:])
-            until(lambda: answers(f"{at.label_studio_url}/health"), what=lambda: (folder / "log").read_text()[-3000:])
-            for port in (at.relay_port, at.assistant_port):
-                until(lambda port=port: answers(f"http://127.0.0.1:{port}/health"), what=(folder / "log").read_text)
+            until(lambda: "─ ready ─" in printed(), what=lambda: printed() + logs_of(at))
+            assert deployments(at) >= FLOWS
+            for port in (at.label_studio_port, at.relay_port, at.assistant_port):
+                assert answers(f"http://127.0.0.1:{port}/health")
             family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
             yield at, process
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.wait(60)
         until(lambda: not any(psutil.pid_exists(pid) for pid in family), what=lambda: f"left of {family}")
+
+
+def logs_of(at: local_servers.ServerSettings) -> str:
+    """The end of each server's log."""
+    logs = sorted((at.directory / "logs").glob("*.log"))
+    return "".join(f"\n== {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
 
 LOOK_EVERY_S = 5.0

@@ -1,0 +1,49 @@
+"""The bar of a training: epochs, Dice, and an estimated end."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows.support import training_progress
+from flows.support.training_progress import in_words, progress_text, show_epochs
+
+pytestmark = pytest.mark.slow
+NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+
+
+def test_the_end_is_estimated_from_the_epochs_that_were_trained_here() -> None:
+    assert progress_text(4, 10, 0.91234, [50, 70], NOON) == (
+        "4 of 10 epochs, validation Dice 0.912; ends at about 12:06, in 6 min"
+    )
+    assert progress_text(1, 40, 0.5, [3600], NOON).endswith("ends at about Saturday 03:00, in 39.0 hours")
+    assert progress_text(10, 10, 0.9, [60], NOON) == "10 of 10 epochs, validation Dice 0.900; done"
+
+
+def test_lengths_of_time_are_words() -> None:
+    words = [in_words(timedelta(seconds=seconds)) for seconds in (10, 89, 3600, 7200)]
+    assert words == ["less than a minute", "1 min", "60 min", "2.0 hours"]
+
+
+def test_the_bar_is_there_from_the_first_epoch_on_and_moves_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, str]] = []
+
+    def create(progress: float, *, key: str, description: str) -> str:
+        assert key == "model-1-progress"
+        seen.append((progress, description))
+        return "bar"
+
+    def update(bar: str, progress: float, description: str) -> None:
+        assert bar == "bar"
+        seen.append((progress, description))
+
+    monkeypatch.setattr(training_progress, "create_progress_artifact", create)
+    monkeypatch.setattr(training_progress, "update_progress_artifact", update)
+    log: Any = SimpleNamespace(info=lambda *_: None)
+    report = show_epochs(log, "model-1-progress", 2)
+    assert seen == [], "a model that is only looked up has no bar"
+    for number in (1, 2):
+        report(SimpleNamespace(epoch=number, loss=0.1, validation_dice=0.8, seconds=1.0))
+    assert [progress for progress, _ in seen] == [50.0, 100.0]
+    assert seen[0][1].startswith("1 of 2 epochs, validation Dice 0.800; ends at about")
