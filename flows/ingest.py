@@ -47,7 +47,8 @@ class ImageFolder(FrozenModel):
     )
     masks: str | None = Field(
         None,
-        description="Folder or zip of masks with the images' names, COCO .json or zip of ROIs, where there are some.",
+        description="Folder or zip of masks by the images' names, .json of COCO or Label Studio, or zip of ROIs, where "
+        "there are some.",
     )
     annotator: str | None = Field(
         None, description="Who made these masks: they then count as that person's answers. Empty: they are as given."

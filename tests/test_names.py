@@ -51,6 +51,7 @@ NO_MODULE = {
     "tests/pipeline/ingest/test_ingest_guesses.py": "what register_images guesses of images",
     "tests/pipeline/ingest/test_register_archives.py": "register_images on archives",
     "tests/pipeline/ingest/test_register_buckets.py": "register_images on a bucket",
+    "tests/pipeline/prediction/test_killed_predict.py": "predict, killed -9 and run again",
     "tests/pipeline/models/test_activation.py": "promotion and rollback over several models",
     "tests/storage/s3/test_radosgw.py": "the S3 modules on a real Ceph",
     "tests/storage/test_copy_at_work.py": "copies while other processes train and collect",

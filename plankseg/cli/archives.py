@@ -14,7 +14,8 @@ def ingest(
     role: Annotated[str, typer.Option(help="source (clean), pool (to choose from) or validation.")],
     layout: Annotated[str, typer.Option(help="auto, class_folders, ecotaxa, table or pairs.")] = "auto",
     masks: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of masks with the images' names, COCO .json or .zip of ROIs.")
+        Path | None,
+        typer.Option(help="Folder or .zip of masks by the images' names, .json of COCO or Label Studio, .zip of ROIs."),
     ] = None,
     annotator: Annotated[str | None, typer.Option(help="Who made these masks: they count as that person's.")] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,

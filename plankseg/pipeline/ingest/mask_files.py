@@ -1,4 +1,4 @@
-"""Masks handed in as one file of another program: COCO's JSON, a zip of ImageJ's ROIs, or a zip of mask images.
+"""Masks handed in as one file of another program: JSON of COCO or Label Studio, a zip of ImageJ's ROIs or mask images.
 
 The blobs of ifcb-features (`..._blobs_v4.zip`) are such a zip: a PNG for each image, called by its IFCB id.
 
@@ -6,6 +6,7 @@ An image's masks are found by its relative path, else by the end of that path wh
 with or without suffix. Several instances of one image are one mask: their union.
 """
 
+import codecs
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ import numpy as np
 from plankseg.archives.containers.entries import Entry
 from plankseg.archives.containers.zipped import Zip
 from plankseg.errors import ArchiveError, ImageReadError, MaskShapeError, SettingsError, StoreError
+from plankseg.formats.label_studio_answers import AnsweredTask, mask_of_regions, read_answered_tasks
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.pipeline.ingest.given_masks import mask_in
 
@@ -39,12 +41,15 @@ class MaskFile:
                 ends[end] = name if ends.get(end, name) == name else None  # None: several names end so
         object.__setattr__(self, "_by_end", ends)
 
-    def mask_of(self, name: str, grey: Grey) -> Mask:
+    def mask_of(self, name: str, grey: Grey, image_id: str | None = None) -> Mask:
         """The mask of an image: the union of its instances; empty where the file lists the image without any.
+
+        A file that names images by their id, as tasks of plankseg do, is asked for that first.
 
         Raises ImageReadError where it does not list it or cannot be read, MaskShapeError for another size.
         """
-        key = next((found for end in _ends(name) if (found := self._by_end.get(end)) is not None), None)
+        key = image_id if image_id in self.masks else None
+        key = key or next((found for end in _ends(name) if (found := self._by_end.get(end)) is not None), None)
         if key is None:
             raise ImageReadError(
                 f"No mask for {name} in {self.path}, or several images of it have this name; add it or take it out."
@@ -69,16 +74,19 @@ def _ends(name: str) -> list[str]:
 
 
 def open_mask_file(path: Path) -> MaskFile:
-    """The masks in a `.json` of COCO, or in a `.zip` of ROIs or mask images. Raises SettingsError, ImageReadError."""
+    """The masks in a `.json` of COCO or Label Studio, or a `.zip` of ROIs or mask images.
+
+    Raises SettingsError for another file, ImageReadError for one that cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _coco(path)
+        return _label_studio(path) if _is_list(path) else _coco(path)
     if suffix == ".zip":
         images = _mask_images(path)
         return _rois(path) if images is None else images
     raise SettingsError(
-        f"{path} is no folder of masks, no COCO .json and no .zip of ImageJ's ROIs or of mask images; give one of "
-        "these."
+        f"{path} is no folder of masks, no .json of COCO or Label Studio and no .zip of ImageJ's ROIs or of mask "
+        "images; give one of these."
     )
 
 
@@ -94,6 +102,19 @@ def _coco(path: Path) -> MaskFile:
         image.name: [decoder(segmentation, image.name) for segmentation in image.segmentations] for image in content
     }
     return MaskFile(path, masks, {image.name: image.shape for image in content})
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a JSON file holds a list, as Label Studio's export does, and COCO's JSON never."""
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
+def _label_studio(path: Path) -> MaskFile:
+    def decoder(answered: AnsweredTask) -> Decode:
+        return lambda shape: mask_of_regions(answered.regions, shape, name=f"{path}: {answered.name}")
+
+    return MaskFile(path, {task.image_id or task.name: [decoder(task)] for task in read_answered_tasks(path)})
 
 
 def _mask_images(path: Path) -> MaskFile | None:

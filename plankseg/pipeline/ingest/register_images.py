@@ -364,7 +364,7 @@ def _printable(name: str) -> str:
 def _label(task: _Task, record: Record, image_id: str, grey: Grey, *, now: datetime) -> tuple[LabelRow | None, bool]:
     """The label an image comes with, handed in or automatic where wanted; and whether it was read as dark field."""
     if task.mask_file is not None:
-        mask = task.mask_file.mask_of(record.entry.name, grey)
+        mask = task.mask_file.mask_of(record.entry.name, grey, image_id)
         return _given(task, image_id, mask, at=now), False
     if task.options.masks is not None:
         mask = given_mask(task.options.masks, Path(record.entry.name), grey, polarity=task.polarity)
