@@ -71,6 +71,24 @@
     return response.ok ? answered(response, regions) : response;
   };
 
+  // Which image of the round this is, in the row of the labels: text, never markup.
+  const tellWhich = () => {
+    const row = document.querySelector(".plankseg-help")?.nextElementSibling;
+    const data = window.Htx?.task?.dataObj;
+    if (!row || !data) return;
+    const words = [data.rank && `${data.rank} of ${data.ranks}`, data.round && `round ${data.round}`, data.taxon, data.file];
+    const text = words.filter(Boolean).join(" · ");
+    let told = row.querySelector(".plankseg-which");
+    if (!told) {
+      told = document.createElement("span");
+      told.className = "plankseg-which";
+      told.style.cssText = "margin-left: auto; max-width: 50%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;";
+      row.append(told);
+    }
+    if (told.textContent !== text) told.title = told.textContent = text;
+  };
+  setInterval(() => attempt("the image is not named", tellWhich), 300);
+
   // Brush and eraser work on the mask at once. Label Studio does nothing, silently, while no region or label is chosen.
   const chooseMask = (event) => {
     const chosen = annotation();

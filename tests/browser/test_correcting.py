@@ -1,8 +1,10 @@
 """What a person does to a mask in the real Label Studio is what the label store gets, pixel by pixel."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ class Answered:
     premask: np.ndarray
     stroke: Stroke | None
     hidden_corners: list[tuple[float, float]]
+    told: str
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,10 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def answers(desk: Desk) -> dict[str, Answered]:
     """One walk: a stroke in a task opened by its address, the rest as the label stream of the round's tab brings it."""
-    person, strokes, hidden = desk.person, {}, {}
+    person, strokes, hidden, told = desk.person, {}, {}, {}
     brushed = desk.images["brushed"]
     person.open(task_page(desk.client, desk.project, brushed.task_id), mask=brushed.premask)
-    hidden["brushed"] = person.hidden_corners()
+    hidden["brushed"], told["brushed"] = person.hidden_corners(), person.which_image()
     strokes["brushed"] = act(person, "brushed", brushed.premask)
     person.wait_until_saved(brushed.premask)
     person.look("brushed-3-answered")
@@ -77,7 +80,7 @@ def answers(desk: Desk) -> dict[str, Answered]:
         name = names.pop(person.next_task(stream))
         stream = None
         person.wait_for_mask(desk.images[name].premask)
-        hidden[name] = person.hidden_corners()
+        hidden[name], told[name] = person.hidden_corners(), person.which_image()
         strokes[name] = act(person, name, desk.images[name].premask)
     return {
         name: Answered(
@@ -86,6 +89,7 @@ def answers(desk: Desk) -> dict[str, Answered]:
             premask=desk.images[name].premask,
             stroke=strokes[name],
             hidden_corners=hidden[name],
+            told=told[name],
         )
         for name, row in desk.collect().items()
     }
@@ -129,6 +133,20 @@ def check_where(answer: Answered, *, could_change: np.ndarray) -> None:
 def test_all_of_each_image_can_be_reached_when_its_task_opens(answers: dict[str, Answered]) -> None:
     hidden = {name: answer.hidden_corners for name, answer in answers.items() if answer.hidden_corners}
     assert not hidden
+
+
+def test_a_person_reads_which_image_of_the_round_it_is_its_taxon_and_its_file(
+    desk: Desk, answers: dict[str, Answered]
+) -> None:
+    ranks = set()
+    for name, answer in answers.items():
+        row = desk.store.catalogue.row(desk.images[name].image_id)
+        words = answer.told.split(" · ")
+        found = re.fullmatch(rf"(\d+) of {len(answers)}", words[0])
+        assert found, answer.told
+        ranks.add(int(found[1]))
+        assert words[1:] == [f"round {ROUND}", *([row.taxon] if row.taxon else []), Path(row.uri).name]
+    assert ranks == set(range(1, len(answers) + 1))
 
 
 @pytest.mark.parametrize("name", ODD_SIZES)

@@ -222,6 +222,12 @@ class Person:
         """Draw with the eraser, so many screen pixels wide."""
         return self._draw("EraserTool", "e", points, width_px=width_px)
 
+    def which_image(self) -> str:
+        """What is told about the image on the screen: its number in the round, taxon and file."""
+        told = self.page.locator(".plankseg-which")
+        told.wait_for()
+        return told.inner_text()
+
     def submit(self) -> None:
         with self._answer_arrives():
             self.page.keyboard.press("Control+Enter")

@@ -171,12 +171,19 @@ class LabelStudioClient(Transport, LabelStudio):
         self._write("PATCH", f"api/annotations/{annotation_id}/", body)
 
     @override
-    def ensure_tab(self, project: int, title: str, round: int) -> int:
-        for tab in self._read("api/dm/views/", project=project):
+    def ensure_tab(self, project: int, title: str, round: int | None) -> int:
+        tabs = self._read("api/dm/views/", project=project)
+        for tab in tabs:
             if tab["data"].get("title") == title:
                 return int(tab["id"])
         body = {"project": project, "data": round_tab(title, round)}
-        return int(self._write("POST", "api/dm/views/", body)["id"])
+        made = int(self._write("POST", "api/dm/views/", body)["id"])
+        order = {"project": project, "ids": [made, *(int(tab["id"]) for tab in tabs)]}
+        content, headers = json.dumps(order).encode(), {"Content-Type": "application/json"}
+        response = self._send("POST", "api/dm/views/order/", content=content, headers=headers)
+        if not response.is_success:  # its body is empty where it worked
+            self._json(response)
+        return made
 
     def ensure_webhook(self, project: int, url: str, secret: str) -> int:
         """Id of the project's one webhook to our relay, made, or brought to this address and secret.

@@ -22,6 +22,7 @@ HIDDEN_COLUMNS = (
     "data.round",
     "data.image_id",
     "data.model_id",
+    "data.ranks",
 )
 
 
@@ -43,13 +44,19 @@ def since_filter(round: int, *, open_only: bool) -> dict[str, Any]:
     return {"conjunction": "and", "items": items}
 
 
-def round_tab(title: str, round: int) -> dict[str, Any]:
-    """A tab that lists one round, the most uncertain image first."""
+def without_round_filter() -> dict[str, Any]:
+    """Tasks that plankseg did not push: a person added them."""
+    item = {"filter": "filter:tasks:data.round", "operator": "empty", "type": "String", "value": "true"}
+    return {"conjunction": "and", "items": [item]}
+
+
+def round_tab(title: str, round: int | None) -> dict[str, Any]:
+    """A tab that lists one round, the most uncertain image first; without a round, the tasks that a person added."""
     return {
         "title": title,
         "type": "list",
         "target": "tasks",
-        "filters": round_filter(round),
+        "filters": without_round_filter() if round is None else round_filter(round),
         "ordering": ["-tasks:predictions_score"],
         "hiddenColumns": {"explore": [f"tasks:{name}" for name in HIDDEN_COLUMNS], "labeling": []},
     }

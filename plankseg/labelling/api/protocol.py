@@ -53,5 +53,8 @@ class LabelStudio(Protocol):
     def update_annotation(self, annotation_id: int, result: Sequence[Task], *, lead_time: float) -> None:
         """Change an answer; it gets a new `updated_at`."""
 
-    def ensure_tab(self, project: int, title: str, round: int) -> int:
-        """Id of the data manager's tab that shows one round, the most uncertain image first; made if missing."""
+    def ensure_tab(self, project: int, title: str, round: int | None) -> int:
+        """Id of the data manager's tab that shows one round, the most uncertain image first; made if missing.
+
+        A new tab stands before those that are there. Without a round it shows the tasks that a person added.
+        """

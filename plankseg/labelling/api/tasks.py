@@ -31,7 +31,8 @@ LARGEST_ROUND = 2**31 - 1
 class PushItem:
     """One image to be corrected: `premask` is None where there is no model's mask, `score` is its uncertainty.
 
-    `png` is uploaded; it is None where Label Studio reads the image itself, at its `url` in a bucket.
+    `png` is uploaded; it is None where Label Studio reads the image itself, at its `url` in a bucket. A person is told
+    the image's `file` name and that it is number `rank` of `ranks` of its round, in the order in which it is asked.
     """
 
     image_id: str
@@ -41,6 +42,9 @@ class PushItem:
     score: float | None
     taxon: str | None = None
     url: str | None = None
+    file: str | None = None
+    rank: int | None = None
+    ranks: int | None = None
 
     def __post_init__(self) -> None:
         if (self.png is None) == (self.url is None):
@@ -100,9 +104,11 @@ def build_task(item: PushItem, *, round: int, image_url: str) -> Task:
         "round": round,
         "key": task_key(round, item.image_id),
         "taxon": item.taxon,
-        "uncertainty": item.score,
+        "uncertainty": None if item.score is None else float(f"{item.score:.3g}"),
         "model_id": item.model_id,
     }
+    told = {"file": item.file, "rank": item.rank, "ranks": item.ranks}
+    data |= {name: value for name, value in told.items() if value is not None}
     task: Task = {"data": data}
     if item.premask is not None:
         task["predictions"] = [premask_prediction(item.premask, item.score)]

@@ -32,7 +32,7 @@ class FakeLabelStudio(LabelStudio):
         self._projects: dict[int, tuple[str, str]] = {}
         self._images: dict[tuple[int, str], bytes] = {}
         self._tasks: dict[int, tuple[int, Task]] = {}
-        self._tabs: dict[int, tuple[int, str, int]] = {}
+        self._tabs: dict[int, tuple[int, str, int | None]] = {}
 
     @override
     def check(self) -> str:
@@ -160,7 +160,7 @@ class FakeLabelStudio(LabelStudio):
         self._task(task_id)["drafts"].append({"id": next(self._ids), "result": _copy(list(result))})
 
     @override
-    def ensure_tab(self, project: int, title: str, round: int) -> int:
+    def ensure_tab(self, project: int, title: str, round: int | None) -> int:
         for number, (owner, name, _) in self._tabs.items():
             if (owner, name) == (project, title):
                 return number

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import PurePosixPath
 
 from plankseg.config import Settings
 from plankseg.errors import ImageReadError, StoreDownError, StoreError, StoreRefusedError
@@ -25,6 +26,7 @@ from plankseg.storage.tables.pushes import PushRow
 
 LOST_IMAGE = -(2**62)  # annotation ids of skips for lost images lie below; no real id and no -task is so small
 POOL_SAMPLE = 20
+BY_HAND = "Added by hand"
 log = logging.getLogger(__name__)
 
 
@@ -74,6 +76,7 @@ def push(
         PushRow(round=round_number, image_id=image_id, title=options.title, project=project, task=task)
         for image_id, task in report.tasks.items()
     )
+    label_studio.ensure_tab(project, BY_HAND, None)
     label_studio.ensure_tab(project, f"Round {round_number}", round_number)
     return report
 
@@ -88,12 +91,13 @@ def _existing_tasks(
 def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list[PushItem]:
     """What is pushed for the images that have no task; lost ones are left out, and recorded as skipped."""
     images = {image.image_id: image for image in store.catalogue.rows(row.image_id for row in rows)}
-    urls = shown_from_bucket(images)
+    urls, ranks = shown_from_bucket(images), _ranks(store, round_number)
     items: list[PushItem] = []
     lost: dict[str, str] = {}
     for row in rows:
         try:
-            items.append(_item(store, row, images.get(row.image_id), urls.get(row.image_id)))
+            item = _item(store, row, images.get(row.image_id), urls.get(row.image_id))
+            items.append(replace(item, rank=ranks[row.image_id], ranks=len(ranks)))
         except (StoreDownError, StoreRefusedError):
             raise
         except (ImageReadError, StoreError) as error:
@@ -102,6 +106,13 @@ def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list
     if lost:
         _skip_lost(store, lost, round_number)
     return items
+
+
+def _ranks(store: Store, round_number: int) -> dict[str, int]:
+    """The number of each image of a round in the order of its tab: the most uncertain first, blind ones last."""
+    rows = store.proposals.asked(round_number)
+    by_rank = sorted(rows, key=lambda row: (row.blind or row.uncertainty is None, -(row.uncertainty or 0.0)))
+    return {row.image_id: rank for rank, row in enumerate(by_rank, start=1)}
 
 
 def _item(store: Store, row: ProposalRow, image: ImageRow | None, url: str | None) -> PushItem:
@@ -115,6 +126,7 @@ def _item(store: Store, row: ProposalRow, image: ImageRow | None, url: str | Non
         model_id=row.model_id,
         score=row.uncertainty,
         taxon=image.taxon,
+        file=PurePosixPath(image.uri).name,
     )
 
 

@@ -16,7 +16,7 @@ from plankseg.errors import LabelStudioAuthError, LabelStudioDownError, LabelStu
 from plankseg.labelling.api import transport
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.sync.push import push_round
-from tests.support.labelling_project import CONFIG, Bench, disc, item
+from tests.support.labelling_project import CONFIG, Bench, disc, item, png
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 DROP, HANG = "drop", "hang"
@@ -237,6 +237,23 @@ def test_a_rounds_tab_holds_that_round_alone_with_the_most_uncertain_first(live:
     headers = {"Authorization": f"Token {label_studio.token}"}
     shown = httpx.get(f"{label_studio.url}/api/tasks", params=asked, headers=headers).raise_for_status().json()
     assert [task["data"]["image_id"] for task in shown["tasks"]] == ["img21", "img22", "img20"]
+
+
+@pytest.mark.live
+def test_the_newest_tab_stands_first_and_tasks_that_a_person_added_have_one(live: Bench, label_studio: Any) -> None:
+    url = live.ls.upload_images(live.project, {"one.png": png((24, 40))})["one.png"]
+    live.ls.import_tasks(live.project, [{"data": {"image": url}}])
+    push_round(live.ls, live.project, [item("one")], round=1)
+    made = [live.ls.ensure_tab(live.project, title, n) for title, n in (("by hand", None), ("1", 1), ("2", 2))]
+    headers = {"Authorization": f"Token {label_studio.token}"}
+
+    def asked(path: str, **of: int) -> Any:
+        params = {"project": live.project} | of
+        return httpx.get(f"{label_studio.url}/{path}", params=params, headers=headers).raise_for_status().json()
+
+    assert [tab["id"] for tab in asked("api/dm/views/")] == made[::-1]
+    by_hand = asked("api/tasks", view=made[0])["tasks"]
+    assert [task["data"] for task in by_hand] == [{"image": url}]
 
 
 @pytest.mark.live
