@@ -110,6 +110,21 @@ def test_a_glance_at_the_status_loads_nothing_heavy(store: Store, tmp_path: Path
     assert json.loads(text)["images"] == {"source": 0, "pool": 0, "validation": 0}
 
 
+def test_the_report_loads_no_network(store: Store, tmp_path: Path) -> None:
+    add_model(store, "the first model")
+    code = (
+        "import sys\nfrom plankseg.cli import app\nsys.argv = ['plankseg', 'report', 'report.html']\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('HEAVY', [name for name in ('torch', 'lightning', 'segmentation_models_pytorch') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.partition("HEAVY ")[2].strip() == "[]"
+    assert (tmp_path / "report.html").exists()
+
+
 def test_status_as_json_is_one_object(store: Store) -> None:
     add_model(store, "the first model")
     done = CliRunner().invoke(cli.app, ["status", "--json"])

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from plankseg.errors import ImageReadError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
-from plankseg.pipeline.acquisition.propose import Proposal, premask
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.status import (
@@ -26,6 +26,9 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
 
+if TYPE_CHECKING:
+    from plankseg.pipeline.acquisition.propose import Proposal  # loads torch and networks, which the page needs none of
+
 ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200 kB, for they lie in Prefect's database
 REPORT_BYTES = 900_000
 LOST = np.full((60, 60), 128, dtype=np.uint8)  # the picture of an image that cannot be read
@@ -33,8 +36,10 @@ log = logging.getLogger(__name__)
 ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 
 
-def proposal_gallery(store: Store, proposal: Proposal) -> str:
+def proposal_gallery(store: Store, proposal: "Proposal") -> str:
     """The round's images as a data URI: image, uncertainty, pre-mask outline, and the score as caption."""
+    from plankseg.pipeline.acquisition.propose import premask
+
     top = max(float(prediction.uncertainty_map.max()) for prediction in proposal.images)
     rows = []
     for prediction in proposal.images:

@@ -252,8 +252,8 @@ def test_the_newest_tab_stands_first_and_tasks_that_a_person_added_have_one(live
         return httpx.get(f"{label_studio.url}/{path}", params=params, headers=headers).raise_for_status().json()
 
     assert [tab["id"] for tab in asked("api/dm/views/")] == made[::-1]
-    by_hand = asked("api/tasks", view=made[0])["tasks"]
-    assert [task["data"] for task in by_hand] == [{"image": url}]
+    of_others = asked("api/tasks", view=made[0])["tasks"]
+    assert [task["data"] for task in of_others] == [{"image": url}]
 
 
 @pytest.mark.live

@@ -227,8 +227,8 @@ def test_a_tab_is_made_once_per_title(bench: Bench) -> None:
     first = bench.ls.ensure_tab(bench.project, "round 1", 1)
     assert bench.ls.ensure_tab(bench.project, "round 1", 1) == first
     assert bench.ls.ensure_tab(bench.project, "round 2", 2) != first
-    by_hand = bench.ls.ensure_tab(bench.project, "by hand", None)
-    assert bench.ls.ensure_tab(bench.project, "by hand", None) == by_hand
+    of_others = bench.ls.ensure_tab(bench.project, "by hand", None)
+    assert bench.ls.ensure_tab(bench.project, "by hand", None) == of_others
 
 
 def test_what_is_not_there_is_an_error(bench: Bench) -> None:
