@@ -7,6 +7,7 @@ from plankseg.archives.containers.bucket import Bucket
 from plankseg.archives.containers.decompression import decompressor_for
 from plankseg.archives.containers.entries import ARCHIVE_SUFFIXES, Container
 from plankseg.archives.containers.file_list import FileList, is_image, is_list, is_pattern
+from plankseg.archives.containers.flowcam import FlowCamRun, is_run
 from plankseg.archives.containers.folder import Folder
 from plankseg.archives.containers.ifcb import IfcbBin, is_bin
 from plankseg.archives.containers.tarball import Tar
@@ -27,6 +28,8 @@ def open_container(given: Path | str) -> Container:
             return Folder(location)
         if is_bin(location):
             return IfcbBin(location)
+        if is_run(location):
+            return FlowCamRun(location)
         if not location.exists():
             raise SettingsError(f"{location} does not exist; give the folder, tar or zip that holds the images.")
         if not location.is_file():
@@ -41,7 +44,12 @@ def open_container(given: Path | str) -> Container:
         next(container.entries(), None)
         return container
     except ArchiveError as error:
-        if is_bin(location) or location.name.lower().endswith(ARCHIVE_SUFFIXES) or _begins_like_a_tar(location):
+        if (
+            is_bin(location)
+            or is_run(location)
+            or location.name.lower().endswith(ARCHIVE_SUFFIXES)
+            or _begins_like_a_tar(location)
+        ):
             raise
         raise SettingsError(f"{location} is not a folder, a tar or a zip; unpack it, or give another one.") from error
 

@@ -2,11 +2,15 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from plankseg.archives.containers.entries import Entry, fault_of_name
+from plankseg.archives.containers.flowcam import SUFFIX as RUN_SUFFIX
+from plankseg.archives.containers.flowcam import entries_of_run, is_by_product, is_run
 from plankseg.archives.containers.ifcb import BinFiles, entries_of_bin, split_bins
+from plankseg.errors import ArchiveError
+from plankseg.storage.objects.collage_images import CollageImage
 
 PREDICTION_MARKER = ".plankseg/job.json"  # in a folder of masks that `plankseg predict` wrote
 
@@ -26,6 +30,9 @@ class Folder:
         for at, folders, files in os.walk(self.location, onerror=unreadable.append):
             yield from self._left_out(at, folders)
             bins, others = split_bins(files)
+            runs = [name for name in others if name.lower().endswith(RUN_SUFFIX) and is_run(Path(at, name))]
+            for run in runs:
+                others = yield from self._of_run(Path(at, run), others)
             for name in others:
                 yield self._entry(os.path.join(at, name))  # noqa: PTH118  half the time of Path
             for parts in bins:
@@ -48,6 +55,18 @@ class Folder:
             else:
                 kept.append(name)
         folders[:] = kept
+
+    def _of_run(self, path: Path, names: list[str]) -> Generator[Entry, None, list[str]]:
+        """The objects of a FlowCam's run; returns the files of its folder that are no part of it."""
+        try:
+            prefix = path.with_suffix("").relative_to(self.location).as_posix()
+            entries = list(entries_of_run(path, prefix))
+        except (ArchiveError, OSError) as error:
+            yield self._without_bytes(str(path), str(error))
+            return names
+        yield from entries
+        collages = {CollageImage.parse(entry.uri).archive.name for entry in entries if entry.uri is not None}
+        return [name for name in names if name != path.name and not is_by_product(name, collages)]
 
     def _of_bin(self, at: str, parts: dict[str, str]) -> Iterator[Entry]:
         """The images of a bin of an Imaging FlowCytobot in one folder."""

@@ -11,6 +11,7 @@ from plankseg.errors import ObjectCorruptError, ObjectMissingError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.storage.objects.archive_members import Member, bucket_stretch, is_bucket_member, is_member
 from plankseg.storage.objects.blobs import SUFFIX_PATTERN, Blobs, sha256_of
+from plankseg.storage.objects.collage_images import CollageImage, is_collage_image
 from plankseg.storage.objects.raw_images import RawImage, is_raw_image
 from plankseg.storage.s3.addresses import Address, is_s3
 
@@ -107,10 +108,12 @@ def _bytes_at(uri: str) -> bytes:
     return _object_at(uri) if is_s3(uri) else _file_at(uri)
 
 
-def _in_place(uri: str) -> Member | RawImage | None:
+def _in_place(uri: str) -> Member | RawImage | CollageImage | None:
     """What lies within a larger file of this machine; None for any other address. Raises StoreError."""
     if is_member(uri):
         return Member.parse(uri)
+    if is_collage_image(uri):
+        return CollageImage.parse(uri)
     return RawImage.parse(uri) if is_raw_image(uri) else None
 
 
