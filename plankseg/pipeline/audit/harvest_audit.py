@@ -100,7 +100,7 @@ def find_or_draw(store: Store, config: AuditConfig, model: str | None = None) ->
     if row is None:
         answered, removed = Answers.of(store).labels, store.exclusions.current()
         population = [
-            Draw(image_id, str(mask["mask_sha"]), float(mask["confidence"]))  # type: ignore[arg-type]
+            Draw(image_id, str(mask["mask_sha"]), _confidence(mask["confidence"]))
             for image_id, mask in sorted(segmentation.masks.items())
             if image_id not in answered and image_id not in removed
         ]
@@ -122,6 +122,11 @@ def find_or_draw(store: Store, config: AuditConfig, model: str | None = None) ->
             )
         )
     return read_audit(store, row)
+
+
+def _confidence(recorded: object) -> float:
+    """The recorded confidence; 0 for an empty mask, which has none."""
+    return recorded if isinstance(recorded, float) else 0.0
 
 
 def read_audit(store: Store, row: AuditRow) -> Audit:

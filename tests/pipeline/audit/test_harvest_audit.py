@@ -19,7 +19,7 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.annotation.connection import project_of_audits
 from plankseg.pipeline.audit import terminal_audit
-from plankseg.pipeline.audit.harvest_audit import collect, find_or_draw, push, read_audit, rows_of, state
+from plankseg.pipeline.audit.harvest_audit import Draw, collect, find_or_draw, push, read_audit, rows_of, state
 from plankseg.pipeline.exports.mask_records import masks_of_store
 from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
@@ -49,7 +49,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def segment(store: Store, confidences: dict[int, float]) -> None:
+def segment(store: Store, confidences: dict[int, float | None] | dict[int, float]) -> None:
     model = add_model(store, 0)
     ids = store.catalogue.ids("pool")
     rows = [
@@ -149,6 +149,13 @@ def test_images_that_a_person_answered_and_lost_ones_are_not_drawn(store: Store)
     assert stated.usable.low == stated.usable.value == stated.usable.high == 0.8, "all of five were judged"
     with pytest.raises(EmptyPoolError, match="a person answered all these images"):
         find_or_draw(store, AuditConfig(masks=10, seed=1))
+
+
+def test_empty_masks_have_no_confidence_and_are_drawn_among_the_doubtful(tmp_path: Path) -> None:
+    store = store_with(tmp_path, pool=10)
+    segment(store, {0: None} | dict.fromkeys(range(1, 10), 0.9))
+    drawn = find_or_draw(store, TEN)
+    assert drawn.draws[0] == Draw(store.catalogue.ids("pool")[0], drawn.draws[0].mask_sha, 0.0)
 
 
 def test_another_seed_is_another_audit_with_the_next_number(store: Store) -> None:
