@@ -26,12 +26,19 @@ def test_the_servers_addresses_come_by_the_environment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_log_ins", [True, False])
 def test_the_box_says_where_everything_is_and_log_ins_to_a_person_alone(with_log_ins: bool, tmp_path: Path) -> None:
-    served, (console, out) = ServerSettings(tmp_path, 4200, 8080), printed(200)
-    credentials = ensure_credentials(tmp_path)
+    served, (console, out) = ServerSettings(tmp_path / "a [folder]", 4200, 8080), printed(200)
+    credentials = ensure_credentials(served.directory)
     console.print(box(served, credentials, with_log_ins=with_log_ins))
     shown = out.getvalue()
-    for text in ("─ ready ─", served.prefect_url, served.label_studio_url, str(tmp_path / "logs"), "credentials.env"):
+    for text in (
+        "─ ready ─",
+        served.prefect_url,
+        served.label_studio_url,
+        str(served.directory / "logs"),
+        "credentials.env",
+    ):
         assert text in shown
+    assert served.store_location in shown
     for secret in (credentials.password, credentials.prefect_login):
         assert (secret in shown) is with_log_ins
     assert credentials.token not in shown
