@@ -52,7 +52,9 @@ _TEXTS = (
     "process_views",
     "process_particle_pixel_size_mm",
 )
-_OTHERS = ("width", "height", "confidence", "agreement", "parts", "touches_border", "empty")
+_OTHERS = ("width", "height", "agreement", "parts", "touches_border", "empty")
+EXPECTED_DICE = "expected_dice"
+"""What the confidence of the store's measures is called in tables that leave: it is the model's own, not calibrated."""
 
 
 def clean_text(text: str, limit: int = _TEXT_CHARACTERS) -> str:
@@ -79,6 +81,7 @@ def object_ids(names: Mapping[str, str | None]) -> dict[str, str]:
 def object_columns(measures: Mapping[str, Value], *, pixel_size_mm: float | None) -> dict[str, Value]:
     """The measures of one image as `object_` columns, also in mm where the size of a pixel is known."""
     columns: dict[str, Value] = {f"object_{name}": measures[name] for name in _OTHERS}
+    columns[f"object_{EXPECTED_DICE}"] = measures["confidence"]
     for names, power in ((_AREAS, 2), (_LENGTHS, 1)):
         for ours, theirs in names.items():
             columns[f"object_{theirs}"] = measures[ours]

@@ -24,7 +24,7 @@ from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.shape import without_background
 from plankseg.pipeline.archive import ecotaxa
 from plankseg.pipeline.archive.answers import MODEL, USABLE, Answers
-from plankseg.pipeline.archive.ecotaxa import clean_text, in_mm, object_columns, object_ids
+from plankseg.pipeline.archive.ecotaxa import EXPECTED_DICE, clean_text, in_mm, object_columns, object_ids
 from plankseg.pipeline.archive.image_paths import relative_paths, stem_of
 from plankseg.pipeline.archive.measured_masks import measures_of_mask
 from plankseg.pipeline.archive.shards import SegmentationJob
@@ -159,6 +159,7 @@ def _write_table(
             for name in names:
                 values = [in_mm(value, pixel_size_mm, power=power) for value in measures[f"{name}_px"].to_pylist()]
                 measures = measures.append_column(f"{name}_{unit}", pa.array(values, pa.float64()))
+    measures = measures.rename_columns({"confidence": EXPECTED_DICE})
     out = io.BytesIO()
     pq.write_table(measures, out, compression="zstd")
     path = folder / f"measures_{hashlib.sha256(out.getbuffer()).hexdigest()[:12]}.parquet"

@@ -71,7 +71,7 @@ def test_what_we_write_obeys_the_rules_and_comes_back_as_it_was(tmp_path: Path) 
     assert found["object_annotation_category"] == "Appendicularia, tête <Copelata>"
     assert (found["object_area"], found["object_area_mm2"], found["object_feret_mm"]) == ("100", "0.01", "0.2125")
     assert (found["object_touches_border"], found["object_empty"], found["object_agreement"]) == ("1", "0", "")
-    assert found["object_confidence"] == "0.9123457"
+    assert found["object_expected_dice"] == "0.9123457"
     assert dict(zip(names, types, strict=True))["object_id"] == "[t]"
 
 

@@ -64,7 +64,7 @@ def test_a_persons_mask_and_word_go_before_the_models(store: Store, tmp_path: Pa
     exported = export(store, model, SETTINGS, ids, config=ExportConfig(folder=str(tmp_path / "out")))
     rows = pq.read_table(exported.table).to_pylist()
     assert [row["image_id"] for row in rows] == ids
-    facts = [tuple(row[name] for name in ("origin", "status", "area_px", "confidence", "reason")) for row in rows]
+    facts = [tuple(row[name] for name in ("origin", "status", "area_px", "expected_dice", "reason")) for row in rows]
     assert facts[:4] == [
         ("corrected", "usable", 81, None, None),
         ("model", "unusable", 25, 0.5, None),
