@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 import typer
+from _machine import machine
 
 from plankseg import local_servers
 from plankseg.config import NetworkConfig, QueryConfig, Recipe, RoundsConfig, Settings, TrainingConfig
@@ -234,7 +235,8 @@ def main() -> None:
         with served(folder) as at:
             figures = walk(at, folder)
     ok = all(figures[name] <= bound for name, bound in BOUNDS.items())
-    print(json.dumps({"figures": {key: round(value, 2) for key, value in figures.items()}, "bounds": BOUNDS, "ok": ok}))
+    rounded = {key: round(value, 2) for key, value in figures.items()}
+    print(json.dumps({"figures": rounded, "bounds": BOUNDS, "ok": ok, **machine()}))
     raise SystemExit(0 if ok else 1)
 
 

@@ -16,6 +16,7 @@ from statistics import median
 
 import torch
 import typer
+from _machine import machine
 from scaling import make_model
 
 from plankseg.config import Part, Recipe, SegmentConfig
@@ -84,7 +85,7 @@ def main(images: int = 48, repeats: int = 3) -> None:
         "load": round(os.getloadavg()[0], 1),
     }
     ok = figures["five_views_of_forward"] >= BOUNDS["five_views_of_forward"]
-    print(json.dumps({"figures": figures, "bounds": BOUNDS, "ok": ok}))
+    print(json.dumps({"figures": figures, "bounds": BOUNDS, "ok": ok, **machine()}))
     raise SystemExit(0 if ok else 1)
 
 

@@ -21,6 +21,7 @@ import torch
 import typer
 from _assisted_images import DATASETS, Case, cases_of
 from _assisting_rivals import ANSWERS, RIVALS, Answer
+from _machine import machine
 
 from plankseg.imaging.masks import changed_pixels, dice
 from plankseg.imaging.threshold import otsu_mask
@@ -160,7 +161,7 @@ def main(
                 "bounds_kept": bounds_of(figures, dataset),
             }
     is_kept = all(all(found["bounds_kept"].values()) for found in result.values())
-    print(json.dumps({"found": result, "bounds": BOUNDS, "ok": is_kept}))
+    print(json.dumps({"found": result, "bounds": BOUNDS, "ok": is_kept, **machine()}))
     raise SystemExit(0 if is_kept else 1)
 
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, get_args
 import cv2
 import numpy as np
 import typer
+from _machine import machine
 
 from plankseg.config import Recipe, RecipeName, Settings
 from plankseg.imaging.mask_metrics import dice_off_outline
@@ -292,7 +293,7 @@ def main(
             pool_masks = PAIRS[pair_name].pool_masks
             plan = Plan(seeds, changes, corrections, data / pool_masks if pool_masks else None)
             found[pair_name] |= {name: measure(store, name, plan) for name in names}  # type: ignore[arg-type]
-    print(json.dumps(found))
+    print(json.dumps(found | machine()))
 
 
 if __name__ == "__main__":

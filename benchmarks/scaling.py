@@ -16,6 +16,7 @@ from statistics import median
 
 import torch
 import typer
+from _machine import machine
 
 from plankseg import local_servers
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, Recipe, TrainingConfig, settings
@@ -147,7 +148,7 @@ def main(images: int = 120, pairs: int = 3) -> None:
             "load_before": round(os.getloadavg()[0], 1),
         }
     ok = figures["two_workers_over_one"] >= BOUNDS["two_workers_over_one"]
-    print(json.dumps({"figures": figures, "bounds": BOUNDS, "ok": ok}))
+    print(json.dumps({"figures": figures, "bounds": BOUNDS, "ok": ok, **machine()}))
     raise SystemExit(0 if ok else 1)
 
 

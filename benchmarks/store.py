@@ -17,6 +17,7 @@ from pathlib import Path
 
 import boto3
 import typer
+from _machine import machine
 
 from plankseg import local_servers, moto_server
 from plankseg.storage.objects.s3_blobs import S3Blobs
@@ -96,7 +97,7 @@ def main(latencies_ms: str = "0,20", objects: int = 2000, kilobytes: int = 12) -
     figures = {f"{latency} ms": figures_of(float(latency), images) for latency in latencies_ms.split(",")}
     ok = all(measured[name] >= bound for measured in figures.values() for name, bound in BOUNDS.items())
     setting = {"objects": objects, "kilobytes": kilobytes}
-    print(json.dumps({"setting": setting, "figures": figures, "bounds": BOUNDS, "ok": ok}))
+    print(json.dumps({"setting": setting, "figures": figures, "bounds": BOUNDS, "ok": ok, **machine()}))
     raise SystemExit(0 if ok else 1)
 
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 import typer
+from _machine import machine
 
 from plankseg.config import NetworkConfig, Recipe, TrainingConfig
 from plankseg.imaging.framing import Framing
@@ -229,9 +230,8 @@ def main(only: str = "augmentation,step,loader,dice") -> None:
     bounds |= {name: f"<= {bound}" for name, bound in AT_MOST.items() if name in figures}
     ok = all(figures[name] >= AT_LEAST[name] for name in AT_LEAST if name in figures)
     ok = ok and all(figures[name] <= AT_MOST[name] for name in AT_MOST if name in figures)
-    print(
-        json.dumps({"figures": {name: round(value, 4) for name, value in figures.items()}, "bounds": bounds, "ok": ok})
-    )
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    print(json.dumps({"figures": rounded, "bounds": bounds, "ok": ok, **machine()}))
     raise SystemExit(0 if ok else 1)
 
 

@@ -1,0 +1,99 @@
+"""Time of each command that trains nothing, beside `python -c pass`. Prints one JSON object.
+
+usage: commands.py [--store demo/store] [--runs 3]     (without a store: one of 30 images, masks and a model, made here)
+
+A person waits for these. Each figure is the median of some processes, one after the other, each with the libraries that
+it imports; `over_pass` says how many times that is of what Python alone takes here. The goal on two quiet cores is
+1.5 s, for `report` 6, for `doctor` 4, for a wrong argument 1; bounds are ratios, because seconds are one machine's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import typer
+from _machine import machine
+
+PLANKSEG = [sys.executable, "-m", "plankseg.cli"]
+BOUNDS = {
+    "version": 80.0,
+    "help": 80.0,
+    "wrong argument": 80.0,
+    "status": 120.0,
+    "status --json": 120.0,
+    "gif": 120.0,
+    "export pairs": 120.0,
+    "doctor": 320.0,
+    "report": 480.0,
+}
+"""Times that a command may take what `python -c pass` takes (some 12 ms)."""
+
+
+def make_store(folder: Path) -> Path:
+    """A store with 30 clean images and their automatic masks, and 30 of a pool."""
+    from plankseg.imaging.synthetic.demo_domains import write_domains
+    from plankseg.pipeline.ingest.register_images import ingest_folder
+    from plankseg.storage.store import Store
+
+    domains = write_domains(folder / "images", source=30, pool=30, validation=3)
+    store = Store.open(folder / "store")
+    for role, images in (("source", domains.source), ("pool", domains.pool)):
+        report = ingest_folder(store, str(images), role=role)
+        report.write(store)
+    return folder / "store"
+
+
+def commands(store: Path, folder: Path) -> dict[str, list[str]]:
+    """What is timed, by name."""
+    from plankseg.storage.store import Store
+
+    opened = Store.open(store)
+    image = next(row.image_id for row in opened.labels.current() if row.status == "usable")
+    at = ["--store", str(store)]
+    return {
+        "version": ["--version"],
+        "help": ["--help"],
+        "wrong argument": ["status", "--no-such-option"],
+        "status": ["status", *at],
+        "status --json": ["status", "--json", *at],
+        "gif": ["gif", image, str(folder / "mask.gif"), *at],
+        "export pairs": ["export", "pairs", str(folder / "pairs"), *at],
+        "doctor": ["doctor", *at],
+        "report": ["report", str(folder / "report.html"), *at],
+    }
+
+
+def seconds(command: list[str], *, runs: int, folder: Path) -> float:
+    """The median of some processes; what they write is removed before each."""
+    took = []
+    for _ in range(runs):
+        for written in folder.glob("*"):
+            subprocess.run(["rm", "-r", str(written)], check=True)
+        started = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=False, cwd=folder, env=os.environ)
+        took.append(time.perf_counter() - started)
+    return median(took)
+
+
+def main(store: Path | None = None, runs: int = 3) -> None:
+    """Measure, print, and exit 0 only if every bound holds."""
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as work:
+        place = store.resolve() if store else make_store(Path(made))
+        alone = seconds([sys.executable, "-c", "pass"], runs=2 * runs + 1, folder=Path(work))
+        timed = {
+            name: seconds([*PLANKSEG, *words], runs=runs, folder=Path(work))
+            for name, words in commands(place, Path(work)).items()
+        }
+    figures = {name: {"s": round(took, 2), "over_pass": round(took / alone, 1)} for name, took in timed.items()}
+    ok = all(figures[name]["over_pass"] <= bound for name, bound in BOUNDS.items())
+    print(json.dumps({"pass_s": round(alone, 4), "figures": figures, "bounds": BOUNDS, "ok": ok, **machine()}))
+    raise SystemExit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
