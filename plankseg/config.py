@@ -434,6 +434,66 @@ class Grid(FrozenModel):
         return values
 
 
+ArmName = Literal[
+    "random",
+    "stratified",
+    "published",
+    "partition",
+    "top-k",
+    "power",
+    "stratified-power",
+    "typical-first",
+    "core-set",
+    "entropy",
+    "jsd",
+    "dice",
+    "band",
+    "dihedral",
+    "conventional",
+    "weight-1",
+    "share-half",
+    "growing",
+    "wrong-inverse",
+    "oracle",
+]
+"""The arms of a simulation: what differs from the recipe that all share, see `pipeline.simulation.arms`."""
+
+
+class SimulationConfig(FrozenModel):
+    """What is compared by a simulated person, and for how long."""
+
+    arms: tuple[ArmName, ...] = Field(
+        ("random", "stratified", "published", "power", "stratified-power"),
+        min_length=1,
+        description="Ways of choosing images, and of training on them, that are compared.",
+    )
+    seeds: int = Field(3, ge=1, le=20, description="How often each is repeated: with other weights and other draws.")
+    rounds: int = Field(5, ge=1, le=50, description="Rounds of each.")
+    batch_size: int = Field(20, ge=1, le=1000, description="Images per round.")
+    test_images: int = Field(
+        160, ge=4, description="So many of the test images are used, drawn by a hash; half of them choose epochs."
+    )
+    clicks: bool = Field(True, description="Also count the clicks that a simulated person would need.")
+
+    @field_validator("arms")
+    @classmethod
+    def _each_once(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(arms)) < len(arms):
+            raise ValueError(f"{list(arms)} names an arm twice: give each once")
+        return arms
+
+
+class SimulationData(FrozenModel):
+    """Folders, tars or zips of images whose masks are known; masks as `plankseg ingest --masks` takes them."""
+
+    source: str = Field(description="Clean images that model 0 is trained on.")
+    source_masks: str | None = Field(None, description="Their masks; empty: made automatically.")
+    pool: str = Field(description="Images to choose from.")
+    pool_masks: str = Field(description="Their true masks, which answer in the person's place.")
+    test: str = Field(description="Images to measure with: one half chooses epochs, the other only reports.")
+    test_masks: str = Field(description="Their true masks.")
+
+
 class FinalConfig(FrozenModel):
     """The last training, after the rounds; everything else is as in the active model's recipe."""
 

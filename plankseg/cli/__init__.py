@@ -16,6 +16,7 @@ from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
 from plankseg.cli.prediction import audit, export, export_model, predict
 from plankseg.cli.servers import assist, doctor, up, webhook_relay
+from plankseg.cli.simulation import simulate
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
 from plankseg.cli.terminal import with_store
 from plankseg.errors import PlanksegError
@@ -24,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
 WRITING = (export, audit, export_model, promote, rollback, remove, restore, ingest)
 SERVING = (webhook_relay, assist)
-OF_THEIR_OWN_STORE = (predict, fetch, copy_store, demo, up)
+OF_THEIR_OWN_STORE = (predict, fetch, copy_store, demo, up, simulate)
 for command in (*READING, *WRITING, *SERVING):
     app.command()(with_store(command))
 for other in OF_THEIR_OWN_STORE:

@@ -1,0 +1,143 @@
+"""HTML page of a simulation: budget curves, table of the arms, tests against the control, rank correlations."""
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from plankseg.imaging.budget_curves import Curve, Panel, budget_curves
+from plankseg.imaging.overlay import data_uri
+from plankseg.pipeline.reports.html_page import page_head, table, write_page
+from plankseg.pipeline.simulation.arms import ARMS
+from plankseg.pipeline.simulation.simulate import Result
+from plankseg.pipeline.simulation.summary import curve, paired_tests, summaries
+
+
+def write_simulation(path: Path, result: Result) -> None:
+    """Write the page of a simulation; it needs no other file and no network."""
+    write_page(path, _page(result))
+
+
+def conclusion(result: Result) -> str:
+    """What the simulation says, in a few sentences, and no more than it says."""
+    tests = paired_tests(result.whole)
+    if not tests:
+        return "No arm was compared with a control."
+    control, seeds = tests[0].control, max(test.seeds for test in tests)
+    sentences = [
+        f"Against {control} sampling, over {seeds} seed{'s' if seeds > 1 else ''} and {result.config.rounds} rounds of"
+        f" {result.config.batch_size} images:"
+    ]
+    for verdict in ("better", "worse", "no difference shown", "too few seeds"):
+        names = [test.arm for test in tests if test.verdict == verdict]
+        if names:
+            sentences.append(f"{verdict}: {', '.join(names)}.")
+    best = max(tests, key=lambda test: test.area)
+    sentences.append(f"The largest difference of the area is that of {best.arm}, {best.area:+.4f} Dice.")
+    return " ".join(sentences)
+
+
+def _page(result: Result) -> Iterator[str]:
+    config = result.config
+    yield page_head(f"plankseg: simulation {result.name}")
+    yield f"<h1>Simulation {escape(result.name)}</h1>"
+    yield (
+        f"<p>{len(config.arms)} ways of choosing images, {config.rounds} rounds of {config.batch_size} images,"
+        f" {config.seeds} seeds; a simulated person accepts a mask from a Dice of 0.95 on and draws the true one"
+        " otherwise. All arms of a seed start from the same model 0 and share one recipe. Dice is that of the model in"
+        " force, on the half of the test images that takes part in no choice.</p>"
+    )
+    yield f"<p><b>{escape(conclusion(result))}</b></p>"
+    if result.whole:
+        yield f'<img src="{data_uri(curves_picture(result))}" alt="Dice by answers and by changed pixels, diversity">'
+        yield "<h2>The arms</h2>" + _arms_table(result)
+        yield (
+            "<p>Means over the seeds, and where it says so per round. Area: under the curve of Dice, the budget being 1"
+            " wide. Answers to random: how many answers the mean curve needs to reach the final Dice of random.</p>"
+        )
+        yield "<h2>Against the control</h2>" + _tests_table(result)
+        yield (
+            "<p>Differences seed by seed; p of a paired t-test, corrected for the number of arms (Holm). Below three"
+            " seeds there is no test.</p>"
+        )
+    yield "<h2>Which measure knows where masks are wrong</h2>"
+    ranked = sorted(result.correlations.items(), key=lambda row: -row[1])
+    yield table(("measure", "rank correlation"), [(name, f"{value:.3f}") for name, value in ranked])
+    yield (
+        "<p>Spearman's correlation between the measure and 1 less the true Dice, of model 0 on 300 images of the pool."
+        "</p>"
+    )
+    if result.stopped:
+        yield "<h2>Left out</h2>"
+        rows = [
+            (str(record["arm"]), record["seed"], len(record["rounds"]), str(record.get("stopped", "not finished")))
+            for record in result.stopped
+        ]
+        yield table(("arm", "seed", "rounds", "why"), rows)
+    yield f"<p>Made by {escape(', '.join(f'{name} {value}' for name, value in result.made_by.items()))}.</p>"
+
+
+def curves_picture(result: Result) -> bytes:
+    """A PNG: Dice by answers, Dice by changed pixels, and how different the images of each round are."""
+    by_answers: dict[str, Curve] = {}
+    by_pixels: dict[str, Curve] = {}
+    diversity: dict[str, Curve] = {}
+    answers = [config_round * result.config.batch_size for config_round in range(result.config.rounds + 1)]
+    for name in result.config.arms:
+        records = [record for record in result.whole if record["arm"] == name]
+        if not records:
+            continue
+        dice = [curve(record) for record in records]
+        changed = [np.cumsum([0, *(found["changed_px"] for found in r["rounds"])]).tolist() for r in records]
+        by_answers[name] = Curve([answers] * len(records), dice)
+        by_pixels[name] = Curve(changed, dice)
+        distances = [[found["feature_distance"] for found in record["rounds"]] for record in records]
+        diversity[name] = Curve([list(range(1, result.config.rounds + 1))] * len(records), distances)
+    return budget_curves(
+        [
+            Panel("Dice on the test images", "answers", by_answers),
+            Panel("Dice on the test images", "changed pixels", by_pixels),
+            Panel("how unlike the images of a round are", "round", diversity),
+        ]
+    )
+
+
+def arm_rows(result: Result) -> list[dict[str, object]]:
+    """A row for each arm, the largest area first."""
+    return [
+        {
+            "arm": arm.name,
+            "what it does": ARMS[arm.name].words,  # type: ignore[index]
+            "seeds": len(arm.seeds),
+            "area": f"{arm.area:.4f}",
+            "final Dice": f"{arm.final_dice:.4f}",
+            "redrawn a round": f"{arm.redrawn:.1f}",
+            "changed px a round": f"{arm.changed_px:.0f}",
+            "clicks a round": None if arm.clicks is None else f"{arm.clicks:.1f}",
+            "taxa a round": f"{arm.taxa:.1f}",
+            "share of the commonest": f"{arm.commonest_share:.0%}",
+            "distance": f"{arm.feature_distance:.2f}",
+            "answers to random": "not reached" if arm.labels_to_final is None else f"{arm.labels_to_final:.0f}",
+        }
+        for arm in summaries(result.whole, result.config.batch_size)
+    ]
+
+
+def _arms_table(result: Result) -> str:
+    rows = arm_rows(result)
+    return table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _tests_table(result: Result) -> str:
+    def p(value: float | None) -> str | None:
+        return None if value is None else f"{value:.3f}"
+
+    rows = [
+        (
+            *(test.arm, test.control, test.seeds, f"{test.area:+.4f}", p(test.p_area)),
+            *(f"{test.final_dice:+.4f}", p(test.p_final_dice), test.verdict),
+        )
+        for test in paired_tests(result.whole)
+    ]
+    return table(("arm", "control", "seeds", "area", "p", "final Dice", "p of it", "verdict"), rows)

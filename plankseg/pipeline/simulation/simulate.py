@@ -1,0 +1,181 @@
+"""A whole simulation: every arm with every seed, and its result as one JSON document."""
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from plankseg.config import (
+    InferenceConfig,
+    NetworkConfig,
+    Recipe,
+    Settings,
+    SimulationConfig,
+    SimulationData,
+    TrainingConfig,
+)
+from plankseg.errors import SettingsError
+from plankseg.files import atomic_write
+from plankseg.pipeline.simulation.arms import ARMS
+from plankseg.pipeline.simulation.rank_correlations import rank_correlations
+from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation, run_arm
+from plankseg.pipeline.simulation.summary import paired_tests, summaries, whole
+from plankseg.pipeline.simulation.world import make_world, start_of
+
+SMALL = Recipe(
+    network=NetworkConfig(encoder="timm-tf_efficientnet_lite0"),
+    training=TrainingConfig(
+        side_px=64,
+        epochs=3,
+        draws_per_epoch=512,
+        learning_rate=1e-3,
+        schedule="cosine",
+        loss="dice_bce",
+        epochs_per_round=0,
+        side_px_per_round=0,
+    ),
+    inference=InferenceConfig(backend="folded", int8=False),
+)
+"""What arms share where nothing else is said: a round takes well under a minute on two cores. Nothing grows."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was simulated, and what came out. `records` are those of the arms and seeds, whole ones and others."""
+
+    name: str
+    data: SimulationData
+    recipe: Recipe
+    config: SimulationConfig
+    records: Sequence[Record]
+    correlations: Mapping[str, float]
+    made_by: Mapping[str, str]
+
+    @property
+    def whole(self) -> list[Record]:
+        """The records that are compared."""
+        return whole(self.records, self.config.rounds)  # type: ignore[return-value]
+
+    @property
+    def stopped(self) -> list[Record]:
+        """The records that have fewer rounds than asked for."""
+        return [record for record in self.records if len(record["rounds"]) < self.config.rounds]
+
+    def to_json(self) -> bytes:
+        """The result as JSON: settings, every round of every arm, summary and tests."""
+        document = {
+            "name": self.name,
+            "made_by": dict(self.made_by),
+            "data": self.data.model_dump(),
+            "config": self.config.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "arms": {name: ARMS[name].words for name in self.config.arms},
+            "summary": [asdict(arm) for arm in summaries(self.whole, self.config.batch_size)] if self.whole else [],
+            "tests": [asdict(test) | {"verdict": test.verdict} for test in paired_tests(self.whole)],
+            "rank_correlations": dict(self.correlations),
+            "records": list(self.records),
+        }
+        return json.dumps(_rounded(document), indent=1).encode()
+
+
+def read_result(path: Path) -> Result:
+    """Read what `to_json` wrote. Raises SettingsError for a file that is none."""
+    try:
+        document = json.loads(path.read_bytes())
+        return Result(
+            name=document["name"],
+            data=SimulationData.model_validate(document["data"]),
+            recipe=Recipe.model_validate(document["recipe"]),
+            config=SimulationConfig.model_validate(document["config"]),
+            records=document["records"],
+            correlations=document["rank_correlations"],
+            made_by=document["made_by"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} is not the result of a simulation ({error}); give its JSON file.") from error
+
+
+def simulate(
+    name: str,
+    data: SimulationData,
+    simulation: Simulation,
+    *,
+    on_round: Callable[[str, int, Record], None] = lambda *_: None,
+) -> Result:
+    """Run what is missing of a simulation, seed by seed, and return its result; it may be killed at any time.
+
+    `on_round(arm, seed, record of the round)` hears of every round.
+
+    Raises SettingsError for data that cannot be used, and what the training of model 0 raises.
+    """
+    records = [
+        run_arm(simulation, arm, seed, on_round=partial(on_round, arm, seed))
+        for seed in range(simulation.config.seeds)
+        for arm in simulation.config.arms
+    ]
+    return collect_result(name, data, simulation, records)
+
+
+def collect_result(name: str, data: SimulationData, simulation: Simulation, records: Sequence[Record]) -> Result:
+    """The result of what was run."""
+    return Result(
+        name=name,
+        data=data,
+        recipe=simulation.recipe,
+        config=simulation.config,
+        records=records,
+        correlations=_correlations(simulation),
+        made_by=made_here(),
+    )
+
+
+def made_here() -> dict[str, str]:
+    """Release and processor, for the record."""
+    return {"plankseg": version("plankseg"), "processor": platform.processor() or platform.machine()}
+
+
+def prepare(
+    work: Path, data: SimulationData, recipe: Recipe, config: SimulationConfig, settings: Settings
+) -> Simulation:
+    """A simulation in a work folder. Raises SettingsError where the folder holds another one."""
+    described = {
+        "data": data.model_dump(),
+        "recipe": recipe.model_dump(mode="json"),
+        "batch_size": config.batch_size,
+        "test_images": config.test_images,
+        "clicks": config.clicks,
+        "rounds": config.rounds,
+    }
+    path = work / "simulation.json"
+    if path.exists() and (there := json.loads(path.read_text())) != described:
+        different = sorted(key for key in described if there.get(key) != described[key])
+        raise SettingsError(
+            f"{work} holds a simulation with other {' and '.join(different)}; give another folder, or remove it."
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, json.dumps(described, indent=1).encode())
+    return Simulation(make_world(work, data, test_images=config.test_images), recipe, config, settings)
+
+
+def _correlations(simulation: Simulation) -> dict[str, float]:
+    """Of model 0 of the first seed; looked up where they were computed before."""
+    path = simulation.world.work / "records" / "rank-correlations.json"
+    if not path.exists():
+        start = start_of(simulation.world, simulation.recipe, simulation.settings, 0, simulation.report)
+        found = rank_correlations(start, simulation.recipe, simulation.settings, simulation.world.truth, seed=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps(found, indent=1).encode())
+    correlations: dict[str, float] = json.loads(path.read_text())
+    return correlations
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, list | tuple) else value
