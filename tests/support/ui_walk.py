@@ -23,7 +23,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 WINDOW = {"width": 1280, "height": 900}
-PATIENCE_MS = 30_000  # for one step, on a busy machine
+PATIENCE_MS = 120_000  # for one step, on a machine that does much else
 
 BLUR_PX = 0.75  # edges are anti-aliased, and points are rounded to the screen's pixels; 0.42 was the most seen
 

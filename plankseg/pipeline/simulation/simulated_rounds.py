@@ -73,7 +73,7 @@ def run_arm(
     start = start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
     features = features_of_pool(start, simulation.settings)
     store = copy_of(simulation.world.start(seed), simulation.world.arm(name, seed))
-    record["start"] = _test_scores(store.models.active())
+    record["start"] = _test_scores(start.models.active())
     recipe = ARMS[name].recipe(simulation.recipe, simulation.config, seed)
     for round_number in range(len(record["rounds"]) + 1, simulation.config.rounds + 1):
         try:
@@ -98,7 +98,7 @@ def _write(path: Path, record: Record) -> None:
 def _run_round(simulation: Simulation, store: Store, recipe: Recipe, arm: Arm, round_number: int) -> Record:
     """One round; done again after a kill it finds what was done."""
     settings, truth = simulation.settings, simulation.world.truth
-    proposal = propose(
+    propose(
         store, recipe, settings, round_number=round_number, scoring=ScoringOptions(instead=_scoring(store, arm, truth))
     )
     asked = store.proposals.asked(round_number)
@@ -111,7 +111,6 @@ def _run_round(simulation: Simulation, store: Store, recipe: Recipe, arm: Arm, r
         "round": round_number,
         "images": [row.image_id for row in asked],
         "chosen": sorted(row.image_id[:SHORT] for row in asked),
-        "pool": proposal.pool_size,
         "redrawn": sum(row.origin != "accepted" for row in rows),
         "premask_dice": _rounded(np.mean([row.dice_to_premask for row in rows])),
         "changed_px": sum(row.changed_px or 0 for row in rows),
