@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from logging import LoggerAdapter
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
@@ -36,7 +37,32 @@ def show_effort(store: Store) -> None:
     efforts = effort_of(store, redrawn_below=recipe_in_force(store).rounds.redrawn_below)
     if efforts:
         text = effort_markdown(efforts, anchoring_of(store))
+        show_annotators(store)
         create_markdown_artifact(key="effort", markdown=f"# Effort per round\n\n{text}", description="Effort per round")
+
+
+def show_annotators(store: Store) -> None:
+    """Where several people answered a round: who did how much, and how far two masks of one image agree."""
+    from plankseg.pipeline.loop.annotators import double_answers, work_by_annotator  # decodes masks: loads OpenCV
+
+    work: list[dict[str, object]] = []
+    pairs: list[dict[str, object]] = []
+    for round_number in store.proposals.rounds():
+        people = work_by_annotator(store, round_number)
+        if len(people) < 2:
+            continue
+        for person in people:
+            minutes = f"{person.seconds / 60:.1f}"
+            counts = {"answers": person.answers, "counted": person.counted, "minutes": minutes}
+            work.append({"round": round_number, "person": person.annotator, **counts})
+        for pair in double_answers(store, round_number):
+            file = Path(store.catalogue.row(pair.image_id).uri).name
+            told = {"first": pair.first, "second": pair.second, "Dice": f"{pair.dice:.3f}"}
+            pairs.append({"round": round_number, "image": file, **told})
+    if work:
+        show_table("annotators", work, "Who answered how much. Of two answers to one image the newer one counts.")
+    if pairs:
+        show_table("two-people", pairs[:TASKS_SHOWN], "How far two people's masks of one image agree (Dice).")
 
 
 def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
