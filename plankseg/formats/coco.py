@@ -27,6 +27,7 @@ class CocoWriter:
         """Two open text files: the images' part, which becomes the whole, and one for the annotations until then."""
         self._images, self._annotations = images, annotations
         self._number = 0
+        self._has_annotation = False
         images.write('{"info":{"description":"Masks by plankseg"},"licenses":[],"categories":')
         images.write(f'{json.dumps([CATEGORY])},"images":[')
 
@@ -39,7 +40,8 @@ class CocoWriter:
         self._images.write(separator + json.dumps(image | facts_of(record)))
         if record.mask.any():
             annotation = {"id": self._number, "image_id": self._number, "category_id": 1, "iscrowd": 0}
-            self._annotations.write(separator if self._annotations.tell() else "\n")
+            self._annotations.write(",\n" if self._has_annotation else "\n")
+            self._has_annotation = True
             self._annotations.write(json.dumps(annotation | encode(record.mask)))
 
     def finish(self) -> None:
