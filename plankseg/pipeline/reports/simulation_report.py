@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from plankseg.imaging.budget_curves import Curve, Panel, budget_curves
 from plankseg.imaging.overlay import data_uri
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.simulation.arms import ARMS
+from plankseg.pipeline.simulation.budget_curves import Curve, Panel, budget_curves
 from plankseg.pipeline.simulation.simulate import Result
 from plankseg.pipeline.simulation.summary import curve, paired_tests, summaries
 

@@ -1,1 +1,1 @@
-"""Simulation of rounds on images whose masks are known: does asking for chosen images pay, and which way is best?"""
+"""Simulation of rounds on images whose masks are known, to compare ways of choosing images without a person."""
