@@ -591,6 +591,8 @@ class Settings(BaseSettings):
         description="Images in a bucket: browsers fetch them there by signed addresses (the bucket needs CORS), "
         "instead of through Label Studio.",
     )
+    ecotaxa_url: str = Field("https://ecotaxa.obs-vlfr.fr", description="Address of EcoTaxa, as people open it.")
+    ecotaxa_token: SecretStr | None = Field(None, description="A token of EcoTaxa, that POST /api/login gives.")
     device: str = Field("auto", description="auto | cpu | cuda | cuda:1 | mps")
     runner: Literal["threads", "dask"] = Field(
         "threads",

@@ -36,6 +36,18 @@ class DownloadError(PlanksegError, ConnectionError):
     """A data set cannot be downloaded, or what came is not what was published."""
 
 
+class EcoTaxaError(PlanksegError, RuntimeError):
+    """EcoTaxa answered with an error, or with something unexpected."""
+
+
+class EcoTaxaDownError(EcoTaxaError, ConnectionError):
+    """EcoTaxa does not answer, breaks off, or asks to wait too often."""
+
+
+class EcoTaxaAuthError(EcoTaxaError, PermissionError):
+    """EcoTaxa refuses our token, or does not let it do this."""
+
+
 class BrushError(PlanksegError, ValueError):
     """A brush run-length code is malformed."""
 
