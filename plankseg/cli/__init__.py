@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from plankseg.cli.archives import copy_store, fetch, ingest
 from plankseg.cli.demo import demo
-from plankseg.cli.ecotaxa import fetch_ecotaxa
+from plankseg.cli.ecotaxa import fetch_ecotaxa, push_ecotaxa
 from plankseg.cli.environment import prepare_streams, require_usable_environment
 from plankseg.cli.images import remove, restore
 from plankseg.cli.models import promote, rollback
@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
 WRITING = (export, audit, export_model, promote, rollback, remove, restore, ingest)
 SERVING = (webhook_relay, assist)
-OF_THEIR_OWN_STORE = (predict, fetch, fetch_ecotaxa, copy_store, demo, up, simulate)
+OF_THEIR_OWN_STORE = (predict, fetch, fetch_ecotaxa, push_ecotaxa, copy_store, demo, up, simulate)
 for command in (*READING, *WRITING, *SERVING):
     app.command()(with_store(command))
 for other in OF_THEIR_OWN_STORE:

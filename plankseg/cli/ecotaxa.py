@@ -1,4 +1,4 @@
-"""Command `fetch-ecotaxa`: a project of EcoTaxa as a folder."""
+"""Commands `fetch-ecotaxa` and `push-ecotaxa`: a project of EcoTaxa as a folder, and measures back into it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +31,39 @@ def fetch_ecotaxa(
         for name, reason in pulled.left_out[:SHOWN]:
             _tell(f"  {name}: {reason}")
     _tell(f"Next: plankseg ingest {pulled.folder} --role pool")
+
+
+def push_ecotaxa(
+    project: Annotated[int, typer.Argument(min=1, help="Number of the project.")],
+    zips: Annotated[list[Path], typer.Argument(help="Zips for EcoTaxa that the flow segment wrote.")],
+    prefix: Annotated[
+        str, typer.Option(help="Put before our columns; '' writes over the project's own.")
+    ] = "plankseg_",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it begins.")] = False,
+) -> None:
+    """Write measures into the objects of a project of EcoTaxa, after showing what will change; it creates nothing."""
+    from plankseg.archives.ecotaxa.client import EcoTaxaClient
+    from plankseg.archives.ecotaxa.push import plan_push, push, read_measures, wait_for_earlier
+    from plankseg.progress_bars import counting
+
+    measures = read_measures(zips, prefix=prefix)
+    with EcoTaxaClient(settings().ecotaxa_url, settings().ecotaxa_token, on_wait=_tell) as client:
+        client.require_token()
+        with counting(console, "an earlier import", unit="%") as told:
+            wait_for_earlier(client, project, told=told)
+        with counting(console, f"project {project}", unit="objects") as told:
+            plan = plan_push(client, project, measures, told=told)
+        for line in plan.lines():
+            _tell(line)
+        if not plan.changed:
+            return
+        if not yes and not typer.confirm("Begin?"):
+            raise typer.Abort
+        with counting(console, "import", unit="%") as told:
+            push(client, plan, told=told)
+        with counting(console, "reading it back", unit="objects") as told:
+            plan_push(client, project, measures, told=told).require_done()
+    _tell(f"{len(plan.changed)} objects of {plan.project.title} have these measures now.")
 
 
 def _tell(text: str) -> None:

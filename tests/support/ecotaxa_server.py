@@ -4,13 +4,13 @@ It answers with people's names and addresses where the real one does, so that a 
 given one by one to the requests whose path they match: a status with headers, or an answer that is cut off.
 """
 
+import csv
 import io
 import json
 import re
 import threading
+import zipfile
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +19,6 @@ from tests.support.archive_packing import jpeg
 
 TOKEN = "eyJ1c2VyX2lkIjo5OTN9.YUmHHw.secret"
 PERSON, ADDRESS = "Ada Lovelace", "ada@example.org"
-FREE = {"area": "n01", "major": "n02", "comment": "t01"}
 Answer = tuple[int, Any]
 
 
@@ -49,6 +48,12 @@ class EcoTaxaServer:
 
     def __init__(self, objects: int = 7) -> None:
         self.objects = [_object(number) for number in range(objects)]
+        self.free = {"area": "n01", "major": "n02", "comment": "t01"}
+        self.files: dict[str, bytes] = {}
+        self.imports: list[dict[str, Any]] = []
+        self.jobs: list[dict[str, Any]] = []
+        self.job_faults: list[dict[str, Any]] = []
+        self.unpacks = True
         self.faults: list[Fault] = []
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
@@ -79,12 +84,12 @@ class EcoTaxaServer:
         """The images that were asked for, in order."""
         return [path for path in self.asked if path.startswith("/vault/")]
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
+    def answer(self, method: str, path: str, query: dict[str, str], body: bytes, content_type: str) -> Answer:
         """Status and JSON of a request."""
         route = f"{method} {path}"
         if route == "GET /api/projects/42":
             managers = [{"id": 1, "name": PERSON, "email": ADDRESS}]
-            return 200, {"projid": 42, "title": "Villefranche", "obj_free_cols": FREE, "managers": managers}
+            return 200, {"projid": 42, "title": "Villefranche", "obj_free_cols": self.free, "managers": managers}
         if route == "GET /api/samples/search":
             assert (query["project_ids"], query["id_pattern"]) == ("42", "*")
             free = {"operator": PERSON, "email": ADDRESS}
@@ -94,6 +99,18 @@ class EcoTaxaServer:
             return 200, [row | {"free_columns": {"operator": PERSON}}]
         if route == "POST /api/object_set/42/query":
             return 200, self._window(query)
+        if route == "POST /api/user_files/":
+            form = multipart(content_type, body)
+            self.files[form["path"].decode()] = form["file"]
+            return 200, f"/data/ecotaxa_user.1/{form['path'].decode()}"
+        if route == "GET /api/user_files/plankseg":
+            return 200, {"path": "plankseg", "entries": [self._entry(name) for name in self.files]}
+        if route == "POST /api/file_import/42":
+            return 200, {"job_id": self._start(json.loads(body)), "errors": []}
+        if route == "GET /api/jobs/":
+            return 200, self.jobs
+        if found := re.fullmatch(r"GET /api/jobs/(\d+)/", route):
+            return 200, self._progress(int(found[1]))
         return 404, {"detail": "Not found."}
 
     def _window(self, query: dict[str, str]) -> dict[str, Any]:
@@ -102,7 +119,7 @@ class EcoTaxaServer:
         some = sorted(self.objects, key=lambda served: served.number)[start : start + size]
         fields = query["fields"].split(",") if "fields" in query else []
         # A field that the project does not have is left out without a word, as by the real server.
-        known = [name for name in fields if not name.startswith("fre.") or name[4:] in FREE]
+        known = [name for name in fields if not name.startswith("fre.") or name[4:] in self.free]
         return {
             "object_ids": [served.number for served in some],
             "acquisition_ids": [70 for _ in some],
@@ -111,6 +128,48 @@ class EcoTaxaServer:
             "details": [[served.fields.get(name) for name in known] for served in some],
             "total_ids": len(self.objects),
         }
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        file = name.removeprefix("plankseg/")
+        return {"name": file.removesuffix(".zip") if self.unpacks else file, "type": "D" if self.unpacks else "F"}
+
+    def _start(self, request: dict[str, Any]) -> int:
+        """Begin an import; it is done when its job was asked for twice."""
+        self.imports.append(request)
+        params = {"prj_id": 42, "req": request}
+        self.jobs.append({"id": len(self.jobs), "state": "P", "progress_pct": 0, "params": params, "errors": []})
+        return len(self.jobs) - 1
+
+    def _progress(self, number: int) -> dict[str, Any]:
+        job = self.jobs[number]
+        if job["state"] == "R":
+            job |= self.job_faults.pop(0) if self.job_faults else self._done(job["params"]["req"])
+        elif job["state"] == "P":
+            job |= {"state": "R", "progress_pct": 50}
+        return job
+
+    def _done(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Update objects as EcoTaxa does: by object_id, creating none, new columns where there is no such column."""
+        assert (request["update_mode"], request["skip_existing_objects"]) == ("Yes", True)
+        path = request["source_path"].removeprefix("/data/ecotaxa_user.1/")
+        name = f"{path}.zip" if self.unpacks else path
+        if name not in self.files:
+            return {"state": "E", "errors": [f"FileNotFoundError {path}"]}
+        with zipfile.ZipFile(io.BytesIO(self.files[name])) as archive:
+            (table,) = archive.namelist()
+            text = archive.read(table).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
+        types = next(reader)
+        columns = {name: name.removeprefix("object_") for name in types if name not in ("object_id", "img_file_name")}
+        for name, column in columns.items():
+            self.free.setdefault(column, f"{'n' if types[name] == '[f]' else 't'}{len(self.free) + 1:02d}")
+        by_id = {served.fields["obj.orig_id"]: served for served in self.objects}
+        for row in reader:
+            if (served := by_id.get(row["object_id"])) is not None:
+                for name, column in columns.items():
+                    value: Any = float(row[name]) if types[name] == "[f]" and row[name] else row[name] or None
+                    served.fields[f"fre.{column}"] = value
+        return {"state": "F", "progress_pct": 100}
 
     def image(self, path: str) -> bytes | None:
         """The bytes of an image of the vault."""
@@ -146,7 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, b'{"detail": "Could not validate credentials"}', "application/json", fault)
         else:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            status, found = self.server_of.answer(method, parts.path, query, body)
+            status, found = self.server_of.answer(
+                method, parts.path, query, body, self.headers.get("Content-Type") or ""
+            )
             self._send(status, fault.body or json.dumps(found).encode(), "application/json", fault)
 
     def _send(self, status: int, data: bytes, kind: str, fault: Fault) -> None:
@@ -162,11 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def multipart(content_type: str, body: bytes) -> dict[str, bytes]:
     """The parts of a form by their names."""
-    message = BytesParser(policy=HTTP).parse(io.BytesIO(f"Content-Type: {content_type}\r\n\r\n".encode() + body))
-    return {
-        part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
-        for part in message.iter_parts()
-    }  # type: ignore[attr-defined]
+    boundary = b"--" + content_type.partition("boundary=")[2].strip('"').encode()
+    parts: dict[str, bytes] = {}
+    for part in (b"\r\n" + body).split(b"\r\n" + boundary)[1:-1]:
+        head, _, data = part.partition(b"\r\n\r\n")
+        parts[re.findall(rb'name="([^"]*)"', head)[0].decode()] = data
+    return parts
 
 
 def _object(number: int) -> ServedObject:

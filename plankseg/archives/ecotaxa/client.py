@@ -76,6 +76,11 @@ class EcoTaxaClient:
         """Whether requests are made as a person."""
         return bool(self._token)
 
+    def require_token(self) -> None:
+        """Raises EcoTaxaAuthError without a token: only a person may change something."""
+        if not self.has_token:
+            raise EcoTaxaAuthError("PLANKSEG_ECOTAXA_TOKEN is not set; docs/ecotaxa.md says where a token comes from.")
+
     def get(self, path: str, **params: Any) -> Any:
         """The JSON of GET /api/`path`, repeated while the server fails. Raises EcoTaxaError and its kinds."""
         return self._json(self._read("GET", f"/api/{path}", params=params))
