@@ -39,11 +39,14 @@ def push_ecotaxa(
     prefix: Annotated[
         str, typer.Option(help="Put before our columns; '' writes over the project's own.")
     ] = "plankseg_",
+    create: Annotated[bool, typer.Option("--create", help="Add objects that the project does not have.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it begins.")] = False,
 ) -> None:
-    """Write measures into the objects of a project of EcoTaxa, after showing what will change; it creates nothing."""
+    """Write measures into the objects of a project of EcoTaxa, and say before what will be done."""
     from plankseg.archives.ecotaxa.client import EcoTaxaClient
-    from plankseg.archives.ecotaxa.push import plan_push, push, read_measures, wait_for_earlier
+    from plankseg.archives.ecotaxa.create import create_objects
+    from plankseg.archives.ecotaxa.imports import wait_for_earlier
+    from plankseg.archives.ecotaxa.push import plan_push, push, read_measures
     from plankseg.progress_bars import counting
 
     measures = read_measures(zips, prefix=prefix)
@@ -55,15 +58,18 @@ def push_ecotaxa(
             plan = plan_push(client, project, measures, told=told)
         for line in plan.lines():
             _tell(line)
-        if not plan.changed:
+        created = len(plan.unknown) if create else 0
+        if not plan.changed and not created:
             return
-        if not yes and not typer.confirm("Begin?"):
+        if not yes and not typer.confirm(f"Change {len(plan.changed)} objects and create {created}?"):
             raise typer.Abort
         with counting(console, "import", unit="%") as told:
             push(client, plan, told=told)
+            if created:
+                create_objects(client, plan, zips, prefix=prefix, told=told)
         with counting(console, "reading it back", unit="objects") as told:
-            plan_push(client, project, measures, told=told).require_done()
-    _tell(f"{len(plan.changed)} objects of {plan.project.title} have these measures now.")
+            plan_push(client, project, measures, told=told).require_done(create=create)
+    _tell(f"{plan.project.title}: {len(plan.changed)} objects have these measures now, {created} were created.")
 
 
 def _tell(text: str) -> None:

@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from plankseg import cli
-from plankseg.archives.ecotaxa import push
+from plankseg.archives.ecotaxa import imports
 from plankseg.config import settings
 from plankseg.errors import EcoTaxaAuthError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
@@ -19,7 +19,7 @@ from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcoTaxaServer]:
-    monkeypatch.setattr(push, "POLL_S", 0.0)
+    monkeypatch.setattr(imports, "POLL_S", 0.0)
     with EcoTaxaServer() as server:
         monkeypatch.setenv("PLANKSEG_ECOTAXA_URL", server.url)
         monkeypatch.setenv("PLANKSEG_ECOTAXA_TOKEN", TOKEN)
@@ -72,7 +72,7 @@ def test_measures_are_pushed_after_a_question(server: EcoTaxaServer, tmp_path: P
     assert server.imports == []
     result = run("push-ecotaxa", "42", str(tmp_path / "a.zip"), typed="y\n")
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "7 objects of Villefranche have these measures now." in result.output
+    assert "Villefranche: 7 objects have these measures now, 0 were created." in result.output
     again = run("push-ecotaxa", "42", str(tmp_path / "a.zip"))
     assert "0 objects will change, 7 have these measures" in again.output
     assert len(server.imports) == 1

@@ -19,6 +19,7 @@ from tests.support.archive_packing import jpeg
 
 TOKEN = "eyJ1c2VyX2lkIjo5OTN9.YUmHHw.secret"
 PERSON, ADDRESS = "Ada Lovelace", "ada@example.org"
+PREDEFINED = ("object_id", "object_annotation_category", "object_annotation_status")
 Answer = tuple[int, Any]
 
 
@@ -38,7 +39,6 @@ class ServedObject:
     """An object of the project, with its image in the vault."""
 
     number: int
-    orig_id: str
     fields: dict[str, Any]
     image: bytes
 
@@ -54,6 +54,7 @@ class EcoTaxaServer:
         self.jobs: list[dict[str, Any]] = []
         self.job_faults: list[dict[str, Any]] = []
         self.unpacks = True
+        self.taxa = {"Calanoida<Copepoda", "Salpida"}
         self.faults: list[Fault] = []
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
@@ -149,23 +150,36 @@ class EcoTaxaServer:
         return job
 
     def _done(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Update objects as EcoTaxa does: by object_id, creating none, new columns where there is no such column."""
-        assert (request["update_mode"], request["skip_existing_objects"]) == ("Yes", True)
+        """Import as EcoTaxa does: an update creates no object, else an object that is there is left alone."""
+        assert (request["update_mode"] in ("Yes", ""), request["skip_existing_objects"]) == (True, True)
         path = request["source_path"].removeprefix("/data/ecotaxa_user.1/")
         name = f"{path}.zip" if self.unpacks else path
         if name not in self.files:
             return {"state": "E", "errors": [f"FileNotFoundError {path}"]}
         with zipfile.ZipFile(io.BytesIO(self.files[name])) as archive:
-            (table,) = archive.namelist()
-            text = archive.read(table).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
+            files = {name: archive.read(name) for name in archive.namelist()}
+        (table,) = [name for name in files if re.fullmatch(r"ecotaxa.*\.tsv", name)]
+        reader = csv.DictReader(io.StringIO(files[table].decode("utf-8-sig"), newline=""), delimiter="\t")
         types = next(reader)
-        columns = {name: name.removeprefix("object_") for name in types if name not in ("object_id", "img_file_name")}
+        rows = list(reader)
+        if missing := {row.get("object_annotation_category") for row in rows} - {None, "", *self.taxa}:
+            return {"state": "A", "question": {"missing_users": [], "missing_taxa": sorted(map(str, missing))}}
+        columns = {name: name[7:] for name in types if name.startswith("object_") and name not in PREDEFINED}
         for name, column in columns.items():
             self.free.setdefault(column, f"{'n' if types[name] == '[f]' else 't'}{len(self.free) + 1:02d}")
-        by_id = {served.fields["obj.orig_id"]: served for served in self.objects}
-        for row in reader:
-            if (served := by_id.get(row["object_id"])) is not None:
+        for row in rows:
+            served = next((found for found in self.objects if found.fields["obj.orig_id"] == row["object_id"]), None)
+            if served is not None and request["update_mode"] == "":
+                continue
+            if served is None and request["update_mode"] == "":
+                served = _object(len(self.objects), files[row["img_file_name"]])
+                served.fields = {name: served.fields[name] for name in ("img.file_name", "img.imgrank")}
+                served.fields |= {
+                    "obj.orig_id": row["object_id"],
+                    "txo.display_name": row["object_annotation_category"],
+                }
+                self.objects.append(served)
+            if served is not None:
                 for name, column in columns.items():
                     value: Any = float(row[name]) if types[name] == "[f]" and row[name] else row[name] or None
                     served.fields[f"fre.{column}"] = value
@@ -231,7 +245,7 @@ def multipart(content_type: str, body: bytes) -> dict[str, bytes]:
     return parts
 
 
-def _object(number: int) -> ServedObject:
+def _object(number: int, image: bytes | None = None) -> ServedObject:
     fields = {
         "obj.orig_id": f"wp2_2011_{number}",
         "txo.display_name": "Calanoida<Copepoda",
@@ -248,4 +262,4 @@ def _object(number: int) -> ServedObject:
         "fre.major": None if number == 1 else 60.25,
         "fre.comment": f"drawn by {PERSON}",
     }
-    return ServedObject(1_000 + number, f"wp2_2011_{number}", fields, jpeg(number))
+    return ServedObject(1_000 + number, fields, image or jpeg(number))

@@ -168,6 +168,8 @@ class EcoTaxaClient:
         if answer.is_redirect:
             location = answer.headers.get("Location", "another address")
             return EcoTaxaError(f"{text} It leads to {location}; set PLANKSEG_ECOTAXA_URL to where the server is.")
+        if answer.status_code == TOO_MANY or answer.status_code >= 500:
+            return EcoTaxaError(f"{text} The server is busy or has a fault of its own.")
         return EcoTaxaError(text)
 
     def _asked(self, answer: httpx.Response) -> str:

@@ -7,23 +7,18 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from plankseg.archives.ecotaxa import imports
 from plankseg.archives.ecotaxa.client import ATTEMPTS, EcoTaxaClient, Pace
-from plankseg.archives.ecotaxa.push import (
-    Measures,
-    PushPlan,
-    plan_push,
-    push,
-    read_measures,
-    wait_for_earlier,
-    wait_for_job,
-)
+from plankseg.archives.ecotaxa.imports import wait_for_earlier, wait_for_job
+from plankseg.archives.ecotaxa.push import Measures, PushPlan, plan_push, push, read_measures
 from plankseg.errors import ArchiveError, EcoTaxaAuthError, EcoTaxaDownError, EcoTaxaError, SettingsError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
 from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
 
 
 @pytest.fixture
-def server() -> Iterator[EcoTaxaServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcoTaxaServer]:
+    monkeypatch.setattr(imports, "POLL_S", 0.0)
     with EcoTaxaServer() as server:
         yield server
 
@@ -69,8 +64,8 @@ def fields_of(server: EcoTaxaServer, column: str) -> list[object]:
 
 def pushed(client: EcoTaxaClient, measures: Measures) -> PushPlan:
     """A whole push, as the command does it, and the plan after it."""
-    wait_for_earlier(client, 42, poll_s=0)
-    push(client, plan_push(client, 42, measures), poll_s=0)
+    wait_for_earlier(client, 42)
+    push(client, plan_push(client, 42, measures))
     return plan_push(client, 42, measures)
 
 
@@ -101,8 +96,7 @@ def test_a_plan_says_what_will_change_and_changes_nothing(
         "Villefranche: 5 objects will change, 0 have these measures.",
         "New columns: plankseg_mask_origin, plankseg_area, plankseg_agreement, plankseg_model",
         "Columns that are written over: none",
-        "1 objects, such as elsewhere, are not in the project and are not created; import the zips on EcoTaxa's own "
-        "page for that.",
+        "1 objects, such as elsewhere, are not in the project; --create adds them.",
     ]
     assert (server.files, server.imports) == ({}, [])
 
@@ -129,7 +123,7 @@ def test_only_what_differs_is_sent(server: EcoTaxaServer, client: EcoTaxaClient,
     assert list(plan.changed) == ["wp2_2011_3"]
     assert plan.new_columns == []
     with pytest.raises(EcoTaxaError, match=r"1 objects, such as wp2_2011_3"):
-        plan.require_done()
+        plan.require_done(create=False)
     assert is_done(pushed(client, measures))
 
 
@@ -149,7 +143,7 @@ def test_objects_that_share_an_identifier_are_left_alone(
     plan = plan_push(client, 42, measures)
     assert plan.ambiguous == ["wp2_2011_0"]
     assert len(plan.changed) == 4
-    push(client, plan, poll_s=0)
+    push(client, plan)
     assert fields_of(server, "plankseg_area")[0] is None
 
 
@@ -173,20 +167,16 @@ def test_an_import_whose_answer_was_cut_off_says_that_nobody_knows(
 ) -> None:
     server.faults = [Fault("/api/file_import", cut=2)]
     with pytest.raises(EcoTaxaDownError, match=r"Whether it arrived is not known. Run the same command again"):
-        push(client, plan_push(client, 42, measures), poll_s=0)
+        push(client, plan_push(client, 42, measures))
     assert len(server.imports) == 1
 
 
-def test_a_job_that_fails_or_asks_is_told_in_its_own_words(
+def test_a_job_that_fails_is_told_in_its_own_words(
     server: EcoTaxaServer, client: EcoTaxaClient, measures: Measures
 ) -> None:
-    server.job_faults = [
-        {"state": "E", "errors": ["In ecotaxa.tsv:", " - Too many custom fields"]},
-        {"state": "A", "question": {"missing_taxa": ["salpida"]}},
-    ]
-    for reason in ("Too many custom fields", "missing_taxa"):
-        with pytest.raises(EcoTaxaError, match=reason):
-            push(client, plan_push(client, 42, measures), poll_s=0)
+    server.job_faults = [{"state": "E", "errors": ["In ecotaxa.tsv:", " - Too many custom fields"]}]
+    with pytest.raises(EcoTaxaError, match="Too many custom fields"):
+        push(client, plan_push(client, 42, measures))
     assert is_done(pushed(client, measures))
 
 
@@ -195,10 +185,10 @@ def test_progress_is_told_and_foreign_jobs_are_not_waited_for(
 ) -> None:
     told: list[tuple[int, int | None]] = []
     server.jobs = [{"id": 0, "state": "R", "params": {"prj_id": 42, "req": {"source_path": "/mine.zip"}}}]
-    assert not wait_for_earlier(client, 42, poll_s=0)
-    push(client, plan_push(client, 42, measures), told=lambda *now: told.append(now), poll_s=0)
+    assert not wait_for_earlier(client, 42)
+    push(client, plan_push(client, 42, measures), told=lambda *now: told.append(now))
     assert told == [(50, 100), (100, 100)]
-    wait_for_job(client, 1, poll_s=0)
+    wait_for_job(client, 1)
 
 
 def test_what_is_no_zip_of_ours_is_refused(tmp_path: Path) -> None:
