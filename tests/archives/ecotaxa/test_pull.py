@@ -158,6 +158,14 @@ def test_a_table_that_is_there_stays_until_the_next_is_whole(server: EcoTaxaServ
     assert files_of(tmp_path) == whole(server)
 
 
+def test_what_a_killed_run_left_is_replaced(server: EcoTaxaServer, tmp_path: Path) -> None:
+    pulled(server, tmp_path)
+    (tmp_path / "images/0123/0003.jpg").rename(tmp_path / "images/0123/.0003.jpg.partial")
+    (tmp_path / TABLE).rename(tmp_path / f".{TABLE}.partial")
+    pulled(server, tmp_path)
+    assert files_of(tmp_path) == whole(server)
+
+
 def test_an_image_that_is_gone_or_no_image_is_named_and_tried_again_next_time(
     server: EcoTaxaServer, tmp_path: Path
 ) -> None:
