@@ -9,7 +9,6 @@ import io
 import math
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -106,15 +105,15 @@ def plan_push(client: EcoTaxaClient, number: int, measures: Measures, *, told: T
     """Compare measures with a project. Raises EcoTaxaError and its kinds."""
     project = read_project(client, number)
     there = [name for name in measures.columns if name in project.free_columns]
-    counts: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}
     is_equal: dict[str, bool] = {}
     done = 0
     for page in object_pages(client, number, ["obj.orig_id", *(f"fre.{name}" for name in there)]):
         for name, *values in page.details:
-            object_id = str(name)
+            object_id = str(name) if str(name) in measures.rows else _as_exported(str(name))
             row = measures.rows.get(object_id)
             if row is not None:
-                counts[object_id] += 1
+                names.setdefault(object_id, []).append(str(name))
                 stored = dict(zip(there, values, strict=True))
                 is_equal[object_id] = all(
                     _is_equal(row[name], stored.get(name), measures.columns[name]) for name in row
@@ -125,11 +124,16 @@ def plan_push(client: EcoTaxaClient, number: int, measures: Measures, *, told: T
     return PushPlan(
         project,
         measures.columns,
-        changed={name: row for name, row in measures.rows.items() if counts[name] == 1 and not is_equal[name]},
-        equal=sum(counts[name] == 1 and equal for name, equal in is_equal.items()),
-        unknown=[name for name in measures.rows if not counts[name]],
-        ambiguous=[name for name, count in counts.items() if count > 1],
+        changed={own[0]: measures.rows[key] for key, own in names.items() if len(own) == 1 and not is_equal[key]},
+        equal=sum(len(own) == 1 and is_equal[key] for key, own in names.items()),
+        unknown=[object_id for object_id in measures.rows if object_id not in names],
+        ambiguous=[object_id for object_id, own in names.items() if len(own) > 1],
     )
+
+
+def _as_exported(name: str) -> str:
+    """An object_id as our zips have it: one line, without quotes and double spaces."""
+    return " ".join(name.replace('"', " ").split())
 
 
 def push(client: EcoTaxaClient, plan: PushPlan, *, told: Told | None = None) -> None:

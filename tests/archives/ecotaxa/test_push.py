@@ -136,6 +136,18 @@ def test_without_a_prefix_the_projects_own_columns_are_named(
     assert fields_of(server, "area")[:2] == [5.0, 1201.5]
 
 
+def test_an_object_whose_name_we_wrote_more_plainly_is_known_again(
+    server: EcoTaxaServer, client: EcoTaxaClient, tmp_path: Path
+) -> None:
+    server.objects[2].fields["obj.orig_id"] = 'net "A"  no 2'
+    measures = read_measures([zip_of(tmp_path / "a.zip", {"net A no 2": 5.0})])
+    plan = plan_push(client, 42, measures)
+    assert (list(plan.changed), plan.unknown) == (['net "A"  no 2'], [])
+    after = pushed(client, measures)
+    assert (after.changed, after.equal) == ({}, 1)
+    assert fields_of(server, "plankseg_area")[2] == 5.0
+
+
 def test_objects_that_share_an_identifier_are_left_alone(
     server: EcoTaxaServer, client: EcoTaxaClient, measures: Measures
 ) -> None:
