@@ -15,6 +15,7 @@ from plankseg.archives.ecotaxa.push import PushPlan, plan_push, push, read_measu
 from plankseg.errors import ArchiveError, EcoTaxaError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
 from tests.support.archive_packing import jpeg
+from tests.support.ecotaxa_rules import complaints
 from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
 
 NEW = ("new_1", "new_2", "new_3")
@@ -96,6 +97,7 @@ def test_only_rows_and_images_of_missing_objects_are_sent(
     whole(client, zips)
     sent = list(server.files.values())[-1]
     (tmp_path / "sent.zip").write_bytes(sent)
+    assert complaints([tmp_path / "sent.zip"]) == []
     with zipfile.ZipFile(tmp_path / "sent.zip") as archive:
         table, image = archive.namelist()
         names, types, row = archive.read(table).decode("utf-8-sig").splitlines()

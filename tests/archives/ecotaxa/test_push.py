@@ -13,6 +13,7 @@ from plankseg.archives.ecotaxa.imports import wait_for_earlier, wait_for_job
 from plankseg.archives.ecotaxa.push import Measures, PushPlan, plan_push, push, read_measures
 from plankseg.errors import ArchiveError, EcoTaxaAuthError, EcoTaxaDownError, EcoTaxaError, SettingsError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
+from tests.support.ecotaxa_rules import complaints
 from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
 
 
@@ -114,6 +115,17 @@ def test_measures_arrive_beside_the_instruments_own_and_a_second_push_does_nothi
     assert [served.fields["txo.display_name"] for served in server.objects] == taxa
     assert is_done(pushed(client, measures))
     assert (len(server.files), len(server.imports)) == (1, 1)
+
+
+def test_what_is_sent_keeps_ecotaxas_rules_but_for_the_images_that_an_update_needs_not(
+    server: EcoTaxaServer, client: EcoTaxaClient, measures: Measures, tmp_path: Path
+) -> None:
+    pushed(client, measures)
+    (sent,) = server.files.values()
+    (tmp_path / "sent.zip").write_bytes(sent)
+    assert set(complaints([tmp_path / "sent.zip"])) == {
+        f"line {number}: image 'update.png' is not in the zip" for number in range(3, 8)
+    }
 
 
 def test_only_what_differs_is_sent(server: EcoTaxaServer, client: EcoTaxaClient, measures: Measures) -> None:

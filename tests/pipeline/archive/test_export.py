@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
+from plankseg.archives.ecotaxa import imports
+from plankseg.archives.ecotaxa.client import EcoTaxaClient, Pace
+from plankseg.archives.ecotaxa.create import create_objects
+from plankseg.archives.ecotaxa.push import plan_push, push, read_measures
 from plankseg.config import ExportConfig
 from plankseg.imaging.masks import encode_mask
 from plankseg.pipeline.archive.export import export
@@ -17,6 +22,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
 from tests.support.ecotaxa_rules import complaints
+from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer
 from tests.support.little_store import add_answers, add_model, noisy_image, square, write_images
 
 SHAPE = noisy_image(0).shape
@@ -101,3 +107,24 @@ def test_images_go_by_their_paths(store: Store, tmp_path: Path) -> None:
         assert (entry["object_id"] == stem) == (
             stem != "same" or sum(e["object_id"].endswith("same") for e in entries) == 1
         )
+
+
+def test_the_zips_go_into_a_project_of_ecotaxa_and_are_found_there_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "POLL_S", 0.0)
+    model, ids = segmented(store)
+    exported = export(
+        store, model, SETTINGS, ids, config=ExportConfig(pixel_size_mm=0.0106, folder=str(tmp_path / "out"))
+    )
+    measures = read_measures(exported.zips)
+    token = SecretStr(TOKEN)
+    with EcoTaxaServer() as server, EcoTaxaClient(server.url, token, pace=Pace(pause_s=0)) as client:
+        server.taxa |= {"copepod", "salp"}
+        create_objects(client, plan_push(client, 42, measures), exported.zips)
+        assert len(server.objects) == 7 + 4
+        server.objects[8].fields["fre.plankseg_area"] = 0.0
+        plan = plan_push(client, 42, measures)
+        assert (len(plan.changed), plan.equal, plan.unknown) == (1, 3, [])
+        push(client, plan)
+        plan_push(client, 42, measures).require_done(create=True)
