@@ -34,7 +34,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 # What holds for every package (pyproject.toml, tool.uv) need not stand behind each.
 WITHOUT_COMMON_MARKER = sed "s/ ; python_full_version < '3.14' and sys_platform == 'linux'//"
 
-.PHONY: help setup demo up deploy test check types quick-tests bench pictures lock clean
+.PHONY: help setup demo up deploy test check types quick-tests bench bench-acquisition pictures lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -101,6 +101,9 @@ bench: setup
 	@missed=""; for script in benchmarks/[a-z]*.py; do echo "== $$script"; \
 	    $(VENV)/bin/python $$script || missed="$$missed $$script"; done; \
 	    [ -z "$$missed" ] || { echo "Bounds missed, or not run to the end:$$missed"; exit 1; }
+
+bench-acquisition: setup
+	@$(VENV)/bin/python benchmarks/acquisition.py
 
 pictures: setup
 	@bash tests/install-chromium.sh

@@ -1,0 +1,144 @@
+"""Does asking for chosen images pay? Rounds of a simulated person on images with known masks. Last line: JSON.
+
+usage: acquisition.py [--setting synthetic|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3] [--out DIR]
+
+As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
+minutes on two cores. `synthetic` draws its images, `nuclei` and `wbc` take those of the data folder; the hundred noisy
+cells of `wbc` are cut into a pool of 60 and 40 test images by hash. With --work a run that was stopped goes on, and
+more arms and seeds can be added; --out gets the page and the JSON, whose paths begin with `data` for the data folder.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, get_args
+
+import cv2
+import typer
+
+from plankseg.config import ArmName, Settings, SimulationConfig, SimulationData
+from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.pipeline.reports.simulation_report import conclusion
+from plankseg.pipeline.reports.terminal_simulate import words, write_result
+from plankseg.pipeline.simulation.simulate import SMALL, Result, prepare, simulate
+from plankseg.pipeline.simulation.simulated_rounds import Record
+from plankseg.pipeline.simulation.summary import paired_tests
+from plankseg.stable_hash import stable_hash
+
+DATA = Path("../shared/data")
+MAIN_ARMS: tuple[ArmName, ...] = ("random", "stratified", "published", "stratified-power")
+POOL_OF_CELLS = 60
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where images come from, how many a round has, and the side of the squares."""
+
+    folders: Callable[[Path, Path], SimulationData]
+    batch_size: int
+    side_px: int
+
+
+def synthetic(_: Path, work: Path) -> SimulationData:
+    """The demo's domains, a larger pool."""
+    made = write_domains(work / "synthetic", source=300, pool=600, validation=160)
+    return SimulationData(
+        source=str(made.source),
+        pool=str(made.pool),
+        pool_masks=str(made.pool_masks),
+        test=str(made.validation),
+        test_masks=str(made.validation_masks),
+    )
+
+
+def nuclei(data: Path, _: Path) -> SimulationData:
+    """One vignette per nucleus: source isolated and dark on white; pool and test crowded, of other kinds."""
+    parts = {
+        f"{role}{masks}": data / "nuclei-dsb2018" / role
+        for role in ("source", "pool", "test")
+        for masks in ("", "_masks")
+    }
+    return SimulationData(
+        **{name: str(folder / ("masks" if name.endswith("_masks") else "images")) for name, folder in parts.items()}
+    )
+
+
+def wbc(data: Path, work: Path) -> SimulationData:
+    """White blood cells: clean ones as the source, the noisy ones as pool and test."""
+    noisy = data / "wbc-two-domain" / "domain_b_noisy"
+    images = sorted((noisy / "images").iterdir(), key=lambda path: stable_hash("wbc", path.name))
+    for role, part in (("pool", images[:POOL_OF_CELLS]), ("test", images[POOL_OF_CELLS:])):
+        for kind in ("images", "masks"):
+            (work / role / kind).mkdir(parents=True, exist_ok=True)
+            for path in part:
+                shutil.copy(noisy / kind / path.name, work / role / kind / path.name)
+    clean = data / "wbc-two-domain" / "domain_a_clean"
+    return SimulationData(
+        source=str(clean / "images"),
+        source_masks=str(clean / "masks"),
+        pool=str(work / "pool" / "images"),
+        pool_masks=str(work / "pool" / "masks"),
+        test=str(work / "test" / "images"),
+        test_masks=str(work / "test" / "masks"),
+    )
+
+
+SETTINGS = {
+    "synthetic": Setting(synthetic, batch_size=20, side_px=64),
+    "nuclei": Setting(nuclei, batch_size=20, side_px=64),
+    "wbc": Setting(wbc, batch_size=5, side_px=96),
+}
+
+
+def report(arm: str, seed: int, found: Record) -> None:
+    """A line for each round, for those who wait."""
+    print(f"seed {seed} {arm}: {words(found)}", flush=True)
+
+
+def without_place(result: Result, data: Path, work: Path) -> Result:
+    """The result with addresses that say nothing of this machine."""
+    shown = {
+        name: None if path is None else path.replace(str(data), "data").replace(str(work), "work")
+        for name, path in result.data.model_dump().items()
+    }
+    return replace(result, data=SimulationData.model_validate(shown))
+
+
+def main(
+    setting: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "synthetic",
+    data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
+    work: Annotated[
+        Path | None, typer.Option(help="Where stores and records are kept, so that a later run goes on.")
+    ] = None,
+    arms: Annotated[str, typer.Option(help="Arms, with commas, or 'all'.")] = ",".join(MAIN_ARMS),
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page and the JSON.")] = None,
+) -> None:
+    """Simulate and print; the last line is the JSON of the tests."""
+    cv2.setNumThreads(0)
+    if setting not in SETTINGS:
+        raise typer.BadParameter(f"{setting} is not known: {', '.join(SETTINGS)}")
+    chosen, names = SETTINGS[setting], get_args(ArmName) if arms == "all" else tuple(arms.split(","))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = ((work or Path(temporary)) / setting).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        folders = chosen.folders(data.resolve(), folder)
+        config = SimulationConfig(arms=names, seeds=seeds, rounds=rounds, batch_size=chosen.batch_size)
+        training = SMALL.training.model_copy(update={"side_px": chosen.side_px})
+        recipe = SMALL.model_copy(update={"training": training})
+        simulation = prepare(folder / "simulation", folders, recipe, config, Settings(store=os.devnull))
+        result = simulate(setting, folders, simulation, on_round=report)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            write_result(out, without_place(result, data.resolve(), folder))
+        print(conclusion(result))
+        print(json.dumps([asdict(test) | {"verdict": test.verdict} for test in paired_tests(result.whole)]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
