@@ -71,7 +71,7 @@ def run_arm(
     if record.get("stopped") or len(record["rounds"]) >= simulation.config.rounds:
         return record
     start = start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
-    features = features_of_pool(start, simulation.settings)
+    features = features_of_pool(simulation.world, start, simulation.settings, seed)
     store = copy_of(simulation.world.start(seed), simulation.world.arm(name, seed))
     record["start"] = _test_scores(start.models.active())
     recipe = ARMS[name].recipe(simulation.recipe, simulation.config, seed)

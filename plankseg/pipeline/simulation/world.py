@@ -1,5 +1,6 @@
 """The stores of a simulation: images and true masks once, a start with model 0 for each seed, a copy for each arm."""
 
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from plankseg.config import Recipe, Settings, SimulationData
 from plankseg.errors import SettingsError
+from plankseg.files import atomic_write
 from plankseg.imaging.arrays import Mask
 from plankseg.inference.encoder_features import encoder_features
 from plankseg.learning.checkpoints import EpochReport
@@ -102,8 +104,22 @@ def copy_of(store: Path, target: Path) -> Store:
     return Store.open(target)
 
 
-def features_of_pool(start: Store, settings: Settings) -> dict[str, np.ndarray]:
-    """What model 0 of a seed sees in each image of the pool, at variance 1: distances mean the same in every arm."""
+def features_of_pool(world: World, start: Store, settings: Settings, seed: int) -> dict[str, np.ndarray]:
+    """What model 0 of a seed sees in each image of the pool, at variance 1: distances mean the same in every arm.
+
+    Computed once for all arms of the seed.
+    """
+    kept = world.start(seed).with_name("features.npz")
+    if not kept.exists():
+        ids, vectors = _features(start, settings)
+        buffer = io.BytesIO()
+        np.savez(buffer, ids=ids, vectors=vectors)
+        atomic_write(kept, buffer.getvalue())
+    found = np.load(kept)
+    return dict(zip(found["ids"].tolist(), found["vectors"], strict=True))
+
+
+def _features(start: Store, settings: Settings) -> tuple[list[str], np.ndarray]:
     model = start.models.active()
     assert model is not None, "a start has model 0"
     network = load_network(start, model, choose_device(settings.device))
@@ -113,5 +129,4 @@ def features_of_pool(start: Store, settings: Settings) -> dict[str, np.ndarray]:
         rows.append(encoder_features(network, greys, framing_of(model)))
     vectors = np.concatenate(rows)
     spread = vectors.std(axis=0)
-    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / np.sqrt(vectors.shape[1])
-    return dict(zip(ids, scaled, strict=True))
+    return ids, (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / np.sqrt(vectors.shape[1])
