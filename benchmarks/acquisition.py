@@ -1,4 +1,4 @@
-"""Does asking for chosen images pay? Rounds of a simulated person on images with known masks. Last line: JSON.
+"""Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
 usage: acquisition.py [--setting synthetic|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3] [--out DIR]
 
