@@ -43,6 +43,7 @@ def budget_curves(panels: Sequence[Panel], *, dots_per_inch: int = 110) -> bytes
                 axis.fill_between(x, y.mean(axis=0) - error, y.mean(axis=0) + error, color=colour, alpha=0.12, lw=0)
         axis.set_title(panel.title, fontsize=10, loc="left")
         axis.set_xlabel(panel.x_label, fontsize=9)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
         axis.grid(axis="y", linewidth=0.4)
         axis.spines[["top", "right"]].set_visible(False)
