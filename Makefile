@@ -95,7 +95,9 @@ test: setup
 	@bash tests/install-chromium.sh
 	@bash tests/install-radosgw.sh
 	@bash tests/quick-tests.sh $(VENV) $(QUICK) --unless-passed
-	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not "$(QUICK)
+	@rm -f .cache/tests-ended
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not "$(QUICK); \
+	    ended=$$?; echo $$ended > .cache/tests-ended; exit $$ended
 
 bench: setup
 	@missed=""; for script in benchmarks/[a-z]*.py; do echo "== $$script"; \

@@ -5,6 +5,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$1 most=3
 
+# 1: every test ran, and some failed. After any other end, and before any, nobody knows what the others would have said.
+if [ "$(cat .cache/tests-ended 2>/dev/null)" != 1 ]; then
+    echo "make test did not run all its tests to their end, so nothing is run again." >&2
+    exit 1
+fi
 failed=$("$venv/bin/python" -c 'import json, pathlib
 path = pathlib.Path(".pytest_cache/v/cache/lastfailed")
 print("\n".join(json.loads(path.read_text())) if path.exists() else "")')

@@ -1,14 +1,12 @@
 """Objects created in a little EcoTaxa of this machine: those that are missing, once, after every fault too."""
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from plankseg.archives.ecotaxa import imports
-from plankseg.archives.ecotaxa.client import EcoTaxaClient, Pace
+from plankseg.archives.ecotaxa.client import EcoTaxaClient
 from plankseg.archives.ecotaxa.create import create_objects
 from plankseg.archives.ecotaxa.imports import wait_for_earlier
 from plankseg.archives.ecotaxa.push import PushPlan, plan_push, push, read_measures
@@ -16,22 +14,9 @@ from plankseg.errors import ArchiveError, EcoTaxaError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
 from tests.support.archive_packing import jpeg
 from tests.support.ecotaxa_rules import complaints
-from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
+from tests.support.ecotaxa_server import EcoTaxaServer, Fault
 
 NEW = ("new_1", "new_2", "new_3")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcoTaxaServer]:
-    monkeypatch.setattr(imports, "POLL_S", 0.0)
-    with EcoTaxaServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EcoTaxaServer) -> Iterator[EcoTaxaClient]:
-    with EcoTaxaClient(server.url, SecretStr(TOKEN), pace=Pace(pause_s=0, first_wait_s=0)) as client:
-        yield client
 
 
 def zip_of(path: Path, names: Iterable[str], taxon: str = "Salpida") -> Path:

@@ -1,33 +1,18 @@
 """Measures pushed into a little EcoTaxa of this machine: shown, once, and complete after every fault."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from plankseg.archives.ecotaxa import imports
-from plankseg.archives.ecotaxa.client import ATTEMPTS, EcoTaxaClient, Pace
+from plankseg.archives.ecotaxa.client import ATTEMPTS, EcoTaxaClient
 from plankseg.archives.ecotaxa.imports import wait_for_earlier, wait_for_job
 from plankseg.archives.ecotaxa.push import Measures, PushPlan, plan_push, push, read_measures
 from plankseg.errors import ArchiveError, EcoTaxaAuthError, EcoTaxaDownError, EcoTaxaError, SettingsError
 from plankseg.pipeline.archive.ecotaxa import table_bytes
 from tests.support.ecotaxa_rules import complaints
-from tests.support.ecotaxa_server import TOKEN, EcoTaxaServer, Fault
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcoTaxaServer]:
-    monkeypatch.setattr(imports, "POLL_S", 0.0)
-    with EcoTaxaServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EcoTaxaServer) -> Iterator[EcoTaxaClient]:
-    with EcoTaxaClient(server.url, SecretStr(TOKEN), pace=Pace(pause_s=0, first_wait_s=0)) as client:
-        yield client
+from tests.support.ecotaxa_server import EcoTaxaServer, Fault
 
 
 def row_of(object_id: str, area: float) -> dict[str, str | float | int | bool | None]:
