@@ -36,11 +36,12 @@ POOL_OF_CELLS = 60
 
 @dataclass(frozen=True)
 class Setting:
-    """Where images come from, how many a round has, and the side of the squares."""
+    """Where images come from, how many a round has, the side of the squares, and how many images test."""
 
     folders: Callable[[Path, Path], SimulationData]
     batch_size: int
     side_px: int
+    test_images: int = 160
 
 
 def synthetic(_: Path, work: Path) -> SimulationData:
@@ -89,7 +90,7 @@ def wbc(data: Path, work: Path) -> SimulationData:
 
 SETTINGS = {
     "synthetic": Setting(synthetic, batch_size=20, side_px=64),
-    "nuclei": Setting(nuclei, batch_size=20, side_px=64),
+    "nuclei": Setting(nuclei, batch_size=20, side_px=64, test_images=400),
     "wbc": Setting(wbc, batch_size=5, side_px=96),
 }
 
@@ -128,7 +129,8 @@ def main(
         folder = ((work or Path(temporary)) / setting).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         folders = chosen.folders(data.resolve(), folder)
-        config = SimulationConfig(arms=names, seeds=seeds, rounds=rounds, batch_size=chosen.batch_size)
+        sizes = {"rounds": rounds, "batch_size": chosen.batch_size, "test_images": chosen.test_images}
+        config = SimulationConfig(arms=names, seeds=seeds, **sizes)
         training = SMALL.training.model_copy(update={"side_px": chosen.side_px})
         recipe = SMALL.model_copy(update={"training": training})
         simulation = prepare(folder / "simulation", folders, recipe, config, Settings(store=os.devnull))

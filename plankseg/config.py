@@ -448,6 +448,8 @@ ArmName = Literal[
     "jsd",
     "dice",
     "band",
+    "outline-entropy",
+    "outline-batches",
     "dihedral",
     "conventional",
     "weight-1",

@@ -44,6 +44,13 @@ ARMS: Mapping[ArmName, Arm] = {
     "jsd": Arm("power by divergence of the views", {"selector": "power", "measure": "jsd"}),
     "dice": Arm("power by disagreement of the views' masks", {"selector": "power", "measure": "dice"}),
     "band": Arm("power by variance around the outline", {"selector": "power", "region": "band"}),
+    "outline-entropy": Arm(
+        "power by entropy around the outline", {"selector": "power", "measure": "entropy", "region": "band"}
+    ),
+    "outline-batches": Arm(
+        "the best of 50 random batches by entropy around the outline",
+        {"selector": "stochastic_batches", "measure": "entropy", "region": "band"},
+    ),
     "dihedral": Arm("power by variance of eight views", {"selector": "power", "views": "dihedral"}),
     "conventional": Arm("power by distance to the automatic mask", {"selector": "power", "measure": "conventional"}),
     "weight-1": Arm("random, corrections weigh 1", {"selector": "random"}, {"correction_weight": 1.0}),
