@@ -3,6 +3,8 @@
 Its kind is that of RITM (Sofiiuk et al. 2022, Reviving Iterative Training with Mask Guidance), much smaller.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -15,15 +17,18 @@ STEP_PX = 2 ** (len(WIDTHS) - 1)
 
 
 class ClickNetwork(nn.Module):  # type: ignore[misc]
-    """A small U-Net. Its answer is the logit that a pixel is among those that the click means."""
+    """A small U-Net of four levels, each so many channels wide.
 
-    def __init__(self) -> None:
+    Its answer is the logit that a pixel is among those that the click means.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        inputs = (CHANNELS, *WIDTHS[:-1])
-        self.down = nn.ModuleList(_block(inside, outside) for inside, outside in zip(inputs, WIDTHS, strict=True))
-        narrowing = list(zip(WIDTHS[1:], WIDTHS[:-1], strict=True))[::-1]
+        inputs = (CHANNELS, *widths[:-1])
+        self.down = nn.ModuleList(_block(inside, outside) for inside, outside in zip(inputs, widths, strict=True))
+        narrowing = list(zip(widths[1:], widths[:-1], strict=True))[::-1]
         self.up = nn.ModuleList(_block(below + beside, beside) for below, beside in narrowing)
-        self.head = nn.Conv2d(WIDTHS[0], 1, 1)
+        self.head = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, maps: Float[torch.Tensor, "n channels h w"]) -> Float[torch.Tensor, "n h w"]:
         """The logits of `click_features`, whose height and width are multiples of `STEP_PX`."""

@@ -1,8 +1,9 @@
 """Training of the click network on drawn scenes, with clicks as a person would make them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 
 import cv2
@@ -89,18 +90,28 @@ def _click_into(rng: np.random.Generator, meant: Bool[np.ndarray, "side side"]) 
     return int(rows[at]), int(columns[at])
 
 
-def _batches(training: ClickTraining) -> Iterator[list[torch.Tensor]]:
-    """Features, meant and weight of each step; one thread draws the next batch while the network learns from this one.
+Batch = list[torch.Tensor]
+"""Features, meant and weight of a step."""
+
+
+def draw_batch(lessons: Iterator[Lesson], size: int) -> Batch:
+    """The next so many lessons."""
+    batch = [(it.features, it.meant, it.weight) for it in islice(lessons, size)]
+    return [torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True)]
+
+
+def endless_lessons(rng: np.random.Generator) -> Iterator[Lesson]:
+    """Lessons of one scene after the other."""
+    return (lesson for _ in count() for lesson in draw_lessons(rng))
+
+
+def _batches(training: ClickTraining) -> Iterator[Batch]:
+    """The batch of each step; one thread draws the next one while the network learns from this one.
 
     A thread and not a process: `cv2` and numpy let other threads run, and nothing has to end with the training.
     """
-    rng = np.random.default_rng([training.seed, 0])
-    lessons = (lesson for _ in count() for lesson in draw_lessons(rng))
-
-    def draw() -> list[torch.Tensor]:
-        batch = [(it.features, it.meant, it.weight) for it in islice(lessons, training.batch_size)]
-        return [torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True)]
-
+    lessons = endless_lessons(np.random.default_rng([training.seed, 0]))
+    draw = partial(draw_batch, lessons, training.batch_size)
     with ThreadPoolExecutor(1) as drawing:
         following = drawing.submit(draw)
         for _ in range(training.steps):
@@ -113,18 +124,24 @@ def train_click_network(
     training: ClickTraining,
     *,
     start: ClickNetwork | None = None,
+    batches: Iterable[Batch] | None = None,
+    device: str = "cpu",
     report: Callable[[int, float], None] = lambda *_: None,
 ) -> ClickNetwork:
-    """A click network from random weights, AdamW and a cosine; `report(step, mean loss)` every hundred steps."""
+    """A click network from random weights, AdamW and a cosine; `report(step, mean loss)` every hundred steps.
+
+    `batches` may be drawn elsewhere, one for each step. Returns a network on the CPU.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = start or ClickNetwork()
-        network.to(memory_format=torch.channels_last).train()
+        network.to(device=device, memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps, pct_start=0.1)
         losses: list[float] = []
-        for step, (features, meant, weight) in enumerate(_batches(training), 1):
-            with autocast("auto", torch.device("cpu")):
+        for step, batch in enumerate(batches or _batches(training), 1):
+            features, meant, weight = (part.to(device) for part in batch)
+            with autocast("auto", torch.device(device)):
                 logits = network(features.to(memory_format=torch.channels_last)).float()
             loss = _loss(logits, meant, weight)
             optimizer.zero_grad()
@@ -136,7 +153,7 @@ def train_click_network(
             if step % 100 == 0:
                 report(step, float(np.mean(losses)))
                 losses = []
-        network.eval()
+        network.cpu().eval()
         return network
 
 
