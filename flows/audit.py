@@ -8,7 +8,7 @@ from flows.support.flow_options import NETWORK_RETRIES
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import AuditConfig, settings
 from plankseg.pipeline.annotation.connection import connect, project_of_audits
-from plankseg.pipeline.audit.harvest_audit import Audit, collect, find_or_draw, push, rows_of, state
+from plankseg.pipeline.audit.harvest_audit import Audit, collect, drawn_images, find_or_draw, push, rows_of, state
 
 SIXTY_MASKS = AuditConfig()
 
@@ -46,4 +46,5 @@ def audit(config: AuditConfig = SIXTY_MASKS, model: str | None = None) -> str:
         exchange_with_label_studio(drawn)
         statement = state(store, drawn, config)
     show_table("audit", rows_of(statement), " ".join(statement.sentences()))
+    show_table("audit-images", drawn_images(store, drawn), f"The images of audit {drawn.row.number}")
     return " ".join(statement.sentences())

@@ -44,7 +44,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     """Score candidate batches with test-time augmentation, keep the best one and show its gallery."""
     from plankseg.pipeline.acquisition.propose import ScoringOptions
     from plankseg.pipeline.acquisition.propose import propose as propose_round
-    from plankseg.pipeline.reports.round_report import proposal_gallery
+    from plankseg.pipeline.reports.round_report import proposal_gallery, proposed_images
 
     store = open_store()
     scoring = ScoringOptions(spread=on_workers) if on_dask() else ScoringOptions()
@@ -66,6 +66,8 @@ def choose(recipe: Recipe, round_number: int) -> None:
         proposal_gallery(store, proposal),
         f"Image, uncertainty, pre-mask and score. Model {proposal.model.round}, {recipe.query.measure}.",
     )
+    images = proposed_images(store, round_number)
+    show_table(f"round-{round_number}-images", images, f"Round {round_number}: the images of the gallery, line by line")
 
 
 @task(cache_policy=NO_CACHE, task_run_name="replace what was skipped in round {round_number}")

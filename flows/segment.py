@@ -48,9 +48,11 @@ def export_masks(job: SegmentationJob, config: ExportConfig) -> str:
     exported = export(store, job.model, job.settings, job.image_ids, config=config)
     rows = summary_of(store, job, exported)
     show_table("segmented", rows, f"{exported.images} images segmented.")
-    picture = mask_gallery(store, measures_of(store, job.model, job.settings, job.image_ids))
-    if picture is not None:
-        show_picture("masks", "Masks, from the least to the most certain", picture, "The Dice that the model expects.")
+    shown = mask_gallery(store, measures_of(store, job.model, job.settings, job.image_ids))
+    if shown is not None:
+        title = "Masks, by the Dice that the model expects"
+        show_picture("masks", title, shown.picture)
+        show_table("masks-images", shown.images, f"{title}: the images of the picture, line by line")
     return f"{exported.images} images: table {exported.table}, {len(exported.zips)} zips for EcoTaxa beside it"
 
 

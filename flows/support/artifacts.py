@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from logging import LoggerAdapter
-from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
@@ -10,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.support.markdown import escape_cell, escape_line, escape_text
 from plankseg.pipeline.annotation.collect_answers import CollectReport
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.status import STANDING_COLUMNS, last_decision, read_status, rival_sentence, standing_rows
@@ -55,10 +55,11 @@ def show_annotators(store: Store) -> None:
             minutes = f"{person.seconds / 60:.1f}"
             counts = {"answers": person.answers, "counted": person.counted, "minutes": minutes}
             work.append({"round": round_number, "person": person.annotator, **counts})
-        for pair in double_answers(store, round_number):
-            file = Path(store.catalogue.row(pair.image_id).uri).name
+        doubles = list(double_answers(store, round_number))
+        paths = paths_of_ids(store, (pair.image_id for pair in doubles))
+        for pair in doubles:
             told = {"first": pair.first, "second": pair.second, "Dice": f"{pair.dice:.3f}"}
-            pairs.append({"round": round_number, "image": file, **told})
+            pairs.append({"round": round_number, "image": paths[pair.image_id], **told})
     if work:
         show_table("annotators", work, "Who answered how much. Of two answers to one image the newer one counts.")
     if pairs:

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.pipeline.annotation.collect_answers import collect
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from tests.support.browser_session import CORRECTED, ODD_SIZES, ROUND, Desk, Pushed, odd_images, propose, samples
@@ -139,13 +139,14 @@ def test_a_person_reads_which_image_of_the_round_it_is_its_taxon_and_its_file(
     desk: Desk, answers: dict[str, Answered]
 ) -> None:
     ranks = set()
+    paths = paths_of_ids(desk.store, (desk.images[name].image_id for name in answers))
     for name, answer in answers.items():
         row = desk.store.catalogue.row(desk.images[name].image_id)
         words = answer.told.split(" · ")
         found = re.fullmatch(rf"(\d+) of {len(answers)}", words[0])
         assert found, answer.told
         ranks.add(int(found[1]))
-        assert words[1:] == [f"round {ROUND}", *([row.taxon] if row.taxon else []), Path(row.uri).name]
+        assert words[1:] == [f"round {ROUND}", *([row.taxon] if row.taxon else []), paths[row.image_id]]
     assert ranks == set(range(1, len(answers) + 1))
 
 

@@ -32,7 +32,8 @@ class PushItem:
     """One image to be corrected: `premask` is None where there is no model's mask, `score` is its uncertainty.
 
     `png` is uploaded; it is None where Label Studio reads the image itself, at its `url` in a bucket. A person is told
-    the image's `file` name and that it is number `rank` of `ranks` of its round, in the order in which it is asked.
+    the relative path of the image's `file`, and that it is number `rank` of `ranks` of its round, in the order in which
+    it is asked.
     """
 
     image_id: str

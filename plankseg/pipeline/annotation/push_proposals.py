@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePosixPath
 
 from plankseg.config import Settings
 from plankseg.errors import ImageReadError, StoreDownError, StoreError, StoreRefusedError
@@ -15,6 +14,7 @@ from plankseg.labelling.sync.classify import classify_tasks
 from plankseg.labelling.sync.deduplicate import deduplicate_tasks
 from plankseg.labelling.sync.push import PushItem, PushReport, push_round
 from plankseg.pipeline.annotation.label_rows import pushed_tasks, stored_mask
+from plankseg.pipeline.archive.image_paths import relative_paths
 from plankseg.pipeline.ingest.bucket_images import bucket_access, shown_from_bucket
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.schemas import utc_now
@@ -92,12 +92,13 @@ def _items(store: Store, rows: Sequence[ProposalRow], round_number: int) -> list
     """What is pushed for the images that have no task; lost ones are left out, and recorded as skipped."""
     images = {image.image_id: image for image in store.catalogue.rows(row.image_id for row in rows)}
     urls, ranks = shown_from_bucket(images), _ranks(store, round_number)
+    paths = relative_paths(store, images.values()) if images else {}
     items: list[PushItem] = []
     lost: dict[str, str] = {}
     for row in rows:
         try:
             item = _item(store, row, images.get(row.image_id), urls.get(row.image_id))
-            items.append(replace(item, rank=ranks[row.image_id], ranks=len(ranks)))
+            items.append(replace(item, file=paths[row.image_id], rank=ranks[row.image_id], ranks=len(ranks)))
         except (StoreDownError, StoreRefusedError):
             raise
         except (ImageReadError, StoreError) as error:
@@ -126,7 +127,6 @@ def _item(store: Store, row: ProposalRow, image: ImageRow | None, url: str | Non
         model_id=row.model_id,
         score=row.uncertainty,
         taxon=image.taxon,
-        file=PurePosixPath(image.uri).name,
     )
 
 

@@ -26,6 +26,7 @@ from plankseg.pipeline.annotation.collect_answers import CollectReport, record_a
 from plankseg.pipeline.annotation.connection import VALIDATION_SUFFIX
 from plankseg.pipeline.annotation.label_rows import Premask, pushed_tasks
 from plankseg.pipeline.annotation.manual_tasks import ManualTasks
+from plankseg.pipeline.archive.image_paths import relative_paths
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 from plankseg.storage.tables.pushes import PushRow
@@ -58,13 +59,15 @@ def push_unmasked(
     """
     ids = unmasked(store)
     images = store.catalogue.rows_by_id(ids)
+    paths = relative_paths(store, images.values()) if images else {}
     items = []
     for image_id, grey in store.catalogue.readable(
         ids, lambda image_id, error: log.warning("Image %s is not put into Label Studio: %s", image_id, error)
     ):
         premask = (premasks or {}).get(image_id)
         maker = model_id if premask is not None else None
-        items.append(PushItem(image_id, encode_grey(grey), premask, maker, score=None, taxon=images[image_id].taxon))
+        taxon, path = images[image_id].taxon, paths[image_id]
+        items.append(PushItem(image_id, encode_grey(grey), premask, maker, score=None, taxon=taxon, file=path))
     report = push_round(label_studio, project, items, round=ROUND, pushed=pushed_tasks(store, project))
     store.pushes.add(
         PushRow(round=ROUND, image_id=image_id, title=VALIDATION_SUFFIX, project=project, task=task)

@@ -21,6 +21,13 @@ def relative_paths(store: Store, rows: Iterable[ImageRow]) -> dict[str, str]:
     return {row.image_id: _path(row.uri, roots) for row in wanted}
 
 
+def paths_of_ids(store: Store, image_ids: Iterable[str]) -> dict[str, str]:
+    """The path of each image; of one that a person took out of the catalogue, the beginning of its id."""
+    wanted = list(image_ids)
+    paths = relative_paths(store, store.catalogue.rows(wanted)) if wanted else {}
+    return {image_id: paths.get(image_id, image_id[:8]) for image_id in wanted}
+
+
 def image_named(store: Store, wanted: str) -> str:
     """The image of this path, whole or from its data set's folder, id, beginning of an id, or name in its archive.
 

@@ -22,6 +22,7 @@ from plankseg.labelling.sync.push import push_round
 from plankseg.pipeline.annotation.connection import AUDIT_SUFFIX
 from plankseg.pipeline.annotation.label_rows import Premask, new_label_rows, pushed_tasks
 from plankseg.pipeline.archive.answers import Answers
+from plankseg.pipeline.archive.image_paths import paths_of_ids, relative_paths
 from plankseg.pipeline.audit.estimates import Estimate, estimate_mean, estimate_share
 from plankseg.pipeline.audit.sample import draw_by_confidence
 from plankseg.pipeline.exports.mask_records import newest_segmentation
@@ -41,12 +42,12 @@ class Draw:
 
     image_id: str
     mask_sha: str
-    confidence: float
+    confidence: float  # what the model expects of its Dice; not calibrated
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A recorded audit: what was drawn from how many masks, by ascending confidence."""
+    """A recorded audit: what was drawn from how many masks, by ascending expected Dice."""
 
     row: AuditRow
     draws: tuple[Draw, ...]
@@ -64,7 +65,7 @@ class Statement:
 
     `usable` is the share of masks whose Dice to the person's is high enough. An image that the person called unusable
     has no usable mask. `dice` is the mean over the images that can be masked. `quarters` are the shares within the
-    quarters of the drawn masks, by ascending confidence.
+    quarters of the drawn masks, by ascending expected Dice.
     """
 
     audit: Audit
@@ -82,7 +83,7 @@ class Statement:
         state = f"{self.open} of {len(self.audit.image_ids)} images wait for an answer; so far: " if self.open else ""
         return [
             f"Audit {row.number} of {self.audit.masks} masks by model {row.model_id[:8]}: {len(self.audit.draws)} "
-            f"drawn at random, stratified by confidence; {self.skipped} images skipped, {self.unusable} called "
+            f"drawn at random, stratified by expected_dice; {self.skipped} images skipped, {self.unusable} called "
             "unusable.",
             f"{state}Share of usable masks (Dice at least {self.usable_dice:g} to the person's): {self.usable}.",
             f"Dice: {self.dice}.",
@@ -144,6 +145,7 @@ def push(store: Store, label_studio: LabelStudio, project: int, audit: Audit) ->
     number = audit.row.number
     shas = {draw.image_id: draw.mask_sha for draw in audit.draws}
     images = store.catalogue.rows_by_id(shas)
+    paths = relative_paths(store, images.values())
 
     def on_lost(image_id: str, error: Exception) -> None:
         log.warning("Image %s cannot be read, so nobody can judge its mask: %s", image_id, error)
@@ -156,6 +158,7 @@ def push(store: Store, label_studio: LabelStudio, project: int, audit: Audit) ->
             audit.row.model_id,
             score=None,  # who knows how sure the model is judges otherwise
             taxon=images[image_id].taxon,
+            file=paths[image_id],
         )
         for image_id, grey in store.catalogue.readable(list(shas), on_lost)
     ]
@@ -185,8 +188,7 @@ def collect(store: Store, label_studio: LabelStudio, project: int, audit: Audit)
 
 def state(store: Store, audit: Audit, config: AuditConfig) -> Statement:
     """What the answers so far say of all masks."""
-    wanted = {draw.image_id for draw in audit.draws}
-    answers = {row.image_id: row for row in store.labels.current() if row.by_person and row.image_id in wanted}
+    wanted, answers = set(audit.image_ids), _answers_to(store, audit)
     judged = [_judge(store, draw, answers.get(draw.image_id)) for draw in audit.draws]
     open_ids = {i for i in wanted if i not in answers or answers[i].status == "quarantined"}
     verdicts = [None if figure is None else figure >= config.usable_dice for figure in judged]
@@ -208,6 +210,11 @@ def state(store: Store, audit: Audit, config: AuditConfig) -> Statement:
     )
 
 
+def _answers_to(store: Store, audit: Audit) -> dict[str, LabelRow]:
+    wanted = set(audit.image_ids)
+    return {row.image_id: row for row in store.labels.current() if row.by_person and row.image_id in wanted}
+
+
 def _judge(store: Store, draw: Draw, answer: LabelRow | None) -> float | None:
     """Dice of a drawn mask to the person's, 0 where the image is unusable; None without a verdict."""
     if answer is None or answer.status in ("skipped", "quarantined"):
@@ -221,7 +228,7 @@ def _judge(store: Store, draw: Draw, answer: LabelRow | None) -> float | None:
 
 
 def _quarters(draws: Sequence[Draw], verdicts: Sequence[bool | None]) -> list[tuple[float, float, Estimate]]:
-    """Lowest and highest confidence, and share of usable masks, of each quarter of the draws."""
+    """Lowest and highest expected Dice, and share of usable masks, of each quarter of the draws."""
     parts = [part for part in np.array_split(np.arange(len(draws)), QUARTERS) if len(part)]
     return [
         (draws[part[0]].confidence, draws[part[-1]].confidence, estimate_share([verdicts[i] for i in part]))
@@ -229,8 +236,26 @@ def _quarters(draws: Sequence[Draw], verdicts: Sequence[bool | None]) -> list[tu
     ]
 
 
+def drawn_images(store: Store, audit: Audit) -> list[dict[str, object]]:
+    """The drawn images, each once, as rows of a table: path, expected Dice, answer, Dice to the person's mask."""
+    answers, paths = _answers_to(store, audit), paths_of_ids(store, audit.image_ids)
+    rows = []
+    for image_id, draw in {draw.image_id: draw for draw in audit.draws}.items():
+        answer = answers.get(image_id)
+        figure = _judge(store, draw, answer)
+        rows.append(
+            {
+                "image": paths[image_id],
+                "expected_dice": f"{draw.confidence:.3f}",
+                "answer": "waits" if answer is None else answer.origin if answer.status == "usable" else answer.status,
+                "Dice": None if figure is None else f"{figure:.3f}",
+            }
+        )
+    return rows
+
+
 def rows_of(statement: Statement) -> list[dict[str, object]]:
-    """The statement as a table: all masks, and each quarter of the drawn ones by confidence."""
+    """The statement as a table: all masks, and each quarter of the drawn ones by expected Dice."""
     rows = [("all masks: usable", "", "", statement.usable), ("all masks: Dice", "", "", statement.dice)]
     rows += [
         (f"quarter {number}: usable", f"{low:.3f}", f"{high:.3f}", estimate)
@@ -239,7 +264,7 @@ def rows_of(statement: Statement) -> list[dict[str, object]]:
     return [
         {
             "what": what,
-            "confidence from": low,
+            "expected_dice from": low,
             "to": high,
             "value": "" if estimate.value is None else f"{estimate.value:.3f}",
             "95 % interval": f"{estimate.low:.3f} to {estimate.high:.3f}",

@@ -1,8 +1,8 @@
-"""Random sample of masks, stratified by the confidence that the model has in them.
+"""Random sample of masks, stratified by the Dice that the model expects of them.
 
-The masks, by ascending confidence, are cut into as many equal slices as are to be drawn, and one is drawn from each, on
-its own. So the sample holds the doubtful and the certain in their shares. Where a slice ends within a mask, both slices
-may draw it: every mask is drawn equally often on average, and no weights are needed.
+The masks, by ascending expected Dice, are cut into as many equal slices as are to be drawn, and one is drawn from each,
+on its own. So the sample holds the doubtful and the certain in their shares. Where a slice ends within a mask, both
+slices may draw it: every mask is drawn equally often on average, and no weights are needed.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
-"""Gallery of archive masks from the least to the most certain, and an animated GIF of one image."""
+"""Gallery of archive masks by the Dice that the model expects of them, and an animated GIF of one image."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, o
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device
+from plankseg.pipeline.archive.ecotaxa import EXPECTED_DICE
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import framing_of, recipe_of
 from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, load_or_none, lost_row
@@ -23,24 +26,39 @@ from plankseg.storage.tables.models import ModelRow
 MASKS_SHOWN = 20
 
 
-def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) -> str | None:
-    """Masks at even steps from the least to the most certain one, as a data URI; None if there are no masks."""
+@dataclass(frozen=True)
+class ShownMasks:
+    """A gallery as a data URI, and its images in the same order as rows of a table: path and expected Dice."""
+
+    picture: str
+    images: tuple[dict[str, object], ...]
+
+
+def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) -> ShownMasks | None:
+    """Masks at even steps from the one of which the model expects least to that of most; None without masks."""
     rows = [row for row in measures.to_pylist() if row["reason"] is None]
     ordered = sorted(rows, key=lambda row: (row["confidence"] or 0.0, row["image_id"]))
     if not ordered:
         return None
     steps = np.unique(np.linspace(0, len(ordered) - 1, min(shown, len(ordered))).round().astype(int))
-    cells = [_cell(store, ordered[step]) for step in steps]
-    return data_uri(fit_under(gallery(cells, cell_px=150, across=5), ARTIFACT_BYTES))
+    chosen = [ordered[step] for step in steps]
+    paths = paths_of_ids(store, (row["image_id"] for row in chosen))
+    cells = [_cell(store, row, paths[row["image_id"]]) for row in chosen]
+    picture = data_uri(fit_under(gallery(cells, cell_px=150, across=5), ARTIFACT_BYTES))
+    listed = tuple({"image": paths[row["image_id"]], EXPECTED_DICE: _expected(row)} for row in chosen)
+    return ShownMasks(picture, listed)
 
 
-def _cell(store: Store, row: Mapping[str, Any]) -> GalleryRow:
+def _cell(store: Store, row: Mapping[str, Any], path: str) -> GalleryRow:
     grey = load_or_none(store, row["image_id"])
     if grey is None:
-        return lost_row(store, row["image_id"])
+        return lost_row(path)
     mask = decode_mask(store.blobs.get(row["mask_sha"], "png"), shape=(grey.shape[0], grey.shape[1]))
-    confidence = "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
-    return GalleryRow((outline(grey, mask),), f"{confidence}  {store.catalogue.row(row['image_id']).taxon or ''}")
+    return GalleryRow((outline(grey, mask),), f"{_expected(row)}  {path}")
+
+
+def _expected(row: Mapping[str, Any]) -> str:
+    return "nothing found" if row["empty"] else f"{row['confidence']:.2f}"
 
 
 def gif_of(store: Store, model: ModelRow, image_id: str, settings: Settings) -> bytes:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plankseg.errors import ImageReadError, ObjectMissingError, StoreError
+from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.status import (
@@ -41,18 +42,19 @@ def proposal_gallery(store: Store, proposal: "Proposal") -> str:
     from plankseg.pipeline.acquisition.propose import premask
 
     top = max(float(prediction.uncertainty_map.max()) for prediction in proposal.images)
+    paths = paths_of_ids(store, (prediction.image_id for prediction in proposal.images))
     rows = []
     for prediction in proposal.images:
-        grey = load_or_none(store, prediction.image_id)
+        grey, path = load_or_none(store, prediction.image_id), paths[prediction.image_id]
         if grey is None:
-            rows.append(lost_row(store, prediction.image_id))
+            rows.append(lost_row(path))
             continue
         plain = plain_picture(grey)
         factor = plain.shape[0] // grey.shape[0]  # all three enlarged alike, so that pixels can be compared
         uncertain = prediction.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
         shown = premask(prediction, proposal.model, store.catalogue.load)
         pictures = (plain, heatmap(uncertain, high=top), outline(grey, shown))
-        rows.append(GalleryRow(pictures, f"{name_of(store, prediction.image_id)}  {prediction.uncertainty:.2e}"))
+        rows.append(GalleryRow(pictures, f"{prediction.uncertainty:.2e}  {path}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
 
@@ -60,20 +62,39 @@ def proposal_gallery(store: Store, proposal: "Proposal") -> str:
 def correction_gallery(store: Store, round_number: int) -> Rgb:
     """A round's images with their pre-masks and the person's answers."""
     answers = {row.image_id: row for row in store.labels.answered(round_number)}
-    rows = [_answered_row(store, row, answers.get(row.image_id)) for row in store.proposals.chosen(round_number)]
+    chosen = store.proposals.chosen(round_number)
+    paths = paths_of_ids(store, (row.image_id for row in chosen))
+    rows = [_answered_row(store, row, answers.get(row.image_id), paths[row.image_id]) for row in chosen]
     return gallery(rows, titles=("image", "pre-mask", "answer"), cell_px=140, across=2)
 
 
-def _answered_row(store: Store, row: ProposalRow, answer: LabelRow | None) -> GalleryRow:
+def proposed_images(store: Store, round_number: int) -> list[dict[str, object]]:
+    """The images of a round as rows of a table, in the order of its galleries: path, taxon, uncertainty, answer."""
+    chosen = store.proposals.chosen(round_number)
+    ids = [row.image_id for row in chosen]
+    paths, images = paths_of_ids(store, ids), {row.image_id: row for row in store.catalogue.rows(ids)}
+    answers = {row.image_id: row for row in store.labels.answered(round_number)}
+    return [
+        {
+            "image": paths[row.image_id],
+            "taxon": images[row.image_id].taxon if row.image_id in images else None,
+            "uncertainty": None if row.uncertainty is None else f"{row.uncertainty:.2e}",
+            "answer": _verdict(answers.get(row.image_id)),
+        }
+        for row in chosen
+    ]
+
+
+def _answered_row(store: Store, row: ProposalRow, answer: LabelRow | None, path: str) -> GalleryRow:
     grey = load_or_none(store, row.image_id)
     if grey is None:
-        return lost_row(store, row.image_id)
+        return lost_row(path)
     pictures = [plain_picture(grey)]
     if row.premask_sha is not None:
         pictures.append(outline(grey, _mask(store, row.premask_sha)))
     if answer is not None and answer.mask_sha is not None:
         pictures.append(outline(grey, _mask(store, answer.mask_sha), colour=CORRECTION))
-    return GalleryRow(tuple(pictures), f"{name_of(store, row.image_id)}  {_verdict(answer)}")
+    return GalleryRow(tuple(pictures), f"{_verdict(answer)}  {path}")
 
 
 def load_or_none(store: Store, image_id: str) -> Grey | None:
@@ -85,9 +106,9 @@ def load_or_none(store: Store, image_id: str) -> Grey | None:
         return None
 
 
-def lost_row(store: Store, image_id: str) -> GalleryRow:
-    """What a gallery shows for an image that cannot be read any more."""
-    return GalleryRow((plain_picture(LOST),), f"{name_of(store, image_id)}  cannot be read any more")
+def lost_row(path: str) -> GalleryRow:
+    """What a gallery shows for the image of this path, which cannot be read any more."""
+    return GalleryRow((plain_picture(LOST),), f"cannot be read any more  {path}")
 
 
 def _verdict(answer: LabelRow | None) -> str:
@@ -108,12 +129,8 @@ def plain_picture(grey: Grey) -> Rgb:
 
 
 def name_of(store: Store, image_id: str) -> str:
-    """Caption of an image: its taxon and the beginning of its id."""
-    try:
-        row = store.catalogue.row(image_id)
-    except ObjectMissingError:  # a person took it out of the catalogue
-        return image_id[:8]
-    return f"{row.taxon or row.dataset}, {image_id[:8]}"
+    """What one image is called in a caption; many are better asked for at once, by `paths_of_ids`."""
+    return paths_of_ids(store, [image_id])[image_id]
 
 
 def write_report(store: Store, path: Path) -> None:
@@ -149,3 +166,5 @@ def _page(store: Store, status: Status) -> Iterator[str]:
         picture = data_uri(fit_under(correction_gallery(store, row.round), REPORT_BYTES))
         yield f"<h2>Round {row.round}</h2><p>Red: the pre-mask. Blue: the answer.</p>"
         yield f'<img src="{picture}" alt="images, pre-masks and answers of round {row.round}">'
+        listed = proposed_images(store, row.round)
+        yield table(list(listed[0]), [list(image.values()) for image in listed])

@@ -10,9 +10,10 @@ from plankseg.config import Settings
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import dice
 from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.pipeline.pool.candidates import choosable
-from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, name_of, plain_picture
+from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, plain_picture
 from plankseg.pipeline.training.comparison import Result
 from plankseg.storage.store import Store
 
@@ -46,8 +47,9 @@ def compare_on_pool(
     greys = _drawn(store, images, seed)
     models = [result.model for result in results[: len(COLOURS)]]
     columns = [list(Evaluator.of_model(store, model, settings).masks(list(greys))) for model in models]
+    paths = paths_of_ids(store, greys)
     compared = [
-        ComparedImage(name_of(store, image_id), grey, masks, _agreement(masks))
+        ComparedImage(paths[image_id], grey, masks, _agreement(masks))
         for (image_id, grey), masks in zip(greys.items(), zip(*columns, strict=True), strict=True)
     ]
     return sorted(compared, key=lambda one: (one.agreement, one.caption))

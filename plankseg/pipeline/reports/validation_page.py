@@ -13,11 +13,12 @@ from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import decode_mask, dice
 from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.imaging.threshold import automatic_mask
+from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.pipeline.models.standings import Half
 from plankseg.pipeline.pool.validation_split import halves
-from plankseg.pipeline.reports.html_page import page_head, write_page
-from plankseg.pipeline.reports.round_report import name_of, plain_picture
+from plankseg.pipeline.reports.html_page import page_head, table, write_page
+from plankseg.pipeline.reports.round_report import plain_picture
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
@@ -34,7 +35,7 @@ SHEET_BYTES = 1_500_000
 class ValidationImage:
     """One validation image with the three masks; `automatic` is None where the threshold rejects the image."""
 
-    name: str
+    path: str
     half: Half
     grey: Grey
     person: Mask
@@ -53,11 +54,11 @@ class ValidationImage:
 
     def row(self) -> GalleryRow:
         """The pictures and their caption."""
-        by_threshold = "rejected" if self.automatic_dice is None else f"{self.automatic_dice:.3f}"
+        by_threshold = _written(self.automatic_dice)
         drawn = [(self.person, PERSON), (self.model, MODEL)]
         drawn += [] if self.automatic is None else [(self.automatic, AUTOMATIC)]
         pictures = (plain_picture(self.grey), *(outline(self.grey, mask, colour=colour) for mask, colour in drawn))
-        return GalleryRow(pictures, f"{self.name}  model {self.dice:.3f}, automatic {by_threshold}  ({self.half})")
+        return GalleryRow(pictures, f"model {self.dice:.3f}, automatic {by_threshold}  ({self.half})  {self.path}")
 
 
 def validation_images(store: Store, model: ModelRow, settings: Settings) -> list[ValidationImage]:
@@ -76,12 +77,13 @@ def validation_images(store: Store, model: ModelRow, settings: Settings) -> list
         )
     ids = sorted(half_of)
     predicted = Evaluator.of_model(store, model, settings).masks(ids)
+    paths = paths_of_ids(store, ids)
     images = []
     for image_id, mask in zip(ids, predicted, strict=True):
         grey = store.catalogue.load(image_id)
         images.append(
             ValidationImage(
-                name=name_of(store, image_id),
+                path=paths[image_id],
                 half=half_of[image_id],
                 grey=grey,
                 person=decode_mask(store.blobs.get(str(rows[image_id].mask_sha), "png"), shape=grey.shape),
@@ -89,7 +91,7 @@ def validation_images(store: Store, model: ModelRow, settings: Settings) -> list
                 automatic=automatic_mask(grey, outline="local contrast").mask,
             )
         )
-    return sorted(images, key=lambda image: (image.dice, image.name))
+    return sorted(images, key=lambda image: (image.dice, image.path))
 
 
 def write_validation_page(path: Path, model: ModelRow, images: Sequence[ValidationImage]) -> None:
@@ -106,10 +108,19 @@ def _page(model: ModelRow, images: Sequence[ValidationImage]) -> Iterator[str]:
         if of_half:
             yield f"<p>{_figures(of_half)} These {words}.</p>"
     for first in range(0, len(images), ROWS_OF_A_SHEET):
-        rows = [image.row() for image in images[first : first + ROWS_OF_A_SHEET]]
+        shown = images[first : first + ROWS_OF_A_SHEET]
+        rows = [image.row() for image in shown]
         sheet = gallery(rows, titles=TITLES, cell_px=180)
         picture = data_uri(fit_under(sheet, SHEET_BYTES))
         yield f'<p><img alt="images {first + 1} to {first + len(rows)}" src="{picture}"></p>'
+        yield table(
+            ("image", "half", "Dice of the model", "Dice of the automatic mask"),
+            [(image.path, image.half, f"{image.dice:.3f}", _written(image.automatic_dice)) for image in shown],
+        )
+
+
+def _written(figure: float | None) -> str:
+    return "rejected" if figure is None else f"{figure:.3f}"
 
 
 def _figures(images: Sequence[ValidationImage]) -> str:

@@ -21,7 +21,7 @@ from plankseg.pipeline.loop.progress import due, read_progress
 from plankseg.pipeline.reports.status import read_status
 from plankseg.storage.store import Store
 from tests.support.annotation_desk import MASK, PREMASK, Desk, task_of
-from tests.support.little_store import add_answers, add_proposal, noisy_image, store_with
+from tests.support.little_store import add_answers, add_proposal, noisy_image, store_with, write_images
 from tests.support.s3_servers import S3Server
 
 
@@ -35,6 +35,20 @@ def test_every_proposed_image_is_pushed_once_as_its_own_pixels_with_its_premask(
     sent = {name.removesuffix(".png"): png for (_, name), png in desk.server._images.items()}
     for image_id in desk.ids:
         np.testing.assert_array_equal(read_grey(sent[image_id]), desk.store.catalogue.load(image_id))
+
+
+def test_a_task_says_the_path_of_its_image_from_the_archives_folder(tmp_path: Path) -> None:
+    for number, taxon in enumerate(("copepod", "salp")):
+        write_images(tmp_path / "pool" / taxon, range(2 * number, 2 * number + 2))
+    store = Store.open(tmp_path / "store")
+    ingest_folder(store, tmp_path / "pool", role="pool")
+    ids = store.catalogue.ids("pool")[:3]
+    add_proposal(store, 1, ids)
+    server = FakeLabelStudio()
+    project = project_of(server, Settings())
+    push(store, server, project, round_number=1)
+    told = {task["data"]["image_id"]: task["data"]["file"] for task in server.list_tasks(project, 1)}
+    assert told == {i: store.catalogue.path(i).relative_to(tmp_path / "pool").as_posix() for i in ids}
 
 
 def test_an_answered_image_is_not_pushed_again_when_its_task_was_deleted(desk: Desk) -> None:

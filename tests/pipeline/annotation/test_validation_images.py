@@ -69,6 +69,14 @@ def put_up(store: Store, server: LabelStudio, wanted: ValidationDraw = TWO) -> i
     return project
 
 
+def test_a_task_says_the_path_of_its_image_from_the_archives_folder(store: Store) -> None:
+    server = FakeLabelStudio()
+    project = put_up(store, server, TWO)
+    told = {task["data"]["image_id"]: task["data"]["file"] for task in server.list_tasks(project)}
+    rows = store.catalogue.rows_by_id(told)
+    assert told == {image_id: f"{row.taxon}/{row.external_id}.png" for image_id, row in rows.items()}
+
+
 def test_two_of_each_class_are_drawn_and_the_same_in_any_store(store: Store, tmp_path: Path) -> None:
     drawn = draw_validation(store, TWO)
     assert by_taxon(store) == {"copepod": 2, "egg": 2, "single": 1}

@@ -19,7 +19,16 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
 from plankseg.pipeline.annotation.connection import project_of_audits
 from plankseg.pipeline.audit import terminal_audit
-from plankseg.pipeline.audit.harvest_audit import Draw, collect, find_or_draw, push, read_audit, rows_of, state
+from plankseg.pipeline.audit.harvest_audit import (
+    Draw,
+    collect,
+    drawn_images,
+    find_or_draw,
+    push,
+    read_audit,
+    rows_of,
+    state,
+)
 from plankseg.pipeline.exports.mask_records import masks_of_store
 from plankseg.storage.store import Store
 from plankseg.storage.tables.segments import MEASURES, SegmentRow
@@ -97,6 +106,8 @@ def test_a_simulated_person_judges_the_drawn_masks_and_all_masks_get_their_figur
     new = push(store, label_studio, project, audit)
     assert new == len(audit.image_ids)
     assert push(store, label_studio, project, audit) == 0
+    names = {image_id: store.catalogue.path(image_id).name for image_id in audit.image_ids}
+    assert {task["data"]["file"] for task in label_studio.list_tasks(project, 1)} == set(names.values())
     before = state(store, audit, TEN)
     assert (before.open, before.usable.value, before.usable.low, before.usable.high) == (new, None, 0.0, 1.0)
     assert "images wait for an answer" in before.sentences()[1]
@@ -117,6 +128,13 @@ def test_a_simulated_person_judges_the_drawn_masks_and_all_masks_get_their_figur
     assert stated.quarters[0][2].value == pytest.approx(1 / 3), "the fifth that is wrong is the least confident one"
     assert stated.quarters[-1][2].value == 1.0
 
+    listed = {row["image"]: row for row in drawn_images(store, audit)}
+    assert listed.keys() == set(names.values()), "by path"
+    assert {row["answer"] for row in listed.values()} <= {"accepted", "corrected"}
+    last = audit.draws[-1]
+    figure = f"{figures[-1]:.3f}"
+    assert listed[names[last.image_id]]["Dice"] == figure
+
     answered = {row.image_id: row for row in store.labels.current() if row.by_person}
     assert answered.keys() == set(audit.image_ids)
     assert {row.round for row in answered.values()} == {1}, "learnt from in the round that is trained next"
@@ -132,6 +150,10 @@ def test_skipped_and_unusable_images_widen_the_interval_or_count_against_it(stor
     add_answers(store, 1, rest, mask=truth(first))
     stated = state(store, audit, TEN)
     assert (stated.open, stated.skipped, stated.unusable) == (0, 1, 1)
+    assert [(row["answer"], row["Dice"]) for row in drawn_images(store, audit)[:2]] == [
+        ("skipped", None),
+        ("unusable", "0.000"),
+    ]
     of_others = state(store, audit, AuditConfig(masks=10, usable_dice=0.01)).usable
     drawn = [draw.image_id for draw in audit.draws]
     known = len(drawn) - drawn.count(first)

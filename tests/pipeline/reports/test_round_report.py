@@ -8,7 +8,13 @@ import pytest
 
 from plankseg.config import Settings
 from plankseg.pipeline.acquisition.propose import propose
-from plankseg.pipeline.reports.round_report import ARTIFACT_BYTES, correction_gallery, proposal_gallery, write_report
+from plankseg.pipeline.reports.round_report import (
+    ARTIFACT_BYTES,
+    correction_gallery,
+    proposal_gallery,
+    proposed_images,
+    write_report,
+)
 from plankseg.storage.store import Store
 from tests.support.html_tags import Tags
 from tests.support.little_store import add_answers, add_model, add_proposal, square, store_with
@@ -40,6 +46,18 @@ def test_the_gallery_of_a_proposal_fits_into_an_artifact(store: Store) -> None:
     assert 1000 < len(picture) <= ARTIFACT_BYTES
 
 
+def test_the_images_of_a_round_are_listed_by_their_paths_in_the_order_of_the_gallery(store: Store) -> None:
+    first, second, *_ = store.catalogue.ids("pool")
+    add_proposal(store, 1, [second, first], premask=MASK)
+    add_answers(store, 1, [first], status="skipped")
+    names = {image_id: store.catalogue.path(image_id).name for image_id in (first, second)}
+    taxon = store.catalogue.row(first).taxon
+    assert proposed_images(store, 1) == [
+        {"image": names[second], "taxon": taxon, "uncertainty": "1.00e+00", "answer": "not answered yet"},
+        {"image": names[first], "taxon": taxon, "uncertainty": "5.00e-01", "answer": "skipped"},
+    ]
+
+
 def test_the_gallery_of_corrections_changes_with_every_answer(store: Store) -> None:
     ids = store.catalogue.ids("pool")[:3]
     add_proposal(store, 1, ids, premask=square((34, 41), 12))
@@ -67,7 +85,9 @@ def test_the_report_shows_models_rounds_and_pictures_and_needs_nothing_from_outs
     assert not [tag for tag, _ in found.tags if tag in {"script", "link", "iframe"}]
     assert "Finished: all 2 rounds are done." in found.text
     assert "1 source images, 7 in the pool, 0 for validation" in found.text
-    assert [tag for tag, _ in found.tags].count("table") == 2
+    assert [tag for tag, _ in found.tags].count("table") == 4, "models, rounds, and the images of each round"
+    files = {store.catalogue.path(image_id).name for image_id in store.catalogue.ids("pool")[:4]}
+    assert all(f" {file} " in found.text for file in files), "by path, in words"
     assert not (tmp_path / "report.part").exists()
 
 

@@ -22,7 +22,7 @@ CPU = Settings(device="cpu")
 def image(model_px: int, *, automatic: int | None = 12, half: str = "test") -> ValidationImage:
     person = square((34, 41), 12)
     return ValidationImage(
-        name=f"copepod {model_px}",
+        path=f"copepod/{model_px}.png",
         half=half,
         grey=np.where(person, 60, 250).astype(np.uint8),
         person=person,
@@ -37,6 +37,7 @@ def test_images_come_worst_first_with_the_masks_the_model_is_judged_by(tmp_path:
     images = validation_images(store, row, CPU)
     assert len(images) == 8
     assert {found.half for found in images} == {"selection", "test"}
+    assert {found.path for found in images} == {f"{seed}.png" for seed in range(2000, 2008)}
     assert [found.dice for found in images] == sorted(found.dice for found in images)
     chosen = [found.dice for found in images if found.half == "selection"]
     assert np.mean(chosen) == pytest.approx(row.validation_dice, abs=1e-6)
@@ -46,7 +47,7 @@ def test_a_row_shows_three_outlines_or_says_that_the_threshold_rejects_the_image
     row = image(9).row()
     assert len(row.pictures) == 4
     assert np.array_equal(row.pictures[1], outline(image(9).grey, image(9).person, colour=PERSON))
-    assert row.caption == "copepod 9  model 0.720, automatic 1.000  (test)"
+    assert row.caption == "model 0.720, automatic 1.000  (test)  copepod/9.png"
     rejected = image(9, automatic=None).row()
     assert len(rejected.pictures) == 3
     assert "automatic rejected" in rejected.caption
@@ -70,6 +71,7 @@ def test_the_page_has_all_sheets_and_the_figures_of_both_halves(tmp_path: Path) 
     assert "7 images of the selection half" in text
     assert "7 images of the test half" in text
     assert "automatic 1.000" in text
+    assert [f"copepod/{size}.png" in text for size in range(4, 18)] == [True] * 14, "by path, in words"
 
 
 def test_without_a_persons_mask_there_is_no_page(tmp_path: Path) -> None:
