@@ -51,6 +51,11 @@ def build_network(config: NetworkConfig, *, weights: bytes | None = None) -> tor
     return placed
 
 
+def plain_network(config: NetworkConfig) -> Any:
+    """The smp model of a recipe as smp makes it, with random weights. Raises SettingsError."""
+    return _construct(config, None)
+
+
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Tensors as safetensors, whatever device and memory layout they are in: the same ones give the same bytes."""
     data: bytes = safetensors.torch.save({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)})

@@ -239,7 +239,7 @@ def _quarters(draws: Sequence[Draw], verdicts: Sequence[bool | None]) -> list[tu
 def drawn_images(store: Store, audit: Audit) -> list[dict[str, object]]:
     """The drawn images, each once, as rows of a table: path, expected Dice, answer, Dice to the person's mask."""
     answers, paths = _answers_to(store, audit), paths_of_ids(store, audit.image_ids)
-    rows = []
+    rows = list[dict[str, object]]()
     for image_id, draw in {draw.image_id: draw for draw in audit.draws}.items():
         answer = answers.get(image_id)
         figure = _judge(store, draw, answer)

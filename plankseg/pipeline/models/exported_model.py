@@ -1,8 +1,9 @@
 """Exported models: a folder of plain files that another machine, or another program, makes the same masks with.
 
 `model.json` holds the facts, `model.safetensors` the weights, `model.onnx` the network as a graph for other programs,
-`README.md` the model card. Reading a folder or a file runs no code of its maker: weights are safetensors and checked
-against their hash, a graph is computed by onnxruntime, which knows the standard operators alone.
+`smp` the network as segmentation_models_pytorch reads it, `README.md` the model card. Reading a folder or a file runs
+no code of its maker: weights are safetensors and checked against their hash, a graph is computed by onnxruntime, which
+knows the standard operators alone.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference.onnx_graph import OPSET, check_graph, export_graph, facts_in
 from plankseg.learning.network.architecture import build_network
+from plankseg.learning.network.smp_folder import smp_files
 from plankseg.pipeline.models.backend_choice import recorded_choices
 from plankseg.pipeline.models.model_card import model_card
 from plankseg.pipeline.models.model_facts import ModelFacts, OnnxFacts, facts_of
@@ -27,6 +29,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
 FACTS, WEIGHTS, GRAPH, CARD = "model.json", "model.safetensors", "model.onnx", "README.md"
+SMP = "smp"
 LARGEST_FILE = 8 * 2**30
 
 
@@ -73,17 +76,18 @@ def with_graph(model: ExportedModel, greys: Iterable[Grey]) -> ExportedModel:
 
 
 def write_model(folder: Path, model: ExportedModel) -> list[Path]:
-    """Write facts, weights, card and graph into a folder, which is made; the facts last: with them it is whole.
+    """Write weights, graph, card and smp's folder, then the facts, into a folder, which is made; then it is whole.
 
     Raises ModelError where the folder holds something else, or cannot be written.
     """
     assert model.weights is not None, "a stored model has weights"
     files = {WEIGHTS: model.weights, GRAPH: model.graph, CARD: model_card(model.facts).encode()}
+    files |= {f"{SMP}/{name}": data for name, data in smp_files(model.facts.recipe.network, model.weights).items()}
     files[FACTS] = model.facts.as_json().encode()
     written = {name: data for name, data in files.items() if data is not None}
     try:
         _require_room(folder, model.facts)
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SMP).mkdir(parents=True, exist_ok=True)
         for name, data in written.items():
             atomic_write(folder / name, data, sole_writer=True)
     except OSError as error:
@@ -98,7 +102,7 @@ def _require_room(folder: Path, facts: ModelFacts) -> None:
     ours = folder / FACTS
     if ours.is_file() and ModelFacts.parse(ours.read_bytes(), str(ours)).model_id == facts.model_id:
         return
-    known = {folder / name for name in (FACTS, WEIGHTS, GRAPH, CARD)}
+    known = {folder / name for name in (FACTS, WEIGHTS, GRAPH, CARD, SMP)}
     if folder.is_dir() and not ours.exists() and all(_is_part(path) or path in known for path in folder.iterdir()):
         return  # an export that was killed
     raise ModelError(f"{folder} holds something else; name a folder that is new or empty.")

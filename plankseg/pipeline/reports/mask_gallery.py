@@ -31,7 +31,7 @@ class ShownMasks:
     """A gallery as a data URI, and its images in the same order as rows of a table: path and expected Dice."""
 
     picture: str
-    images: tuple[dict[str, object], ...]
+    images: tuple[dict[str, str], ...]
 
 
 def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) -> ShownMasks | None:

@@ -73,11 +73,13 @@ def test_a_folder_gives_the_same_model_and_writing_it_again_the_same_bytes(
     exported: ExportedModel, tmp_path: Path
 ) -> None:
     written = write_model(tmp_path / "model", exported)
-    before = {path.name: path.read_bytes() for path in written}
-    assert set(before) == {"model.safetensors", "README.md", "model.json"}
+    before = {path.relative_to(tmp_path / "model").as_posix(): path.read_bytes() for path in written}
+    smp_names = {f"smp/{name}" for name in ("config.json", "model.safetensors", "README.md")}
+    assert set(before) == {"model.safetensors", "README.md", "model.json"} | smp_names
     assert read_model(tmp_path / "model") == exported == read_model(tmp_path / "model" / "model.json")
     assert exported.facts.postprocessing.as_used().smallest_part == 0.05
-    assert {path.name: path.read_bytes() for path in write_model(tmp_path / "model", exported)} == before
+    again = write_model(tmp_path / "model", exported)
+    assert {path.relative_to(tmp_path / "model").as_posix(): path.read_bytes() for path in again} == before
     assert b"/home/me" not in b"".join(before.values())
 
 
