@@ -12,7 +12,8 @@ from plankseg.pipeline.annotation.collect_answers import CollectReport
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
-from plankseg.pipeline.reports.status import STANDING_COLUMNS, last_decision, read_status, rival_sentence, standing_rows
+from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_sentence, standing_rows
+from plankseg.pipeline.reports.status import last_decision, read_status
 from plankseg.storage.store import Store
 
 TASKS_SHOWN = 500

@@ -16,14 +16,8 @@ from plankseg.pipeline.archive.image_paths import image_named
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.models.registry import model_for
 from plankseg.pipeline.reports.effort_plot import describe_anchoring, effort_table
-from plankseg.pipeline.reports.status import (
-    STANDING_COLUMNS,
-    Status,
-    last_decision,
-    read_status,
-    rival_sentence,
-    standing_rows,
-)
+from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_lines, rival_sentence, standing_rows
+from plankseg.pipeline.reports.status import Status, last_decision, read_status
 
 RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # together in a column that is shown where there is one
 
@@ -75,6 +69,7 @@ def show(status: Status) -> None:
 
 
 def _models_table(status: Status) -> Table:
+    """The models, and below them the conventional methods on the same images."""
     table = _table("Models")
     for heading in ("round", "model", "side", "epochs", "Dice", "test", "promoted", "why"):
         table.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
@@ -84,12 +79,18 @@ def _models_table(status: Status) -> Table:
             model.id[:8],
             f"{model.side_px} px",
             str(model.epochs),
-            "" if model.validation_dice is None else f"{model.validation_dice:.3f}",
-            "" if model.test_dice is None else f"{model.test_dice:.3f}",
+            _dice(model.validation_dice),
+            _dice(model.test_dice),
             "yes" if model.promoted else "no",
             escape(model.reason),
         )
+    for line in rival_lines(status):
+        table.add_row("", "", "", "", _dice(line.selection_dice), _dice(line.test_dice), "", escape(line.words()))
     return table
+
+
+def _dice(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _rounds_table(status: Status) -> Table:

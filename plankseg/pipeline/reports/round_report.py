@@ -15,14 +15,8 @@ from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
-from plankseg.pipeline.reports.status import (
-    STANDING_COLUMNS,
-    RoundStatus,
-    Status,
-    read_status,
-    rival_sentence,
-    standing_rows,
-)
+from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_lines, rival_sentence, standing_rows
+from plankseg.pipeline.reports.status import RoundStatus, Status, read_status
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
@@ -34,6 +28,7 @@ ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200
 REPORT_BYTES = 900_000
 LOST = np.full((60, 60), 128, dtype=np.uint8)  # the picture of an image that cannot be read
 log = logging.getLogger(__name__)
+MODEL_COLUMNS = ("round", "model", "side", "epochs", "validation Dice", "test Dice", "measured on", "promoted", "why")
 ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 
 
@@ -140,6 +135,33 @@ def write_report(store: Store, path: Path) -> None:
     write_page(path, _page(store, status))
 
 
+def _model_rows(status: Status) -> list[tuple[object, ...]]:
+    """The models, and below them the conventional methods on the same images."""
+    models: list[tuple[object, ...]] = [
+        (
+            m.round,
+            m.id[:12],
+            f"{m.side_px} px",
+            m.epochs,
+            m.validation_dice,
+            m.test_dice,
+            m.validation_set,
+            m.promoted,
+            m.reason,
+        )
+        for m in status.models
+    ]
+    rivals = [
+        (None, None, None, None, _rounded(line.selection_dice), _rounded(line.test_dice), None, None, line.words())
+        for line in rival_lines(status)
+    ]
+    return [*models, *rivals]
+
+
+def _rounded(dice: float | None) -> float | None:
+    return None if dice is None else round(dice, 4)
+
+
 def _page(store: Store, status: Status) -> Iterator[str]:
     images = status.images
     yield page_head("plankseg")
@@ -149,13 +171,7 @@ def _page(store: Store, status: Status) -> Iterator[str]:
     if status.not_used:
         yield "<h2>Answers and images that are not used</h2>"
         yield from (f"<p>{escape(reason)}</p>" for reason in status.not_used)
-    yield "<h2>Models</h2>" + table(
-        ("round", "model", "side", "epochs", "validation Dice", "measured on", "promoted", "why"),
-        [
-            (m.round, m.id[:12], f"{m.side_px} px", m.epochs, m.validation_dice, m.validation_set, m.promoted, m.reason)
-            for m in status.models
-        ],
-    )
+    yield "<h2>Models</h2>" + table(MODEL_COLUMNS, _model_rows(status))
     if rows := standing_rows(status):
         yield "<h2>Active model and conventional masks</h2>" + table(STANDING_COLUMNS, rows)
     yield f"<p>{escape(rival_sentence(status))}</p>"

@@ -20,8 +20,6 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.models import ModelRow
 
-STANDING_COLUMNS = ("images of", "masks by", "images", "Dice", "off the outline", "10th percentile", "below 0.8")
-
 
 class ImageCounts(BaseModel):
     """Images per role."""
@@ -194,39 +192,6 @@ def _rivals(active: ModelRow) -> RivalStatus | None:
         for line in standings_of(metrics, half, model=f"model {active.round}")
     ]
     return RivalStatus(standings=lines, verdict=f"Model {active.round} is {verdict.words()}.")
-
-
-def rival_sentence(found: Status) -> str:
-    """Whether the active model is better than a method that costs nobody's time; empty where there is no model."""
-    if found.rivals is not None:
-        return found.rivals.verdict
-    if not any(model.active for model in found.models):
-        return ""
-    if masked := found.validation.selection + found.validation.test:
-        return (
-            "The active model was not compared with a conventional method when it was trained; the next one will be, "
-            f"on the {masked} validation images that have a mask."
-        )
-    return (
-        "The active model was not compared with a conventional method: that needs validation images whose masks a "
-        "person made. Run the flow 'annotate_validation', then train."
-    )
-
-
-def standing_rows(found: Status) -> list[tuple[str, ...]]:
-    """The cells under `STANDING_COLUMNS`; none where no conventional method was judged."""
-    return [
-        (
-            f"{line.half} half",
-            line.name,
-            str(line.images),
-            f"{line.dice:.3f}",
-            "" if line.dice_off_outline is None else f"{line.dice_off_outline:.3f}",
-            f"{line.tenth_percentile:.3f}",
-            f"{line.below_08:.0%}",
-        )
-        for line in (found.rivals.standings if found.rivals else [])
-    ]
 
 
 def _not_used(store: Store) -> list[str]:

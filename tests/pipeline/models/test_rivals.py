@@ -11,7 +11,8 @@ from plankseg.config import RoundsConfig, Settings
 from plankseg.imaging.threshold import fixed_threshold_mask
 from plankseg.pipeline.models.rivals import AUTOMATIC, FIXED, rival_scores, rival_verdict
 from plankseg.pipeline.models.standings import RivalVerdict, standings_of
-from plankseg.pipeline.reports.status import read_status, rival_sentence, standing_rows
+from plankseg.pipeline.reports.standing_tables import rival_sentence, standing_rows
+from plankseg.pipeline.reports.status import read_status
 from plankseg.pipeline.training.training_set import mask_loader
 from plankseg.storage.store import Store
 from tests.support.little_store import add_model, square, store_with

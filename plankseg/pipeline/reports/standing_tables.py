@@ -1,0 +1,74 @@
+"""Tables and the sentence that set models beside the conventional methods, from the status of a store."""
+
+from dataclasses import dataclass
+
+from plankseg.pipeline.reports.status import Status
+
+STANDING_COLUMNS = ("images of", "masks by", "images", "Dice", "off the outline", "10th percentile", "below 0.8")
+
+
+@dataclass(frozen=True)
+class RivalLine:
+    """A conventional method as a line below the models: its Dice on both halves of the validation set, where judged."""
+
+    name: str
+    selection_dice: float | None
+    test_dice: float | None
+    masked: int
+    images: int
+
+    def words(self) -> str:
+        """What it is, and for how many of the validation images it gave a mask: its Dice is of those alone."""
+        return f"{self.name} (conventional), which masks {self.masked} of {self.images} images"
+
+
+def rival_lines(found: Status) -> list[RivalLine]:
+    """The conventional methods, as they were judged beside the active model; none where none was."""
+    standings = found.rivals.standings if found.rivals else []
+    model = next((line.name for line in standings), "")
+    images = sum(line.images for line in standings if line.name == model)
+    names = dict.fromkeys(line.name for line in standings if line.name != model)
+    of_name = {name: {line.half: line for line in standings if line.name == name} for name in names}
+    return [
+        RivalLine(
+            name=name,
+            selection_dice=halves["selection"].dice if "selection" in halves else None,
+            test_dice=halves["test"].dice if "test" in halves else None,
+            masked=sum(line.images for line in halves.values()),
+            images=images,
+        )
+        for name, halves in of_name.items()
+    ]
+
+
+def rival_sentence(found: Status) -> str:
+    """Whether the active model is better than a method that costs nobody's time; empty where there is no model."""
+    if found.rivals is not None:
+        return found.rivals.verdict
+    if not any(model.active for model in found.models):
+        return ""
+    if masked := found.validation.selection + found.validation.test:
+        return (
+            "The active model was not compared with a conventional method when it was trained; the next one will be, "
+            f"on the {masked} validation images that have a mask."
+        )
+    return (
+        "The active model was not compared with a conventional method: that needs validation images whose masks a "
+        "person made. Run the flow 'annotate_validation', then train."
+    )
+
+
+def standing_rows(found: Status) -> list[tuple[str, ...]]:
+    """The cells under `STANDING_COLUMNS`; none where no conventional method was judged."""
+    return [
+        (
+            f"{line.half} half",
+            line.name,
+            str(line.images),
+            f"{line.dice:.3f}",
+            "" if line.dice_off_outline is None else f"{line.dice_off_outline:.3f}",
+            f"{line.tenth_percentile:.3f}",
+            f"{line.below_08:.0%}",
+        )
+        for line in (found.rivals.standings if found.rivals else [])
+    ]
