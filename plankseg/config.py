@@ -74,7 +74,8 @@ class TrainingConfig(FrozenModel):
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="plateau: the rate drops where the validation Dice no longer rises, as below. cosine: it rises "
-        "over the first twentieth of the training and then falls to nothing; the last epoch is then the model.",
+        "over the first twentieth of the training and then falls to nothing; the last epoch is then the model, "
+        "unless an earlier one is clearly better on the validation images.",
     )
     loss: Literal["tversky", "dice_bce"] = Field(
         "tversky",

@@ -15,7 +15,7 @@ from plankseg.learning.checkpoints import EpochReport, State, write_checkpoint
 from plankseg.learning.dataset import ValidationSet
 from plankseg.learning.lightning_compat import lightning
 from plankseg.learning.losses import loss_of
-from plankseg.learning.metrics import ImageScores
+from plankseg.learning.metrics import ImageScores, is_clearly_better
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.schedule import cosine_rate
@@ -42,7 +42,8 @@ class ModuleSetup:
 class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
     """The recipe's loss and schedule, AdamW; kept are the weights of the epoch with the best validation Dice.
 
-    Of a cosine they are those of the last epoch.
+    Of a cosine they are those of the last epoch, unless an earlier one is clearly better: one at a high rate is often
+    better by chance, but where the target is unlike the source, a network can unlearn it.
 
     The epochs of earlier runs are in `state`; a Trainer of Lightning counts its own from 0. Optimizer and plateau are
     kept here, not by Lightning, so that the checkpoint is ours and needs no pickle.
@@ -127,9 +128,7 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         scores = self.trainer.strategy.broadcast(self._evaluate() if first else None)
         loss = self._mean_loss()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-        # A cosine ends in its last epoch: an earlier one, at a high rate, would be better by chance only.
-        ends_best = self._setup.training.schedule == "cosine"
-        if ends_best or state.scores is None or scores.mean_dice >= state.scores.mean_dice:  # of equal epochs the last
+        if state.scores is None or self._replaces(scores, state.scores):
             state.scores, state.best, state.best_epoch = scores, weights, state.epochs_done + 1
         if self._setup.training.schedule == "plateau":
             self._plateau.step(scores.mean_dice)
@@ -147,6 +146,12 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
         if first:
             write_checkpoint(self._setup.checkpoint, state)
             self._setup.report(done)
+
+    def _replaces(self, scores: ImageScores, earlier: ImageScores) -> bool:
+        """Whether the epoch with these scores is kept instead of an earlier one."""
+        if self._setup.training.schedule == "cosine":
+            return not is_clearly_better(earlier, scores)
+        return scores.mean_dice >= earlier.mean_dice  # of equal epochs the last
 
     def _evaluate(self) -> ImageScores:
         try:

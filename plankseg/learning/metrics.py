@@ -10,6 +10,9 @@ from jaxtyping import Bool
 from plankseg.errors import ScoreError
 from plankseg.imaging.masks import dice, iou
 
+FEWEST_TO_PREFER = 10
+"""Fewer images can all be better by chance."""
+
 
 @dataclass(frozen=True)
 class ImageScores:
@@ -89,6 +92,18 @@ def paired_bootstrap(
     difference = ours - theirs
     low, high = bootstrap_interval(difference, rng=rng, draws=draws)
     return PairedDifference(float(difference.mean()), low, high)
+
+
+def is_clearly_better(scores: ImageScores, others: ImageScores) -> bool:
+    """Whether Dice is better than the other on the same images, at least `FEWEST_TO_PREFER`, by more than chance.
+
+    More than chance: the 95 % bounds of the mean difference are above 0.
+    """
+    ids = sorted(scores.dice)
+    if len(ids) < FEWEST_TO_PREFER:
+        return False
+    ours, theirs = ([of.dice[image_id] for image_id in ids] for of in (scores, others))
+    return paired_bootstrap(ours, theirs, rng=np.random.default_rng(0)).low > 0
 
 
 def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:

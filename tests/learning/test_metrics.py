@@ -6,7 +6,13 @@ import scipy.stats
 import torch
 
 from plankseg.errors import MaskShapeError, ScoreError
-from plankseg.learning.metrics import bootstrap_interval, paired_bootstrap, score_images
+from plankseg.learning.metrics import (
+    ImageScores,
+    bootstrap_interval,
+    is_clearly_better,
+    paired_bootstrap,
+    score_images,
+)
 from plankseg.learning.network.torchvision_compat import smp
 
 pytestmark = pytest.mark.slow
@@ -81,3 +87,13 @@ def test_unpairable_or_unfinite_scores_are_refused():
         bootstrap_interval([0.1, float("nan")], rng=rng)
     with pytest.raises(ScoreError, match="0 scores"):
         bootstrap_interval([], rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("images", "gain", "clearly"), [(12, 0.1, True), (12, 0.0, False), (12, -0.1, False), (3, 0.1, False)]
+)
+def test_scores_are_clearly_better_only_by_more_than_chance_and_on_enough_images(images, gain, clearly):
+    rng = np.random.default_rng(5)
+    others = {f"image {n}": float(value) for n, value in enumerate(rng.uniform(0.5, 0.8, images))}
+    scores = {name: value + gain + float(rng.normal(0, 0.02)) for name, value in others.items()}
+    assert is_clearly_better(ImageScores(scores, {}), ImageScores(others, {})) is clearly

@@ -16,7 +16,9 @@ import torch
 import plankseg
 from plankseg.errors import MaskShapeError, TrainingError, WeightsError
 from plankseg.imaging.framing import Framing
+from plankseg.learning.dataset import ValidationSet
 from plankseg.learning.lightning_module import SegmentationModule
+from plankseg.learning.metrics import ImageScores
 from plankseg.learning.network.architecture import build_network
 from plankseg.learning.network.forward import Predictor
 from plankseg.learning.sampler import WeightedDraws
@@ -324,6 +326,21 @@ def test_style_references_are_made_for_every_side(tmp_path: Path):
     recipe = tiny.tiny_recipe(side_px=128, largest_zoom=2.5, epochs=1, augmentation="specialized")
     references = np.stack([Framing(128).letterbox(tiny.load(i).shape).apply(tiny.load(i)) for i in ("a", "b")])
     assert tiny.train_tiny(tmp_path, recipe, references=references).epochs == 1
+
+
+@pytest.mark.parametrize(("schedule", "images", "kept"), [("cosine", 12, 1), ("cosine", 2, 3), ("plateau", 2, 1)])
+def test_a_cosine_keeps_an_earlier_epoch_only_where_it_is_clearly_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, images: int, kept: int
+):
+    falling = iter([0.9, 0.6, 0.5])
+
+    def score(*_: object) -> ImageScores:
+        mean = next(falling)
+        return ImageScores({f"image {n}": mean + n / 1000 for n in range(images)}, {})
+
+    monkeypatch.setattr(ValidationSet, "score", score)
+    trained = tiny.train_tiny(tmp_path, tiny.tiny_recipe(schedule=schedule))
+    assert (trained.best_epoch, trained.scores.mean_dice >= 0.9) == (kept, kept == 1)
 
 
 @pytest.mark.parametrize("zoom", [None, 2.5])
