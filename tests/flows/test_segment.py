@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.demo import LAPTOP
+from flows.demo import SYNTHETIC
 from plankseg import local_servers
 from plankseg.config import FinalConfig, InferenceConfig, Settings
 from plankseg.storage.store import Store
@@ -143,7 +143,7 @@ def test_real_vignettes_killed_half_way_end_as_the_undisturbed_run(
 
     store = Store.open(tmp_path / "store")
     ingest_folder(store, real_data / "scancol24-zooplankton" / "images", role="source")
-    plainly = LAPTOP.model_copy(update={"inference": InferenceConfig(backend="torch")})  # two stores, so no clock
+    plainly = SYNTHETIC.model_copy(update={"inference": InferenceConfig(backend="torch")})  # two stores, so no clock
     fit(store, plainly, Settings(store=str(store.root), device="cpu"), round_number=0)
     every_second(real_data / "zooscannet-sample" / "imgs", tmp_path / "imgs")
     ingest_folder(store, tmp_path / "imgs", role="pool")
