@@ -1,4 +1,4 @@
-"""`make demo` on real folders: it stops where a person must click, and ends what it started. Real servers."""
+"""`make demo`: on real folders it stops where a person must click, and ends what it started. Real servers."""
 
 import os
 import subprocess
@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.demo import SYNTHETIC
 from plankseg.imaging.synthetic.demo_domains import write_domains
+from plankseg.learning.network.packaged_weights import is_packaged
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
 
@@ -48,3 +50,11 @@ def test_on_folders_without_masks_twenty_images_wait_for_a_person_and_a_second_r
     assert other.returncode == 1
     assert "is not a folder" in other.stderr
     assert read_progress(Store.open(work / "store")) == progress
+
+
+def test_the_synthetic_demo_starts_from_weights_that_need_no_hub_and_no_clock_chooses_for_it() -> None:
+    assert is_packaged(SYNTHETIC.network)
+    assert SYNTHETIC.inference.backend != "auto", (
+        "which way is the fastest differs by load, and so would the models' ids"
+    )
+    assert SYNTHETIC.training.pool_mask_weight
