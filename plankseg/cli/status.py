@@ -85,7 +85,16 @@ def _models_table(status: Status) -> Table:
             escape(model.reason),
         )
     for line in rival_lines(status):
-        table.add_row("", "", "", "", _dice(line.selection_dice), _dice(line.test_dice), "", escape(line.words()))
+        table.add_row(
+            "",
+            "",
+            "",
+            "",
+            _dice(line.selection_dice),
+            _dice(line.test_dice),
+            "",
+            escape(f"{line.name}: {line.words()}"),
+        )
     return table
 
 

@@ -152,7 +152,7 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
         for m in status.models
     ]
     rivals = [
-        (None, None, None, None, _rounded(line.selection_dice), _rounded(line.test_dice), None, None, line.words())
+        (None, line.name, None, None, _rounded(line.selection_dice), _rounded(line.test_dice), None, None, line.words())
         for line in rival_lines(status)
     ]
     return [*models, *rivals]

@@ -18,8 +18,8 @@ class RivalLine:
     images: int
 
     def words(self) -> str:
-        """What it is, and for how many of the validation images it gave a mask: its Dice is of those alone."""
-        return f"{self.name} (conventional), which masks {self.masked} of {self.images} images"
+        """For how many of the validation images it gave a mask: its Dice is of those alone."""
+        return f"conventional, masks {self.masked} of {self.images} images"
 
 
 def rival_lines(found: Status) -> list[RivalLine]:

@@ -66,11 +66,13 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     monkeypatch.setattr(import_module("plankseg.cli.status"), "console", terminal)
     show(status_of(judged))
     write_report(judged, tmp_path / "report.html")
-    words = "automatic mask (conventional), which masks 12 of 14 images"
+    words = "conventional, masks 12 of 14 images"
     verdict = "Model 0 is not better than the automatic mask, which costs nobody's time: Dice 0.800 against 0.900"
     shown = terminal.file.getvalue()
     models = shown[shown.index("Models") : shown.index("Active model and")]
-    assert [line.split()[:2] for line in models.splitlines() if words in line] == [["0.700", "0.900"]]
+    assert [line.split()[:2] for line in models.splitlines() if f"automatic mask: {words}" in line] == [
+        ["0.700", "0.900"]
+    ]
     assert verdict in shown
     page = Tags.of(tmp_path / "report.html")
     assert words in page.text
