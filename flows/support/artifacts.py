@@ -7,7 +7,7 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.support.markdown import escape_cell, escape_line, escape_text
+from flows.support.markdown import escape_line, escape_text, shown_cell, shown_heading
 from plankseg.pipeline.annotation.collect_answers import CollectReport
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
@@ -89,8 +89,8 @@ def show_picture(key: str, title: str, data_uri: str, text: str = "") -> None:
 
 
 def show_table(key: str, rows: Iterable[Mapping[str, object]], description: str = "") -> None:
-    """Put a table into the Prefect UI; text is shown as it is, not as Markdown."""
-    table = [{name: escape_cell(value) for name, value in row.items()} for row in rows]
+    """Put a table into the Prefect UI, for people: text is no Markdown, ids and numbers are short."""
+    table = [{shown_heading(name): shown_cell(value) for name, value in row.items()} for row in rows]
     create_table_artifact(key=key, table=table, description=escape_text(description))
 
 

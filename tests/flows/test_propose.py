@@ -71,7 +71,7 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
     assert tried == [name for name in backends_here(CPU) if f"{name}-bf16" not in agree]
     assert [row["backend"] for row in table if "masks" in row["chosen"]] == [inference.backend]
     assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.score_backend]
-    assert all(row["images_per_s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
+    assert all(row["images per s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
     assert inference.images == 16
     assert str(shown["description"]) == escape_text(inference.describe())
     assert "the fastest of " in inference.reason

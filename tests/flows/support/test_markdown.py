@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.support.markdown import escape_cell, escape_line, escape_text
+from flows.support.markdown import escape_line, escape_text, shown_cell, shown_heading
 
 pytestmark = pytest.mark.slow  # loads Prefect
 
@@ -35,4 +35,23 @@ def test_several_lines_stay_lines() -> None:
 
 
 def test_numbers_and_empty_cells_stay_what_they_are() -> None:
-    assert [escape_cell(value) for value in (3, 0.5, None, True)] == [3, 0.5, None, True]
+    assert [shown_cell(value) for value in (3, 0.5, None, True)] == [3, 0.5, None, True]
+
+
+def test_cells_have_short_ids_and_numbers_of_four_digits():
+    sha = "6993bbd4e4dd8b73eca01802199c740fae5964a6d8c0c8ba03fc0cfffcbfe0e9"
+    cells = (
+        18.358616779621467,
+        0.9987881773625061,
+        1_234_567.5,
+        float("inf"),
+        sha,
+        f"model {sha} of 2",
+        f"a/{sha}.png",
+    )
+    shown = [18.36, 0.9988, 1_234_568, float("inf"), "6993bbd4e4dd", "model 6993bbd4e4dd of 2", f"a/{sha}.png"]
+    assert [shown_cell(value) for value in cells] == shown
+
+
+def test_headings_are_words():
+    assert [shown_heading(name) for name in ("images_per_s", "Dice")] == ["images per s", "Dice"]
