@@ -6,6 +6,7 @@ for nothing and answers nothing. Every image in the pictures is synthetic.
 
 import argparse
 from pathlib import Path
+from statistics import median
 
 from playwright.sync_api import Page
 
@@ -26,16 +27,16 @@ from tests.support.ui_walk import Person, find_chromium, open_window
 MAX_BYTES = 150_000  # README must open quickly; tests/test_docs.py holds the pictures of the repository to it
 PROJECT = "plankseg"
 ROUND = 1  # whose answers are shown
-TYPICAL_DICE = 0.6  # the examples' pre-masks agree about so well with the answers: wrong, but not hopeless
 QUALITY = 88  # of a screenshot, as a JPEG: a third of the bytes, and no difference that one sees
 PATIENCE_MS = 180_000  # the first page of a server on a busy machine
 LEFT_LIST_PX = 240  # Label Studio's list of tasks, which is cut off
 
 
 def examples(store: Store) -> list[LabelRow]:
-    """Two corrected answers of different taxa, those whose pre-masks come nearest to a typical Dice."""
+    """Two corrected answers of different taxa, those whose Dice to the pre-mask is nearest to the round's median."""
     rows = [row for row in store.labels.answered(ROUND) if row.dice_to_premask is not None and row.mask_sha]
-    ordered = sorted(rows, key=lambda row: (abs((row.dice_to_premask or 0) - TYPICAL_DICE), row.image_id))
+    typical = median(row.dice_to_premask or 0.0 for row in rows)
+    ordered = sorted(rows, key=lambda row: (abs((row.dice_to_premask or 0.0) - typical), row.image_id))
     by_taxon: dict[str | None, LabelRow] = {}
     for row in ordered:
         by_taxon.setdefault(store.catalogue.row(row.image_id).taxon, row)

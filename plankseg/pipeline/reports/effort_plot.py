@@ -109,13 +109,15 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
             ("blind", "s--", "blind"),
             ("random", "^:", "control"),
         )
+        highest = 0.0 if title == "seconds per image" else 1.0
         for name, style, group in groups:
             found = [(round_effort.round, getattr(round_effort, group)) for round_effort in efforts]
             points = [(n, y) for n, effort in found if effort is not None and (y := value(effort)) is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=name)
+                highest = max(highest, *(y for _, y in points))
         axes.set(title=title, xlabel="round", xticks=[round_effort.round for round_effort in efforts])
-        axes.set_ylim(0, 1.05 if title != "seconds per image" else None)
+        axes.set_ylim(0, 1.05 * highest or 1.0)  # else rounds of nearly the same seconds are cut off at the top
         axes.grid(alpha=0.3)
     if any(round_effort.blind or round_effort.control or round_effort.clicked for round_effort in efforts):
         figure.axes[0].legend(fontsize=8)
