@@ -76,7 +76,9 @@
     const row = document.querySelector(".plankseg-help")?.nextElementSibling;
     const data = window.Htx?.task?.dataObj;
     if (!row || !data) return;
-    const words = [data.rank && `${data.rank} of ${data.ranks}`, data.round && `round ${data.round}`, data.taxon, data.file];
+    const folders = String(data.file ?? "").split("/").slice(0, -1);
+    const taxon = folders.includes(data.taxon) ? null : data.taxon; // not twice, where its folder has its name
+    const words = [data.rank && `${data.rank} of ${data.ranks}`, data.round && `round ${data.round}`, taxon, data.file];
     const text = words.filter(Boolean).join(" · ");
     let told = row.querySelector(".plankseg-which");
     if (!told) {
