@@ -39,6 +39,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("disk", _disk),
         ("Prefect", _prefect),
         ("Label Studio", _label_studio),
+        ("webhook relay", _relay),
+        ("assistant", _assistant),
     ]
     for part, check in checks:
         try:
@@ -187,3 +189,36 @@ def _label_studio(settings: Settings) -> Finding:
         return Finding("Label Studio", "broken", str(error), "run `make up`, or correct address and token")
     here = (Path.cwd() / ".env").exists()
     return Finding("Label Studio", "fine", f"{settings.label_studio_url}{' (.env read)' if here else ''}")
+
+
+def _relay(settings: Settings) -> Finding:
+    return _beside_label_studio(
+        settings,
+        "webhook relay",
+        settings.relay_url,
+        without_it="answers are collected at the clock's next tick, not at once",
+        cure="run `make up` or `plankseg webhook-relay`, or correct PLANKSEG_RELAY_URL",
+    )
+
+
+def _assistant(settings: Settings) -> Finding:
+    return _beside_label_studio(
+        settings,
+        "assistant",
+        settings.assistant_url,
+        without_it="clicks and boxes draw nothing, brush and outlines work",
+        cure="run `make up` or `plankseg assist`, or correct PLANKSEG_ASSISTANT_URL",
+    )
+
+
+def _beside_label_studio(settings: Settings, part: str, url: str, *, without_it: str, cure: str) -> Finding:
+    """A small server of ours that Label Studio calls; without the secret that they share there is none."""
+    if settings.webhook_secret is None:
+        return Finding(part, "absent", f"PLANKSEG_WEBHOOK_SECRET is not set; {without_it}", "run `make up`")
+    try:
+        answer = httpx.get(f"{url}/health", timeout=5).raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON
+        return Finding(part, "broken", f"{url}: {error}; {without_it}", cure)
+    if answer != {"status": "UP"}:
+        return Finding(part, "broken", f"something else answers at {url}; {without_it}", cure)
+    return Finding(part, "fine", f"answers at {url}")

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.delenv("PLANKSEG_LABEL_STUDIO_TOKEN", raising=False)
+    for name in ("PLANKSEG_LABEL_STUDIO_TOKEN", "PLANKSEG_WEBHOOK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def settings(tmp_path: Path, **fields: object) -> Settings:
@@ -57,6 +58,8 @@ def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch
         "disk",
         "Prefect",
         "Label Studio",
+        "webhook relay",
+        "assistant",
     ]
     for part in ("torch", "network", "ImageNet weights", "disk", "Prefect"):
         assert found[part].state == "broken"
@@ -157,6 +160,28 @@ def test_label_studio_is_absent_without_a_token_and_broken_when_nobody_answers(t
     broken = doctor._label_studio(settings(tmp_path, label_studio_url=url, label_studio_token="0" * 8))
     assert broken.state == "broken"
     assert url in broken.seen
+
+
+@pytest.mark.parametrize("part", ["relay", "assistant"])
+def test_what_label_studio_calls_is_absent_without_a_secret_and_broken_where_nobody_or_another_answers(
+    tmp_path: Path, chatter: str, part: str
+) -> None:
+    check = getattr(doctor, f"_{part}")
+    absent = check(settings(tmp_path, webhook_secret=None))
+    assert (absent.state, "PLANKSEG_WEBHOOK_SECRET" in absent.seen) == ("absent", True)
+    for url in (f"http://127.0.0.1:{free_port()}", "no address", chatter):
+        found = check(settings(tmp_path, webhook_secret="0" * 16, **{f"{part}_url": url}))
+        assert (found.state, url in found.seen) == ("broken", True)
+        assert f"PLANKSEG_{part.upper()}_URL" in found.cure
+
+
+@pytest.mark.parametrize("part", ["relay", "assistant"])
+def test_what_label_studio_calls_is_fine_where_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    answer = httpx.Response(200, json={"status": "UP"}, request=httpx.Request("GET", "http://127.0.0.1"))
+    monkeypatch.setattr(httpx, "get", lambda *_args, **_options: answer)
+    assert getattr(doctor, f"_{part}")(settings(tmp_path, webhook_secret="0" * 16)).state == "fine"
 
 
 def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
