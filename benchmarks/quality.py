@@ -7,8 +7,8 @@ hash, chooses epoch and post-processing; all figures are of the other half. With
 N masks as a person's answers: of the pool, drawn at random, where its masks are known, else of the choosing half, and
 the others then choose the post-processing. A training takes minutes to hours; with --work a run that was killed goes
 on, and finished trainings are only looked up. --side-by-side N trains so many at a time, each in a process of its own.
---side, --zoom, --neighbours, --pool-weight, --epochs, --draws and --encoder change the recipes, and then the JSON says
-so.
+--side, --zoom, --neighbours, --pool-weight, --epochs, --draws, --augmentation and --encoder change the recipes, and then
+the JSON says so.
 """
 
 import json
@@ -59,6 +59,7 @@ class Changes:
     epochs: int | None = None
     draws_per_epoch: int | None = None
     loader_workers: int | None = None
+    augmentation: str | None = None
     encoder: str | None = None
 
     def of(self, recipe: Recipe, seed: int) -> Recipe:
@@ -177,6 +178,7 @@ def measure(store: Store, name: RecipeName, plan: Plan) -> dict[str, Any]:
             "side_px": training.side_px,
             "largest_zoom": training.largest_zoom,
             "neighbour_share": training.neighbour_share,
+            "augmentation": training.augmentation,
             "epochs": training.epochs,
             "draws_per_epoch": training.draws_per_epoch,
             "minutes": [round(record["seconds"] / 60, 1) for record in metrics],
@@ -215,6 +217,7 @@ def main(
     zoom: Annotated[float | None, typer.Option(help="Largest zoom, instead of the recipe's; 0: one square.")] = None,
     neighbours: Annotated[float | None, typer.Option(help="Neighbour share, instead of the recipe's.")] = None,
     pool_weight: Annotated[float | None, typer.Option(help="Of the pool's automatic masks; 0: none of them.")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="Composition, instead of the recipe's.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Instead of the recipe's.")] = None,
     loaders: Annotated[int | None, typer.Option(min=0, help="Loader processes of a training.")] = None,
     corrections: Annotated[str, typer.Option(help="Numbers of masks by people, with commas.")] = "0",
@@ -225,7 +228,7 @@ def main(
     names, pairs = [name for name in recipes.split(",") if name != "none"], pair.split(",")
     if unknown := (set(names) - set(get_args(RecipeName))) | (set(pairs) - PAIRS.keys()):
         raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")
-    changes = Changes(side, zoom, neighbours, pool_weight, epochs, draws, loaders, encoder)
+    changes = Changes(side, zoom, neighbours, pool_weight, epochs, draws, loaders, augmentation, encoder)
     counts = tuple(int(count) for count in corrections.split(","))
     chosen = range(seeds) if only_seed is None else range(only_seed, only_seed + 1)
     found: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.learning.network.packaged_weights import is_packaged
 from plankseg.pipeline.loop.progress import read_progress
 from plankseg.storage.store import Store
+from tests.support.screens import artifacts_of, not_for_people
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 PLANKSEG = str(Path(sys.executable).parent / "plankseg")
@@ -38,6 +39,10 @@ def test_on_folders_without_masks_twenty_images_wait_for_a_person_and_a_second_r
     progress = read_progress(Store.open(work / "store"))
     assert (progress.round, len(progress.chosen), progress.unanswered) == (1, 20, 20)
     assert (work / "report.html").stat().st_size > 10_000
+    assert not_for_people((work / "report.html").read_text()) == []
+    artifacts = list(artifacts_of(work / "prefect" / "prefect.db"))
+    assert "ingest-pool" in {key for key, _ in artifacts}
+    assert [(key, found) for key, text in artifacts if (found := not_for_people(text))] == []
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(work) in " ".join(p.info["cmdline"] or [])]
 
     again = demo(*options, cwd=tmp_path)
