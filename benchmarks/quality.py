@@ -7,8 +7,8 @@ hash, chooses epoch and post-processing; all figures are of the other half. With
 N masks as a person's answers: of the pool, drawn at random, where its masks are known, else of the choosing half, and
 the others then choose the post-processing. A training takes minutes to hours; with --work a run that was killed goes
 on, and finished trainings are only looked up. --side-by-side N trains so many at a time, each in a process of its own.
---side, --zoom, --neighbours, --pool-weight, --epochs, --draws, --augmentation and --encoder change the recipes, and then
-the JSON says so.
+--side, --zoom, --neighbours, --pool-weight, --epochs, --draws, --augmentation and --encoder change the recipes, and
+then the JSON says so.
 """
 
 import json
