@@ -12,7 +12,6 @@ from math import pi, sqrt
 import cv2
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import pdist
 from skimage.measure import regionprops
 
 from plankseg.imaging.arrays import Grey, Mask
@@ -83,7 +82,8 @@ def feret_diameter(mask: Mask) -> float:
     if not mask.any():
         raise ValueError("An empty mask has no Feret diameter. Measure only masks with an object.")
     hull = cv2.convexHull(_outer_corners(mask).astype(np.int32))[:, 0]
-    return float(pdist(hull.astype(float)).max())
+    rows, columns = (hull[:, axis, None].astype(float) - hull[:, axis] for axis in (0, 1))
+    return float(np.sqrt(rows**2 + columns**2).max())
 
 
 def _outer_corners(mask: Mask) -> Corners:

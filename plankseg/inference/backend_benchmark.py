@@ -13,7 +13,6 @@ from statistics import fmean, median
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from scipy.stats import rankdata
 
 from plankseg.config import BackendName, FrozenModel, InferenceConfig, QueryConfig, ScoringName
 from plankseg.errors import BackendError
@@ -217,6 +216,8 @@ def _square_mask(prediction: Prediction) -> np.ndarray:
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Spearman's correlation, equal values sharing their rank; where either is constant 1 if both are, else 0."""
+    from scipy.stats import rankdata  # a second to load, and most runs try nothing
+
     ranks: Float[np.ndarray, "2 n"] = np.stack([rankdata(one), rankdata(other)])
     spread = np.ptp(ranks, axis=1) > 0
     if not spread.all():

@@ -57,9 +57,12 @@ def read_ahead(
 
 
 def squares_ahead(
-    items: Iterable[Item], read: Callable[[Item], Square | Unreadable], *, step: int
+    items: Iterable[Item], read: Callable[[Item], Square | Unreadable], *, step: int, first: int | None = None
 ) -> Iterator[list[Square | Unreadable]]:
-    """The same for anything that `read` makes a square of; items are taken a few batches ahead, in this thread."""
+    """The same for anything that `read` makes a square of; items are taken a few batches ahead, in this thread.
+
+    `first` images are a batch of their own, so that somebody who waits sees the first answer soon.
+    """
     images = ordered_map(
         read,
         items,
@@ -67,6 +70,8 @@ def squares_ahead(
         ahead=BATCHES_AHEAD * step,
         name="read-ahead",
     )
+    if first is not None and (batch := list(islice(images, first))):
+        yield batch
     while batch := list(islice(images, step)):
         yield batch
 

@@ -191,7 +191,7 @@ class _Run:
     def rows(self) -> Iterator[Row | None]:
         """The row of each image that is not done yet, once its mask is written; None for one that is left out."""
         waiting = deque[_Image]()
-        squares = squares_ahead(self._images(waiting), self._read, step=self._predictor.batch_size)
+        squares = squares_ahead(self._images(waiting), self._read, step=self._predictor.batch_size, first=1)
         batches = self._predictor.predictions(squares, independent=True)
         pairs = ((waiting.popleft(), item) for batch in batches for item in batch)
         for image, row in ordered_map(self._row, pairs, threads=WRITERS, ahead=4 * WRITERS, name="write-masks"):
