@@ -39,7 +39,7 @@ def predict(
 
 def export(
     form: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="png, pairs, coco, imagej, geojson, label-studio or ifcb.")
+        str, typer.Argument(metavar="FORMAT", help="png, pairs, coco, imagej, geojson, label-studio, ifcb, zooprocess.")
     ],
     target: Annotated[Path, typer.Argument(help="The file, or for png and pairs the folder, that is written.")],
     masks: Annotated[

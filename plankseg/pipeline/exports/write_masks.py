@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from plankseg.imaging.masks import encode_mask_8bit
 from plankseg.pipeline.archive.image_paths import stem_of
 from plankseg.pipeline.exports.mask_records import Masks
 
-Format = Literal["png", "pairs", "coco", "imagej", "geojson", "label-studio", "ifcb"]
+Format = Literal["png", "pairs", "coco", "imagej", "geojson", "label-studio", "ifcb", "zooprocess"]
 Progress = Callable[[int, int], None]
 
 
@@ -175,15 +175,40 @@ def _write_lines(lines: Iterator[str], target: Path, begin: str, end: str) -> Wr
 def _write_ifcb(records: Iterator[MaskRecord], target: Path) -> Written:
     from plankseg.imaging.measures.ifcb_features import COLUMNS, slim_features
 
-    count = 0
+    return _write_measures(records, target, COLUMNS, lambda record: slim_features(record.mask))
+
+
+def _write_zooprocess(records: Iterator[MaskRecord], target: Path) -> Written:
+    from plankseg.imaging.measures.zooprocess import COLUMNS, zooprocess_features
+    from plankseg.imaging.reading import read_grey
+
+    def measure(record: MaskRecord) -> Mapping[str, float]:
+        return zooprocess_features(record.mask, read_grey(record.read_image()))
+
+    return _write_measures(records, target, COLUMNS, measure)
+
+
+def _write_measures(
+    records: Iterator[MaskRecord],
+    target: Path,
+    columns: Sequence[str],
+    measure: Callable[[MaskRecord], Mapping[str, float]],
+) -> Written:
+    """A table with a row for each mask; an empty one has no measures, and one whose image cannot be read no row."""
+    count, without = 0, list[tuple[str, str]]()
     with atomic_file(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ("path", "image_id", "taxon", "origin", "status", *COLUMNS), restval="")
+        table = csv.DictWriter(file, ("path", "image_id", "taxon", "origin", "status", *columns), restval="")
         table.writeheader()
         for record in records:
             known = {name: getattr(record, name) or "" for name in ("path", "image_id", "taxon", "origin", "status")}
-            table.writerow(known | (slim_features(record.mask) if record.mask.any() else {}))
+            try:
+                found = measure(record) if record.mask.any() else {}
+            except (PlanksegError, OSError) as error:
+                without.append((record.path, str(error)))
+                continue
+            table.writerow(known | dict(found))
             count += 1
-    return Written(count)
+    return Written(count, tuple(without))
 
 
 _FILES: dict[str, Callable[[Iterator[MaskRecord], Path], Written]] = {
@@ -192,6 +217,7 @@ _FILES: dict[str, Callable[[Iterator[MaskRecord], Path], Written]] = {
     "geojson": _write_geojson,
     "label-studio": _write_label_studio,
     "ifcb": _write_ifcb,
+    "zooprocess": _write_zooprocess,
 }
 
 

@@ -180,7 +180,23 @@ def test_the_table_of_ifcb_features_has_a_row_for_each_mask_and_leaves_an_empty_
     assert {empty[name] for name in ifcb_features.COLUMNS} == {""}
 
 
-@pytest.mark.parametrize("kind", ["png", "coco", "imagej", "geojson", "label-studio", "ifcb"])
+def test_the_table_of_zooprocess_measures_grey_levels_of_the_image_below_each_mask(
+    predicted: Path, images: Path, tmp_path: Path
+) -> None:
+    (gone, *_) = sorted(images.rglob("*.png"))
+    gone.write_bytes(b"damaged")
+    written = write_masks(masks_of_folder(predicted), "zooprocess", tmp_path / "zooprocess.csv")
+    assert written.images == 2, "one of four is damaged, one was skipped"
+    assert [path for path, _ in written.without] == [gone.relative_to(images).as_posix()]
+    with (tmp_path / "zooprocess.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, width in zip(rows, (2, 3), strict=True):
+        pixels = np.asarray(Image.open(images / row["path"]))[columns(width)]
+        assert float(row["mean"]) == pytest.approx(pixels.mean())
+        assert (float(row["intden"]), float(row["area"])) == (pixels.sum(dtype=int), pixels.size)
+
+
+@pytest.mark.parametrize("kind", ["png", "coco", "imagej", "geojson", "label-studio", "ifcb", "zooprocess"])
 def test_after_an_error_nothing_is_left_and_what_was_there_stays(tmp_path: Path, kind: str) -> None:
     with pytest.raises(OutputError, match="torn"):
         write_masks(broken(), checked_format(kind), tmp_path / "new")
