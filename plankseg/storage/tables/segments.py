@@ -21,6 +21,7 @@ from plankseg.storage.schemas import FLAG, INTEGER, REAL, TEXT, as_mappings, fro
 
 MEASURES_SUFFIX = "parquet"
 # One row per image. An image that could not be read has a `reason` and nothing else; an empty mask has no lengths.
+# `confidence` is the Dice that the model expects of its mask, not calibrated: tables that leave say `expected_dice`.
 _LENGTHS = ("perimeter_px", "major_axis_px", "minor_axis_px", "feret_px", "esd_px")
 MEASURES = pa.schema(
     [pa.field("image_id", TEXT, nullable=False)]
