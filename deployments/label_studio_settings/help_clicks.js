@@ -1,4 +1,4 @@
-// What plankseg adds to Label Studio's pages, so that clicks and the brush work without a setting. Nothing here is needed
+// What plankseg adds to Label Studio's pages, so that clicks, the brush and a round's tab work without a setting. Nothing here is needed
 // for a mask to be right: where Label Studio's own objects differ, each part leaves Label Studio as it is.
 (() => {
   const ASKS_ASSISTANT = /\/api\/ml\/\d+\/interactive-annotating/;
@@ -12,6 +12,14 @@
   if (localStorage.getItem("selected-tool:image") === null) {
     localStorage.setItem("selected-tool:image", "KeyPointTool-dynamic");
   }
+
+  // *Label All Tasks* serves the tasks of the tab that is open, in its order; Label Studio would serve all of the project.
+  const STREAM = "dm:labelstream:mode";
+  const write = Storage.prototype.setItem;
+  Storage.prototype.setItem = function (name, value) {
+    write.call(this, name, name === STREAM && value === "all" ? "filtered" : value);
+  };
+  if (localStorage.getItem(STREAM) === "all") localStorage.setItem(STREAM, "filtered");
 
   // They are on, so they need no room beside Submit.
   const style = document.createElement("style");

@@ -29,6 +29,9 @@ from tests.support.ui_walk import (
     task_page,
 )
 
+ADDED_BY_HAND = {"data": {"image": "/static/images/none.png"}}
+"""A task that was there first and is in no tab of a round: *Label All Tasks* must not serve it."""
+
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
 
@@ -54,6 +57,7 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with LabelStudioClient(label_studio.url, label_studio.token) as client:
         title = f"browser walk {os.getpid()}"
         project = client.ensure_project(title, LABELING_CONFIG.read_text(encoding="utf-8"))
+        client.import_tasks(project, [ADDED_BY_HAND])
         proposed = propose(store, folder, odd_images() | samples(CORRECTED))
         tasks = push(store, client, project, round_number=ROUND).tasks
         images = {name: Pushed(image_id, tasks[image_id], mask) for name, (image_id, mask) in proposed.items()}
@@ -74,14 +78,15 @@ def answers(desk: Desk) -> dict[str, Answered]:
     person.wait_until_saved(brushed.premask)
     person.look("brushed-3-answered")
     tab = desk.client.ensure_tab(desk.project, "Round 1", ROUND)
-    stream: str | None = f"{tab_page(desk.client, desk.project, tab)}&labeling=1"
+    task = person.label_all(tab_page(desk.client, desk.project, tab))
     names = {pushed.task_id: name for name, pushed in desk.images.items() if name != "brushed"}
-    while names:
-        name = names.pop(person.next_task(stream))
-        stream = None
+    while name := names.pop(task, None):
         person.wait_for_mask(desk.images[name].premask)
         hidden[name], told[name] = person.hidden_corners(), person.which_image()
         strokes[name] = act(person, name, desk.images[name].premask)
+        if names:
+            task = person.next_task()
+    assert not names, f"task {task} is none of the round's tab"
     return {
         name: Answered(
             row=row,

@@ -4,6 +4,7 @@ The real interface in headless Chromium; points are given in image pixels, x fro
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,9 @@ SELECTED_TOOL = (
 )
 ANOTHER_TASK = "(last) => window.Htx?.task && Htx.task.id !== last ? Htx.task.id : null"
 IS_ON_THE_STAGE = '([x, y]) => Boolean(document.elementFromPoint(x, y)?.closest(".konvajs-content"))'
+
+
+LABEL_ALL = re.compile(r"^Label (All|\d+) Tasks?$")
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,13 @@ class Person:
             self._shown = None
         self._shown = self.page.wait_for_function(ANOTHER_TASK, arg=self._shown).json_value()
         return int(self._shown)
+
+    def label_all(self, tab: str) -> int:
+        """Press *Label All Tasks* on the page of a tab; the id of the task that is shown."""
+        self.page.goto(tab)
+        self.page.get_by_role("button", name=LABEL_ALL).first.click()
+        self._shown = None
+        return self.next_task()
 
     def wait_for_mask(self, mask: np.ndarray) -> None:
         self.regions.first.wait_for()
