@@ -69,9 +69,9 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """Bring the loop forward as far as it goes without a person.
 
     Args:
-        recipe: Left empty: the recipe of the active model.
-        budget: Number of rounds in all. Left empty: the recipe's.
-        go_on: Propose one more round although effort and Dice are flat.
+        recipe: Numbers of the method. Left as it is: those of the model in use.
+        budget: After so many rounds the loop ends. Left empty: as the recipe says.
+        go_on: Choose images of one more round although the last ones brought neither less effort nor a better Dice.
     """
     store = open_store()
     try:

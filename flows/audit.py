@@ -34,7 +34,7 @@ def exchange_with_label_studio(audit: Audit) -> None:
 
 @flow(name="audit", flow_run_name="audit", persist_result=False)
 def audit(config: AuditConfig = SIXTY_MASKS, model: str | None = None) -> str:
-    """Let a person judge a random sample of the archive's masks, and state how good all are. Run again, it goes on.
+    """Let a person judge a random sample of the archive's masks, and state how good all are. Run again, it collects.
 
     Args:
         config: Number of masks, and which count as usable.

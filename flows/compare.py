@@ -91,12 +91,12 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
 
 @flow(name="compare", flow_run_name="compare · {grid.name}", persist_result=False)
 def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int | None = None) -> str:
-    """Train every combination of a grid on the source, and show which does best; finished runs are not repeated.
+    """Train every combination of some values on the source, and show which does best; finished ones are not repeated.
 
     Args:
-        recipe: What all runs share.
-        grid: The values that are combined; an empty list keeps the recipe's own.
-        side_by_side: Runs at the same time. Left empty: one on each GPU, else one.
+        recipe: Numbers that all trainings share.
+        grid: Every combination of these values is trained once. An emptied list: the value under Advanced.
+        side_by_side: How many trainings run at once. Left empty: one on each GPU, else one.
     """
     store = open_store()
     with hold_store(store):

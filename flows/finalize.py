@@ -38,11 +38,11 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
 
 @flow(name="finalize", flow_run_name="finalize", persist_result=False)
 def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> str:
-    """Train the final model on all answers, in large squares and longer; with the same answers it is only looked up.
+    """Train the final model on all answers, longer and on larger images; with the same answers only once.
 
     Args:
         final: Size and length of the final training.
-        recipe: Everything else. Left empty: the recipe of the active model.
+        recipe: Everything else. Left as it is: the numbers of the model in use.
     """
     store = open_store()
     with hold_store(store):

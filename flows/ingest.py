@@ -39,24 +39,25 @@ class ImageFolder(FrozenModel):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": True})  # see the validator below
 
     folder: str = Field(
-        description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images; nothing is "
-        "unpacked."
+        description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images, on the "
+        "machine that runs this; nothing is unpacked."
     )
     role: Literal["source", "pool", "validation"] = Field(
-        description="source: clean, gets automatic masks. pool: images to choose from. validation: never trained on."
+        description="source: clean images, which get automatic masks. pool: noisy images, from which rounds "
+        "choose. validation: images with masks, which measure models and never train one."
     )
     masks: str | None = Field(
         None,
-        description="Folder or zip of masks by the images' names, .json of COCO or Label Studio, or zip of ROIs, where "
-        "there are some.",
+        description="Masks, if there are some: a folder or zip with the images' names, a .json of COCO or Label "
+        "Studio, or a zip of ImageJ's ROIs.",
     )
     annotator: str | None = Field(
-        None, description="Who made these masks: they then count as that person's answers. Empty: they are as given."
+        None, description="Who made these masks: they then count as that person's answers. Empty: nobody in particular."
     )
     automatic_masks: bool = Field(
         False,
-        description="Of a pool: make automatic masks too, as of a source. Recipes with a weight for the pool's masks "
-        "train on those that are accepted; nobody is shown one as an answer.",
+        description="Of a pool: make automatic masks too, as of a source. The recipes laptop and quality train on them "
+        "too; nobody is shown one as an answer.",
     )
     outline: Literal["level", "local contrast"] = Field(
         "level",

@@ -14,12 +14,17 @@ from plankseg.storage.maintenance import maintain as tidy_up
 
 
 class Upkeep(FrozenModel):
-    """Age of the files to remove, and a dry run."""
+    """How old files must be to be removed, and whether they are only listed."""
 
     horizon_days: int = Field(
-        7, ge=1, le=3650, description="Files that only versions older than this need are removed; models keep theirs."
+        7,
+        ge=1,
+        le=3650,
+        title="Keep files for (days)",
+        description="Files that the tables have not needed for so many days are removed; what a model was trained on "
+        "stays.",
     )
-    dry_run: bool = Field(False, description="Change nothing, only list what would be removed now.")
+    dry_run: bool = Field(False, title="List only", description="Change nothing, only list what would be removed now.")
 
 
 WEEKLY = Upkeep()
@@ -36,7 +41,7 @@ def maintain(upkeep: Upkeep = WEEKLY) -> str:
     """Keep the store's tables small and quick to read; other flows may use the store meanwhile.
 
     Args:
-        upkeep: The horizon, and a dry run.
+        upkeep: How old files must be, and whether they are only listed.
     """
     done = tidy(upkeep)
     show(done, upkeep)

@@ -13,12 +13,13 @@ PUBLISHED = Recipe()
 
 @flow(name="pretrain", flow_run_name="round 0 · pretrain", persist_result=False)
 def pretrain(named: RecipeName | None = None, recipe: Recipe = PUBLISHED) -> str:
-    """Train model 0 on automatic masks; it is there already: nothing happens.
+    """Train model 0 on automatic masks. Where model 0 exists, nothing happens.
 
     Args:
-        named: laptop: for two cores. quality: for a GPU. published: the numbers of the published method. Network,
-            training and masks under Advanced are then not used. Left empty: all numbers are those under Advanced.
-        recipe: Every number of the method; later rounds go on with it. As it is: the published ones.
+        named: laptop: for a computer with two cores. quality: for one with a GPU. published: the numbers of the
+            published method. Network, training and masks under Advanced are then not used. Left empty: all numbers are
+            those under Advanced.
+        recipe: Every number of the method; later rounds go on with them. Left as it is: the published ones.
     """
     store = open_store()
     with hold_store(store):

@@ -104,8 +104,8 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     """Choose the next images and put them into Label Studio with pre-masks.
 
     Args:
-        recipe: Left empty: the recipe of the active model.
-        round_number: Left empty: the round after the last one that was trained on, or the one being annotated.
+        recipe: Numbers of the method. Left as it is: those of the model in use.
+        round_number: Left empty: the round that a person is correcting now, else the next one.
     """
     store = open_store()
     with hold_store(store):

@@ -44,11 +44,11 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
 
 @flow(name="retrain", flow_run_name=step_name, persist_result=False)
 def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> str:
-    """Train model n on the source and the corrections of rounds 1 to n.
+    """Train the next model on the source and on all corrections so far.
 
     Args:
-        recipe: Left empty: the recipe of the active model.
-        round_number: Left empty: the last round that was proposed.
+        recipe: Numbers of the method. Left as it is: those of the model in use.
+        round_number: Left empty: the last round whose images were chosen.
     """
     store = open_store()
     with hold_store(store):

@@ -66,10 +66,10 @@ def segment(
     """Segment and measure a part of the archive, and write it out for EcoTaxa; what is done already is not repeated.
 
     Args:
-        part: Which images.
-        model: The first characters of a model's id. Left empty: the final model, or the active one where
-            rounds were trained since or the final one was judged worse.
-        how: Views, parts, shards.
+        part: Which images get masks.
+        model: The first characters of a model's id. Left empty: the final model; the model in use where there is no
+            final one, or where that was judged worse or rounds were trained since.
+        how: How masks are made.
         export: What is written beside the masks.
     """
     store = open_store()

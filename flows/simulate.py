@@ -79,11 +79,11 @@ def simulate(
 
     Args:
         data: Folders of images and of their true masks.
-        folder: Where stores, records and the result are kept on the machine that runs this; a run that was killed goes
-            on there, and it can be run again with more arms or seeds.
+        folder: On the machine that runs this. A run that was ended early goes on there, and it can be run again with
+            more ways or repetitions.
         config: What is compared, how often, for how long.
-        recipe: What all arms share.
-        side_by_side: Arms at the same time, each in a process of its own.
+        recipe: Numbers that all ways share.
+        side_by_side: How many are computed at once, each in a process of its own.
     """
     work = Path(folder).expanduser().resolve()
     simulation = prepare(work, data, recipe, config, settings())

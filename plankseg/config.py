@@ -36,121 +36,211 @@ class FrozenModel(BaseModel):
 class NetworkConfig(FrozenModel):
     """Which network, and where its weights start."""
 
-    architecture: Architecture = Field("Unet", description="Shape of the network.")
-    encoder: str = Field("resnet34", description="Any encoder that segmentation-models-pytorch knows.")
+    architecture: Architecture = Field("Unet", description="Kind of network. Unet is the published one.")
+    encoder: str = Field(
+        "resnet34",
+        description="The part of the network that recognises shapes; larger ones need a GPU. Any name that the "
+        "library segmentation-models-pytorch has.",
+    )
     encoder_weights: str = Field(
         "imagenet",
-        description="'imagenet', 'none' for a random start, or the path of a .safetensors file of encoder weights.",
+        description="What the encoder knows at the start. imagenet: what it learnt from photographs. none: nothing. "
+        "Or the path of a .safetensors file of weights.",
     )
-    freeze_encoder: bool = Field(False, description="Train the decoder only.")
+    freeze_encoder: bool = Field(
+        False, title="Keep the encoder as it is", description="Train only the rest of the network."
+    )
 
 
 class TrainingConfig(FrozenModel):
-    """How long, how large, how hard. The defaults are the published ones."""
+    """How long a training is, how large its images are, and what it learns from. The published numbers are set."""
 
-    side_px: int = Field(256, ge=32, le=2048, multiple_of=16, description="Side of the square input in round 1 and 2.")
-    epochs: int = Field(20, ge=1, description="Epochs in round 1 and 2.")
-    grow_from_round: int = Field(3, ge=1, description="First round in which epochs and side grow.")
-    epochs_per_round: int = Field(2, ge=0, description="Epochs added in every growing round.")
+    side_px: int = Field(
+        256,
+        ge=32,
+        le=2048,
+        multiple_of=16,
+        description="Images are brought to squares of this side; rounds from the one below on use larger ones.",
+    )
+    epochs: int = Field(
+        20,
+        ge=1,
+        description="An epoch is one pass over the training images; a training has so many. Rounds from the one below "
+        "on have more.",
+    )
+    grow_from_round: int = Field(
+        3,
+        ge=1,
+        title="Round from which trainings grow",
+        description="From this round on, a training has more epochs and larger squares than that of the round before.",
+    )
+    epochs_per_round: int = Field(
+        2, ge=0, title="Epochs added per round", description="How many epochs each of these rounds adds."
+    )
     largest_zoom: float | None = Field(
         None,
         gt=0,
         le=8,
-        description="Images keep their scale, enlarged at most so many times, each in the smallest of some squares "
-        "that holds it; side_px is then the largest square's. Empty: every image fills a square of side_px.",
+        title="Keep the scale: largest zoom",
+        description="Images keep their scale, enlarged at most so many times: each lies in the smallest of some "
+        "squares that holds it, and the largest square has the side above. Empty: every image fills a square of that "
+        "side.",
     )
-    side_px_per_round: int = Field(16, ge=0, multiple_of=16, description="Pixels added to the side in every one.")
-    batch_size: int = Field(16, ge=2, description="Images per training step.")
-    learning_rate: float = Field(3e-4, gt=0, description="AdamW's learning rate at the start.")
-    weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay.")
-    plateau_patience: int = Field(3, ge=0, description="Epochs without a better validation Dice before the rate drops.")
+    side_px_per_round: int = Field(
+        16,
+        ge=0,
+        multiple_of=16,
+        title="Side added per round (px)",
+        description="How many pixels each of these rounds adds to the side.",
+    )
+    batch_size: int = Field(
+        16,
+        ge=2,
+        title="Images per step",
+        description="After so many images the network is adjusted; fewer need less memory.",
+    )
+    learning_rate: float = Field(
+        3e-4, gt=0, description="How much one step changes the network, at the start of the training (optimizer AdamW)."
+    )
+    weight_decay: float = Field(
+        1e-2,
+        ge=0,
+        description="How strongly each step pulls the network's weights back towards zero (AdamW), against learning "
+        "single images by heart.",
+    )
+    plateau_patience: int = Field(
+        3,
+        ge=0,
+        title="Learning rate: epochs until a drop",
+        description="Schedule plateau: the rate drops after so many epochs without a better Dice on the validation "
+        "images.",
+    )
     plateau_factor: float = Field(
         0.3,
         gt=0,
         lt=1,
         title="Learning rate: factor of a drop",
-        description="By what the learning rate is multiplied when the validation Dice no longer rises.",
+        description="Schedule plateau: a drop multiplies the learning rate by this.",
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
-        description="plateau: the rate drops where the validation Dice no longer rises, as below. cosine: it rises "
-        "over the first twentieth of the training and then falls to nothing; the last epoch is then the model, "
+        title="Learning rate: schedule",
+        description="plateau: the rate drops where the Dice on the validation images no longer rises. cosine: it "
+        "rises over the first twentieth of the training and then falls to zero; the last epoch is then the model, "
         "unless an earlier one is clearly better on the validation images.",
     )
     loss: Literal["tversky", "dice_bce"] = Field(
         "tversky",
-        description="tversky: as published, with the two weights below. dice_bce: half Dice, half cross-entropy.",
+        title="What counts as an error (loss)",
+        description="tversky: as published, with the two weights below. dice_bce: half Dice, half cross-entropy, "
+        "which counts every pixel.",
     )
     alpha_fp: float = Field(
         0.7,
         ge=0,
         le=1,
         title="Weight of false positives",
-        description="tversky: how much a pixel counts that is painted and should not be (alpha).",
+        description="Loss tversky: how much a pixel counts that is painted and should not be (alpha).",
     )
     beta_fn: float = Field(
         0.3,
         ge=0,
         le=1,
         title="Weight of false negatives",
-        description="tversky: how much a pixel counts that should be painted and is not (beta).",
+        description="Loss tversky: how much a pixel counts that should be painted and is not (beta).",
     )
     augmentation: Augmentation = Field(
         "affine",
-        description="Composition of augmentations, each with the one before; specialized needs images in the pool.",
+        title="Variation of the images (augmentation)",
+        description="How images are varied at random whenever they are shown; each kind does what those before it do, "
+        "and more. basic: mirrored and turned. occlusion: with small patches hidden. affine: also scaled and sheared. "
+        "domain: also bent, blurred, noisy, paler or darker. specialized: also in the style of images of the pool, so "
+        "it needs a pool.",
     )
     neighbour_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Share of the drawn images that get objects of other training images beside their own, as ground: "
-        "for targets whose images hold several objects.",
+        title="Share of images with pasted neighbours",
+        description="So many of the shown images get objects of other training images beside their own, as "
+        "background: for pools whose images hold several objects. From 0 to 1.",
     )
     correction_weight: float = Field(
-        10.0, gt=0, description="Sampler weight of a corrected image; a source image has 1."
+        10.0,
+        gt=0,
+        title="Weight of a corrected image",
+        description="How many times as often a corrected image is shown as an image of the source.",
     )
     correction_share: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Share of an epoch's draws that are corrections, however many there are; empty: "
-        "each correction has the sampler weight above.",
+        title="Share of corrected images",
+        description="So much of an epoch are corrected images, however many there are; from 0 to 1. Empty: the weight "
+        "above decides.",
     )
     pool_mask_weight: float | None = Field(
         None,
         gt=0,
-        description="Train on the pool's automatic masks too, with this sampler weight; an answer replaces an image's "
-        "automatic mask. Empty: they are not trained on. They are made when the pool is ingested with automatic masks.",
+        title="Weight of the pool's automatic masks",
+        description="Train on the pool's automatic masks too, each shown so many times as often as an image of the "
+        "source; a person's answer replaces the automatic mask. Ingest the pool with automatic masks before. Empty: "
+        "they are not trained on.",
     )
     pool_mask_min_share: float = Field(
         0.8,
         ge=0,
         le=1,
+        title="Pool: least share of automatic masks",
         description="Where a smaller share of the pool's images got an automatic mask, the method does not suit them, "
-        "and none of its masks is trained on.",
+        "and none of its masks is trained on. From 0 to 1.",
     )
     draws_per_epoch: int | None = Field(
         None,
         ge=2,
         title="Images per epoch",
-        description="How many images one epoch draws, some of them several times; empty: as many as there are.",
+        description="How many images an epoch shows, some of them several times. Empty: as many as there are.",
     )
     holdout_fraction: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of the source kept for validation where no validation set exists."
+        0.1,
+        gt=0,
+        lt=0.5,
+        title="Share of the source kept for measuring",
+        description="Where there is no validation set, so much of the source is not trained on and measures the model "
+        "instead. From 0 to 0.5.",
     )
     warm_start: bool = Field(
         True,
-        description="Start a retraining from the active model; off: each round anew from the encoder weights.",
+        title="Go on from the model in use",
+        description="A round's training goes on from the model in use. Off: each round starts anew from the encoder "
+        "weights.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        title="Precision of numbers",
+        description="fp32: full, 32 bits. bf16: 16 bits, faster on processors that have it. auto: bf16 where the "
+        "processor has it.",
+    )
     devices: int = Field(
         1,
         ge=1,
         le=64,
-        description="GPUs of one machine that train together, each on its part of a step; without a GPU: processes.",
+        title="GPUs that train together",
+        description="GPUs of one machine, each computes a part of every step. Without a GPU: so many processes.",
     )
-    loader_workers: int = Field(2, ge=0, le=64, description="Processes that read and augment images, on each device.")
-    seed: int = Field(0, ge=0, description="Seed of weights, sampler and augmentation.")
+    loader_workers: int = Field(
+        2,
+        ge=0,
+        le=64,
+        title="Processes that read images",
+        description="So many processes for each GPU read and vary the images; 0: the training itself does it.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of all random choices of the training: the same number gives the same choices.",
+    )
 
     def facts(self) -> dict[str, object]:
         """What weights depend on, for fingerprints; a later setting counts only where it is not its default."""
@@ -187,58 +277,98 @@ SelectorName = Literal[
 
 
 class QueryConfig(FrozenModel):
-    """How the images that teach most are found. The defaults are the published ones."""
+    """How the images that teach most are found. The published numbers are set."""
 
     selector: SelectorName = Field(
         "stochastic_batches",
-        description="How a batch is chosen. stochastic_batches: the best of some random batches, as published. random. "
-        "top_k: the most uncertain images of the whole pool. stratified: at random, the same number of each taxon. "
-        "power: at random, more probably the more uncertain. stratified_power: two thirds of them spread over the taxa."
-        " typical_first: in round 1 the most typical images, then as stratified_power. core_set: images unlike each "
-        "other and unlike what was answered.",
+        title="Way of choosing",
+        description="stochastic_batches: of some random batches the most uncertain one, as published. random: at "
+        "random. top_k: the most uncertain images of the whole pool. stratified: at random, the same number of each "
+        "taxon. power: at random, the more uncertain the more probable. stratified_power: as power, two thirds of "
+        "them spread over the taxa. typical_first: in round 1 the most typical images, then as stratified_power. "
+        "core_set: images unlike each other and unlike what was answered.",
     )
     mode: Literal["draws", "partition"] = Field(
         "draws",
-        title="Candidate batches are",
-        description="draws: drawn at random, each without regard to the others. partition: the parts of one shuffled "
-        "pool, so that no image is in two.",
+        title="How candidate batches are made",
+        description="draws: each is drawn at random from the whole pool. partition: the pool is shuffled and cut into "
+        "parts, so that no image is in two.",
     )
-    batch_size: int = Field(20, ge=1, le=1000, description="Images a person gets per round.")
+    batch_size: int = Field(
+        20, ge=1, le=1000, title="Images per round", description="So many images a person gets per round."
+    )
     batches: int = Field(
         50,
         ge=1,
-        description="Candidate batches that are compared; the later selectors choose from as many images, drawn at "
+        title="Candidate batches",
+        description="So many batches are compared. All ways but the first choose from as many images, drawn at "
         "random, as these batches hold.",
     )
     power_start: float = Field(
-        1.0, ge=0, description="power: the exponent of the uncertainty in round 1; 0 is a random choice."
+        1.0,
+        ge=0,
+        title="Power: exponent in round 1",
+        description="Ways with power: how much more probable uncertain images are. 0: all alike, a random choice.",
     )
-    power_end: float = Field(100.0, ge=0, description="The exponent in the last of the rounds below; large is top_k.")
-    power_rounds: int = Field(10, ge=1, description="In so many rounds the exponent goes from the first to the second.")
+    power_end: float = Field(
+        100.0,
+        ge=0,
+        title="Power: last exponent",
+        description="It grows from round to round up to this; 100: nearly only the most uncertain images.",
+    )
+    power_rounds: int = Field(
+        10,
+        ge=1,
+        title="Power: rounds until the last exponent",
+        description="In so many rounds the exponent goes from the first to the last.",
+    )
     spread_share: float = Field(
-        2 / 3, ge=0, le=1, description="stratified_power: the share of the batch that is spread over taxa or clusters."
+        2 / 3,
+        ge=0,
+        le=1,
+        title="Share spread over the taxa",
+        description="stratified_power: so much of a round is spread over the taxa, or over groups. From 0 to 1.",
     )
     strata: Literal["taxon", "clusters"] = Field(
         "taxon",
-        description="What the stratified selectors spread the batch over: the taxa of the catalogue, or clusters of "
-        "what the encoder sees. Where fewer than half of the images have a taxon, clusters are taken.",
+        title="Spread over",
+        description="taxon: the taxa of the catalogue. clusters: groups of images that look alike to the network; "
+        "also taken where fewer than half of the images have a taxon.",
     )
-    clusters: int = Field(20, ge=2, le=200, description="How many clusters that are, at most.")
+    clusters: int = Field(
+        20,
+        ge=2,
+        le=200,
+        title="Groups at most",
+        description="clusters: how many groups of images that look alike are made, at most.",
+    )
     views: Literal["recipe", "dihedral"] = Field(
         "recipe",
         title="Views of an image",
         description="A model is uncertain where it answers differently to several views of an image. recipe: the five "
-        "published views. dihedral: its eight turns and reflections.",
+        "published views (plain, two mirrored, one turned, one with noise). dihedral: its eight turns and "
+        "reflections.",
     )
-    noise_sd: float = Field(0.02, ge=0, le=0.5, description="Noise of the noisy view, as a share of the grey range.")
+    noise_sd: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        title="Strength of the noise",
+        description="Standard deviation of the noise in the view with noise, as a share of the range from black to "
+        "white.",
+    )
     measure: Measure = Field(
         "variance",
-        description="Disagreement of the views: variance, entropy of their mean, jsd, or dice: how little their masks "
-        "overlap the mask of their mean. conventional: how far their mean is from the automatic mask at the local "
-        "contrast.",
+        title="Measure of uncertainty",
+        description="How far the views disagree. variance: how their probabilities spread. entropy: how undecided "
+        "their mean is. jsd: how far each lies from their mean (Jensen-Shannon divergence). dice: how little their "
+        "masks overlap the mask of their mean. conventional: how far their mean is from the automatic mask at the "
+        "local contrast.",
     )
     region: Literal["image", "band"] = Field(
-        "image", description="Mean over the image's own pixels, or over a band around the predicted object."
+        "image",
+        title="Where uncertainty counts",
+        description="image: everywhere in the image. band: in a band around the outline that the model predicts.",
     )
     band_px: int = Field(
         5,
@@ -248,18 +378,32 @@ class QueryConfig(FrozenModel):
         description="band: how far it reaches to either side of the predicted outline.",
     )
     blind: int = Field(
-        0, ge=0, description="How many of the chosen images are shown without a pre-mask, to see how much it anchors."
+        0,
+        ge=0,
+        title="Images without a pre-mask",
+        description="So many images of a round are shown without a pre-mask, to see how much a visible one leads the "
+        "person.",
     )
     random_controls: int = Field(
-        0, ge=0, description="How many of the images are drawn at random, for an unbiased estimate of effort and Dice."
+        0,
+        ge=0,
+        title="Images drawn at random",
+        description="So many images of a round are drawn at random: their effort and Dice are those of the whole "
+        "pool, not only of difficult images.",
     )
     forward_batch: int = Field(
         32,
         ge=1,
         title="Views computed at once",
-        description="More are faster until memory is full; above 256 px of side as many fewer as they are larger.",
+        description="More are faster until memory is full. Of squares with a side above 256 px fewer are computed at "
+        "once.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the draws; the round is mixed in.")
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of all random choices: the same number gives the same choices. Each round chooses anew.",
+    )
 
     @model_validator(mode="after")
     def _controls_leave_room(self) -> Self:
@@ -272,92 +416,132 @@ class QueryConfig(FrozenModel):
 
 
 class InferenceConfig(FrozenModel):
-    """With what a pool is scored: the fastest way here that sees the same masks and ranks images alike."""
+    """How the network is computed: the fastest way here that gives the same masks and the same order of images."""
 
     backend: Literal["auto", BackendName] = Field(
-        "auto", description="auto: try what this machine has on some images of the pool. Or one by name."
+        "auto",
+        title="Way of computing",
+        description="auto: the fastest of what this machine has, tried on some images of the pool. Or one by name. "
+        "torch: as trained. folded, compiled, openvino: the same network, prepared to be faster. With -bf16: in "
+        "numbers of 16 bits, less exact.",
     )
     int8: bool = Field(
-        True, description="Also try to rank images in whole numbers of 8 bits: faster. Masks never come from those."
+        True,
+        title="Try whole numbers of 8 bits",
+        description="Faster still, good enough to order images by their uncertainty. Masks are never computed so.",
     )
     calibration_images: int = Field(
-        16, ge=4, le=500, description="Images of the pool that the ways are tried on; a smaller pool is scored in fp32."
+        16,
+        ge=4,
+        le=500,
+        title="Images to try the ways on",
+        description="So many images of the pool; a smaller pool is computed the plain way (torch).",
     )
     min_dice: float = Field(
-        0.98, ge=0, le=1, description="Mean Dice that a way's masks must have to those of plain fp32."
+        0.98,
+        ge=0,
+        le=1,
+        title="Masks: least agreement",
+        description="The masks of a faster way must agree with those of the plain way (torch, 32 bits) to this mean "
+        "Dice.",
     )
     min_rank_correlation: float = Field(
         0.98,
         ge=-1,
         le=1,
         title="Order of the images: least agreement",
-        description="A faster way must put the images into nearly the same order of uncertainty as plain fp32 (rank "
-        "correlation; 1: exactly the same).",
+        description="A faster way must put the images into nearly the same order of uncertainty as the plain way "
+        "(rank correlation; 1: exactly the same).",
     )
-    seed: int = Field(0, ge=0, description="Seed of the draw of the images that are tried on.")
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of the random choice of the images that are tried: the same number gives the same images.",
+    )
 
 
 class MasksConfig(FrozenModel):
-    """What becomes of the network's answer before anybody sees it."""
+    """What becomes of the network's masks before anybody sees them."""
 
     postprocessing: Literal["none", "choose"] = Field(
         "none",
-        description="choose: fill holes and drop small parts where that makes the masks of the images that choose "
-        "better; decided once for each model, recorded with it, and done alike wherever its masks are made.",
+        title="Tidy masks",
+        description="none: masks are as the network gives them. choose: holes are filled and small parts dropped "
+        "where that makes the masks of the validation images better; decided once for each model, and done wherever "
+        "its masks are made.",
     )
 
 
 class AssistConfig(FrozenModel):
-    """What answers a click in Label Studio. No model depends on it."""
+    """What a click in Label Studio does. No model depends on it."""
 
     method: AssistMethod = Field(
         "network",
-        description="How the part that a click means is found. network: a small network for clicks, which comes with "
-        "the installation. contrast: what has the grey of the click and is joined to it. disc: the largest disc around "
-        "the click that does not reach the mask's outline.",
+        title="What a click adds",
+        description="How the part that a click means is found. network: by a small network for clicks, which comes "
+        "with the installation. contrast: what has the grey of the click and is joined to it. disc: the largest disc "
+        "around the click that does not reach the mask's outline.",
     )
     fill_holes_px: int = Field(
-        30, ge=0, le=100_000, description="Holes of at most so many pixels are filled in answers; 0: none."
+        30,
+        ge=0,
+        le=100_000,
+        title="Fill holes of at most (px)",
+        description="Holes of at most so many pixels are filled in answers; 0: none.",
     )
 
 
 class RoundsConfig(FrozenModel):
     """When to stop, what counts as effort, and what becomes of skipped images."""
 
-    budget: int = Field(10, ge=1, description="Rounds that are asked for.")
+    budget: int = Field(10, ge=1, title="Rounds in all", description="After so many rounds the loop ends.")
     redrawn_below: float = Field(
-        0.95, gt=0, le=1, description="An answer counts as redrawn below this Dice between pre-mask and answer."
+        0.95,
+        gt=0,
+        le=1,
+        title="Redrawn: Dice below",
+        description="An answer counts as redrawn where it agrees with the pre-mask to less than this Dice.",
     )
-    replace_skipped: bool = Field(False, description="Ask for the next best image where one was skipped.")
+    replace_skipped: bool = Field(
+        False, title="Replace skipped images", description="Ask for the next best image where one was skipped."
+    )
     stop_when_flat: bool = Field(
         True,
+        title="Stop when nothing improves",
         description="Wait for a person's word where the last rounds brought neither less effort nor a better Dice.",
     )
-    flat_rounds: int = Field(3, ge=2, le=20, description="How many rounds in a row that must be.")
+    flat_rounds: int = Field(
+        3, ge=2, le=20, title="Rounds without improvement", description="How many rounds in a row that must be."
+    )
     flat_effort: float = Field(
         0.05,
         ge=0,
         lt=1,
-        description="A smaller fall than this of the redrawn share counts as no fall; 0.05: one of 20.",
+        title="Least fall of effort",
+        description="Where the share of redrawn masks falls by less than this, effort did not fall; 0.05 is one mask "
+        "of 20.",
     )
     flat_dice: float = Field(
         0.005,
         ge=0,
         lt=1,
         title="Least rise of Dice",
-        description="A round whose validation Dice rises by less than this counts as no better.",
+        description="Where the Dice on the validation images rises by less than this, it did not rise.",
     )
 
 
 class ValidationConfig(FrozenModel):
-    """Where the validation set comes from, and what keeps it apart from everything that is chosen or learnt from."""
+    """Images with a person's masks that measure models: where they come from, and what is kept apart from them."""
 
     ask_for: int = Field(
         0,
         ge=0,
         le=100,
+        title="Images to ask a person for",
         description="Where there is no validation set, the loop begins by asking a person to mask so many images of "
-        "the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it does not ask.",
+        "the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it does not "
+        "ask.",
     )
 
     near_duplicate_bits: int = Field(
@@ -365,23 +549,37 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=20,
         title="Near duplicates: bits that differ",
-        description="Images whose perceptual hash differs in at most so many of 64 bits from one of the validation set "
-        "are never proposed nor trained on.",
+        description="Images that look nearly like one of the validation set are never proposed nor trained on. Each "
+        "image is summed up in 64 bits; two look nearly alike if at most so many of them differ.",
     )
 
 
 class ValidationDraw(FrozenModel):
     """Which images of the pool a person masks to measure with."""
 
-    per_class: int = Field(2, ge=1, le=100, description="Images of each class in the validation set.")
-    seed: int = Field(0, ge=0, description="Seed of the draw within each class.")
+    per_class: int = Field(
+        2,
+        ge=1,
+        le=100,
+        title="Images of each class",
+        description="So many images of each class are in the validation set.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of the random choice within each class: the same number gives the same images.",
+    )
     replace_refused: bool = Field(
-        True, description="Draw the next image of a class for one that was skipped or called unusable."
+        True,
+        title="Replace refused images",
+        description="Take the next image of a class for one that was skipped or called unusable.",
     )
     premasks: bool = Field(
         False,
-        description="Show the active model's masks to correct. Off: the person draws on the bare image, slower, but "
-        "the masks that models are measured with do not lean towards one of them.",
+        title="Show pre-masks",
+        description="Show the masks of the model in use, to correct. Off: the person draws on the bare image, slower, "
+        "but the masks that models are measured with do not lean towards one of them.",
     )
 
 
@@ -390,12 +588,12 @@ class Recipe(FrozenModel):
 
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
-    query: QueryConfig = QueryConfig()
-    rounds: RoundsConfig = RoundsConfig()
-    validation: ValidationConfig = ValidationConfig()
-    inference: InferenceConfig = InferenceConfig()
+    query: QueryConfig = Field(QueryConfig(), title="Choice of images")
+    rounds: RoundsConfig = Field(RoundsConfig(), title="Rounds and when to stop")
+    validation: ValidationConfig = Field(ValidationConfig(), title="Validation images")
+    inference: InferenceConfig = Field(InferenceConfig(), title="Speed of computing")
     masks: MasksConfig = MasksConfig()
-    assist: AssistConfig = AssistConfig()
+    assist: AssistConfig = Field(AssistConfig(), title="Clicks in Label Studio")
 
 
 class Grid(FrozenModel):
@@ -405,19 +603,39 @@ class Grid(FrozenModel):
         "grid",
         pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
         max_length=40,
-        description="Name of the experiment in records and reports: small letters, digits, dashes.",
+        title="Name of the comparison",
+        description="What it is called in records and reports: small letters, digits, dashes.",
     )
     architectures: tuple[Architecture, ...] = Field(
-        ("Unet", "DeepLabV3Plus"), max_length=8, description="Shapes of the network."
+        ("Unet", "DeepLabV3Plus"), max_length=8, description="Kinds of network."
     )
-    encoders: tuple[str, ...] = Field((), max_length=8, description="Encoders that segmentation-models-pytorch knows.")
-    freeze_encoder: tuple[bool, ...] = Field((True, False), description="Train the decoder only: yes, no, or both.")
+    encoders: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="Parts that recognise shapes: names that the library segmentation-models-pytorch has.",
+    )
+    freeze_encoder: tuple[bool, ...] = Field(
+        (True, False),
+        title="Keep the encoder as it is",
+        description="Train only the rest of the network: yes, no, or both.",
+    )
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1e-4, 3e-4, 1e-3), max_length=12, description="AdamW's learning rates at the start."
+        (1e-4, 3e-4, 1e-3),
+        max_length=12,
+        description="How much one step changes the network, at the start of the training (optimizer AdamW).",
     )
-    augmentations: tuple[Augmentation, ...] = Field((), max_length=8, description="Compositions of augmentations.")
+    augmentations: tuple[Augmentation, ...] = Field(
+        (),
+        max_length=8,
+        title="Variations of the images (augmentations)",
+        description="How images are varied at random whenever they are shown; `plankseg show-augmentations` draws "
+        "each kind.",
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (), max_length=20, description="Seeds: the same run several times, to see how much is chance."
+        (),
+        max_length=20,
+        title="Seeds of chance",
+        description="The same training once for each number, to see how much of a difference is chance.",
     )
 
     @field_validator("name")
@@ -468,15 +686,31 @@ class SimulationConfig(FrozenModel):
     arms: tuple[ArmName, ...] = Field(
         ("random", "stratified", "published", "power", "stratified-power"),
         min_length=1,
-        description="Ways of choosing images, and of training on them, that are compared.",
+        title="Ways that are compared (arms)",
+        description="Ways of choosing images, and of training on them. random is what all are compared with.",
     )
-    seeds: int = Field(3, ge=1, le=20, description="How often each is repeated: with other weights and other draws.")
-    rounds: int = Field(5, ge=1, le=50, description="Rounds of each.")
-    batch_size: int = Field(20, ge=1, le=1000, description="Images per round.")
+    seeds: int = Field(
+        3,
+        ge=1,
+        le=20,
+        title="Repetitions (seeds)",
+        description="How often each way is repeated, with other chances each time. Below three nothing can be "
+        "concluded.",
+    )
+    rounds: int = Field(5, ge=1, le=50, description="So many rounds of each way.")
+    batch_size: int = Field(
+        20, ge=1, le=1000, title="Images per round", description="So many images the simulated person gets per round."
+    )
     test_images: int = Field(
-        160, ge=4, description="So many of the test images are used, drawn by a hash; half of them choose epochs."
+        160,
+        ge=4,
+        title="Test images used",
+        description="So many of the test images are used, always the same ones. Half of them decide which epoch of a "
+        "training is kept, the other half only measures.",
     )
-    clicks: bool = Field(True, description="Also count the clicks that a simulated person would need.")
+    clicks: bool = Field(
+        True, title="Count clicks", description="Also count the clicks that a simulated person would need."
+    )
 
     @field_validator("arms")
     @classmethod
@@ -489,22 +723,39 @@ class SimulationConfig(FrozenModel):
 class SimulationData(FrozenModel):
     """Folders, tars or zips of images whose masks are known; masks as `plankseg ingest --masks` takes them."""
 
-    source: str = Field(description="Clean images that model 0 is trained on.")
-    source_masks: str | None = Field(None, description="Their masks; empty: made automatically.")
-    pool: str = Field(description="Images to choose from.")
+    source: str = Field(
+        title="Source images", description="Folder, tar or zip of clean images that model 0 is trained on."
+    )
+    source_masks: str | None = Field(None, description="Their masks. Empty: made automatically.")
+    pool: str = Field(title="Pool images", description="Images to choose from.")
     pool_masks: str = Field(description="Their true masks, which answer in the person's place.")
-    test: str = Field(description="Images to measure with: one half chooses epochs, the other only reports.")
+    test: str = Field(
+        title="Test images",
+        description="Images to measure with: half of them decide which epoch of a training is kept, the other half "
+        "only measures.",
+    )
     test_masks: str = Field(description="Their true masks.")
 
 
 class FinalConfig(FrozenModel):
     """The last training, after the rounds; everything else is as in the active model's recipe."""
 
-    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description="Side of the square input.")
-    batch_size: int = Field(8, ge=2, description="Images per training step.")
-    epochs: int = Field(40, ge=1, description="Epochs: longer than a round's.")
-    labels_only: bool = Field(False, description="Train on what people answered alone, without the source.")
-    warm_start: bool = Field(True, description="Start from the active model, not from the encoder weights.")
+    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description="Images are brought to squares of this side.")
+    batch_size: int = Field(
+        8,
+        ge=2,
+        title="Images per step",
+        description="After so many images the network is adjusted; fewer need less memory.",
+    )
+    epochs: int = Field(40, ge=1, description="Passes over the training images: more than in a round.")
+    labels_only: bool = Field(
+        False, title="Answers alone", description="Train on what people answered alone, without the source."
+    )
+    warm_start: bool = Field(
+        True,
+        title="Go on from the model in use",
+        description="The training goes on from the model in use. Off: it starts anew from the encoder weights.",
+    )
 
 
 class Part(FrozenModel):
@@ -516,25 +767,32 @@ class Part(FrozenModel):
 
 
 class SegmentConfig(FrozenModel):
-    """How a model looks at an archive."""
+    """How masks of the archive are made."""
 
     views: Literal["none", "recipe", "dihedral"] = Field(
         "recipe",
         title="Views of an image",
-        description="The mean of a model's answers to several views is better than one answer. recipe: the five "
-        "published views. dihedral: eight turns and reflections. none: the image alone, faster.",
+        description="The mean of a model's answers to several views of an image is better than one answer. recipe: "
+        "the five published views (plain, two mirrored, one turned, one with noise). dihedral: eight turns and "
+        "reflections. none: the image alone, faster.",
     )
-    largest_part: bool = Field(False, description="Keep only the largest connected part of each mask.")
+    largest_part: bool = Field(
+        False, title="Largest part only", description="Keep only the largest connected part of each mask."
+    )
     backend: Literal["auto", BackendName] = Field(
-        "auto", description="auto: what the model's recipe says, else the fastest here that agrees with plain fp32."
+        "auto",
+        title="Way of computing",
+        description="auto: what the model's recipe names, else the fastest of what this machine has, tried on some "
+        "images. Or one by name. torch: as trained. folded, compiled, openvino: the same network, prepared to be "
+        "faster. With -bf16: in numbers of 16 bits, less exact.",
     )
     shard_size: int | None = Field(
         None,
         ge=1,
         le=100_000,
-        title="Images per shard",
-        description="The archive is done in shards, of which a killed run loses at most one; empty: what takes a "
-        "minute here, found on a first small one.",
+        title="Images per part",
+        description="The archive is done in parts, of which a run that is ended early loses at most one. Empty: as "
+        "many as take a minute here, found on a first small part.",
     )
     forward_batch: int = Field(
         32, ge=1, le=4096, title="Views computed at once", description="More are faster until memory is full."
@@ -542,18 +800,29 @@ class SegmentConfig(FrozenModel):
 
 
 class AuditConfig(FrozenModel):
-    """How many masks of a harvest a person judges, and which count as usable."""
+    """How many masks of the archive a person judges, and which count as usable."""
 
     masks: int = Field(
         60,
         ge=5,
         le=2_000,
-        description="Masks to draw. 60 usable ones of 60 prove that 94 % are (95 % interval); 300 of 300, 99 %.",
+        title="Masks to judge",
+        description="So many masks are drawn at random. If all of 60 are usable, at least 94 % of the archive's masks "
+        "are, with 95 % certainty; 300 of 300: 99 %.",
     )
     usable_dice: float = Field(
-        0.9, gt=0, le=1, description="A mask is usable if its Dice to the person's is at least this."
+        0.9,
+        gt=0,
+        le=1,
+        title="Usable: least Dice",
+        description="A mask is usable if it agrees with the person's to at least this Dice.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the draw. Another one makes another audit of the same masks.")
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of the random draw. Another number makes another audit of the same masks.",
+    )
 
 
 class ExportConfig(FrozenModel):

@@ -102,5 +102,6 @@ def test_a_variable_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_fields_are_titled_in_words_with_their_unit() -> None:
     properties = Recipe.model_json_schema()["$defs"]["TrainingConfig"]["properties"]
-    assert properties["side_px_per_round"]["title"] == "Side per round (px)"
+    assert properties["side_px"]["title"] == "Side (px)"
+    assert properties["side_px_per_round"]["title"] == "Side added per round (px)"
     assert properties["learning_rate"]["title"] == "Learning rate"

@@ -21,7 +21,13 @@ TITLES = {
     "side_by_side": "Runs at the same time",
     "round_number": "Round",
     "budget": "Rounds in all",
-    "go_on": "Go on although it is flat",
+    "go_on": "Go on although nothing improves",
+    "grid": "What is compared",
+    "data": "Images and their masks",
+    "config": "What and how much",
+    "folder": "Folder for the results",
+    "export": "Tables and zips",
+    "upkeep": "What is tidied",
 }
 """What a parameter is called in the forms, where its name alone does not say it."""
 

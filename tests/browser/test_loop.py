@@ -61,7 +61,7 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         wait_for_end(at, form.submit())
     form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
     assert form.height_px() < 1000, "it fits on one screen"
-    for group in ("Advanced", "Network", "Training", "Query"):
+    for group in ("Advanced", "Network", "Training", "Choice of images"):
         form.open(group)
     small = {
         "Encoder": "resnet18",
@@ -70,8 +70,8 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         "Epochs": "6",
         "Images per epoch": "128",
         "Learning rate": "0.001",
-        "Loader workers": "0",
-        "Batches": "3",
+        "Processes that read images": "0",
+        "Candidate batches": "3",
     }
     for label, value in small.items():
         form.write(label, value)

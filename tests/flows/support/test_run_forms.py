@@ -30,6 +30,20 @@ UNCLEAR = (
     "Flat dice",
 )
 UNCLEAR += ("Near duplicate bits", "Shard size", "Views", "Min rank correlation")
+UNCLEAR += ("Query", "Inference", "Assist", "Grid", "Config", "Data", "Upkeep", "Horizon days", "Dry run")
+UNCLEAR += ("Freeze encoder", "Plateau patience", "Neighbour share", "Pool mask weight")
+UNCLEAR += (
+    "Holdout fraction",
+    "Warm start",
+    "Loader workers",
+    "Strata",
+    "Noise sd",
+    "Region",
+    "Blind",
+    "Random controls",
+)
+UNCLEAR += ("Int8", "Calibration images", "Min dice", "Stop when flat", "Flat rounds", "Flat effort", "Arms")
+UNCLEAR += ("Go on although it is flat",)
 EARLIER: list[tuple[str, dict[str, Any]]] = [
     ("ingest", {"images": {"folder": "a", "role": "pool"}}),
     ("ingest", {"images": {"folder": "a", "role": "source", "masks": None, "layout": "ecotaxa", "table": None}}),
