@@ -44,7 +44,7 @@ def draw_images(draw: ValidationDraw) -> None:
         log.warning("%d images could not be read and were left out: %s", len(drawn.unreadable), drawn.unreadable)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="pre-masks of the active model")
+@task(cache_policy=NO_CACHE, task_run_name="pre-masks of the model in use")
 def make_premasks() -> "Premasks":
     """Pre-masks of the active model for the images that wait for a person."""
     from plankseg.pipeline.annotation.validation_premasks import premasks_of_active
@@ -80,11 +80,11 @@ def show_validation(store: Store) -> str:
     masked, still_open = sum(counted.masked for counted in classes), sum(counted.open for counted in classes)
     summary = (
         f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
-        f"{len(near)} near-duplicates kept out of pool and training"
+        f"{len(near)} images that look nearly like one of them are kept out of pool and training"
     )
     show_table("validation-set", [asdict(counted) for counted in classes], summary)
     if near:
-        text = f"{len(near)} images at most {bits} bits from one of the validation set, the first 500."
+        text = f"{len(near)} images look nearly like one of the validation set (at most {bits} of 64 bits differ)."
         show_table("near-duplicates", [asdict(duplicate) for duplicate in near[:500]], text)
     return summary
 

@@ -26,7 +26,7 @@ def fit_run(run: Run, experiment: str, devices: tuple[str, ...]) -> str:
     with free_device(store, devices) as device:
         where = settings().model_copy(update={"device": device})
         row = fit_candidate(store, run, where, experiment=experiment, report=log_epochs(log))
-    log.info("%s: validation Dice %.4f on the %s", run.key, row.validation_dice, row.validation_set)
+    log.info("%s: validation Dice %.3f on the %s", run.key, row.validation_dice, row.validation_set)
     return str(row.fingerprint)
 
 
@@ -79,7 +79,7 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
         text = "The best run and conventional masks, on the same images"
         show_table(f"compare-{experiment}-rivals", rivals, text)
     if seeds := seeds_table(comparison):
-        show_table(f"compare-{experiment}-seeds", seeds, "Over the seeds")
+        show_table(f"compare-{experiment}-seeds", seeds, "The same runs with other chances (seeds)")
     show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))
     if images:
         titles = report.titles_of(comparison)

@@ -23,7 +23,7 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
         open_store(), recipe, final, settings(), report=show_epochs(log, "final-model-progress", final.epochs)
     )
     log.info(
-        "Final model %s (%d px, %d epochs, %s): Dice %.4f on the %s. %s. %.0f s.",
+        "Final model %s (%d px, %d epochs, %s): Dice %.3f on the %s. %s. %.0f s.",
         model.model_id[:12],
         model.side_px,
         model.epochs,
@@ -33,7 +33,7 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
         model.reason,
         time.monotonic() - started,
     )
-    return f"final model {model.model_id[:12]}: validation Dice {model.validation_dice:.4f}; {model.reason}"
+    return f"final model {model.model_id[:12]}: validation Dice {model.validation_dice:.3f}; {model.reason}"
 
 
 @flow(name="finalize", flow_run_name="finalize", persist_result=False)

@@ -59,12 +59,13 @@ def choose(recipe: Recipe, round_number: int) -> None:
     )
     if proposal.unreadable:
         log.warning("%d images of the pool cannot be read any more: %s", len(proposal.unreadable), proposal.unreadable)
-    show_table(f"round-{round_number}-backends", proposal.choice.table(), proposal.choice.describe())
+    show_table(f"round-{round_number}-computing", proposal.choice.table(), proposal.choice.describe())
     show_picture(
         f"round-{round_number}-gallery",
         f"Round {round_number}: what teaches most",
         proposal_gallery(store, proposal),
-        f"Image, uncertainty, pre-mask and score. Model {proposal.model.round}, {recipe.query.measure}.",
+        f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
+        f"pre-mask. The number says how uncertain it is ({recipe.query.measure}): the larger, the more.",
     )
     images = proposed_images(store, round_number)
     show_table(f"round-{round_number}-images", images, f"Round {round_number}: the images of the gallery, line by line")

@@ -27,9 +27,9 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         round_number=round_number,
         report=show_epochs(log, f"model-{round_number}-progress", plan_round(recipe.training, round_number).epochs),
     )
-    verdict = "promoted" if model.promoted else "not promoted"
+    verdict = "put to use" if model.promoted else "not put to use"
     log.info(
-        "Model %d (%d px, %d epochs): Dice %.4f on the %s, %s: %s. %.0f s.",
+        "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s: %s. %.0f s.",
         round_number,
         model.side_px,
         model.epochs,
@@ -39,7 +39,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         model.reason,
         time.monotonic() - started,
     )
-    return f"model {round_number}: validation Dice {model.validation_dice:.4f}, {verdict}"
+    return f"model {round_number}: validation Dice {model.validation_dice:.3f}, {verdict}"
 
 
 @flow(name="retrain", flow_run_name=step_name, persist_result=False)

@@ -23,8 +23,7 @@ def choose_backend(part: Part, how: SegmentConfig, model: ModelRow) -> SegmentCo
 
     store = open_store()
     choice = choose_archive_backend(store, model, images_of(store, part), device=settings().device)
-    description = f"{choice.backend}: {choice.reason}. {choice.machine}"
-    show_table("segment-backends", choice.table(), description)
+    show_table("segment-computing", choice.table(), choice.describe())
     return how.model_copy(update={"backend": choice.backend})
 
 
@@ -87,6 +86,6 @@ def shards_of(job: SegmentationJob) -> list[dict[str, Any]]:
     """What is left to do, as parameters of `segment_images`."""
     first = job.total - len(job.todo) + 1
     return [
-        {"shard": shard, "name": f"shard {number} of {job.total}", "at": StoreLocation.of_settings()}
+        {"shard": shard, "name": f"part {number} of {job.total}", "at": StoreLocation.of_settings()}
         for number, shard in enumerate(job.todo, start=first)
     ]

@@ -83,15 +83,24 @@ def _torch(settings: Settings) -> Finding:
     from plankseg.learning.network.architecture import choose_device
 
     device = choose_device(settings.device)
-    return Finding("torch", "fine", f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads")
+    return Finding(
+        "torch", "fine", f"{torch.__version__} computes networks on {device}, {torch.get_num_threads()} threads"
+    )
 
 
 def _openvino(_: Settings) -> Finding:
     from plankseg.inference.backends import has_openvino
 
     if not has_openvino():
-        return Finding("OpenVINO", "absent", "images are scored by torch", "pip install 'plankseg[openvino]'")
-    return Finding("OpenVINO", "fine", f"{importlib.metadata.version('openvino')}, tried beside torch on a CPU")
+        return Finding(
+            "OpenVINO",
+            "absent",
+            "not installed: torch computes all networks, slower",
+            "pip install 'plankseg[openvino]'",
+        )
+    return Finding(
+        "OpenVINO", "fine", f"{importlib.metadata.version('openvino')}, tried beside torch where there is no GPU"
+    )
 
 
 def _network(_: Settings) -> Finding:
@@ -99,7 +108,7 @@ def _network(_: Settings) -> Finding:
 
     network = build_network(NetworkConfig(encoder="resnet18", encoder_weights="none"))
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    return Finding("network", "fine", f"U-Net on resnet18 builds, {millions:.1f} M parameters")
+    return Finding("network", "fine", f"a network can be made (U-Net on resnet18, {millions:.1f} M parameters)")
 
 
 def _imagenet(_: Settings) -> Finding:
@@ -114,8 +123,13 @@ def _imagenet(_: Settings) -> Finding:
         return Finding("ImageNet weights", "broken", f"those of {packaged} are missing", str(error))
     try:
         build_network(NetworkConfig())
-    except WeightsError as error:
-        return Finding("ImageNet weights", "fine", f"{packaged} is here. resnet34, for `published`: {error}")
+    except WeightsError:
+        return Finding(
+            "ImageNet weights",
+            "fine",
+            f"{packaged}, for `laptop` and `quality`, is here; resnet34, for `published`, is not",
+            "only for `published`: its first training downloads them, and says what to do where it cannot",
+        )
     return Finding("ImageNet weights", "fine", f"{packaged} and resnet34 are here")
 
 
@@ -155,7 +169,10 @@ def _prefect(_: Settings) -> Finding:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return Finding(
-            "Prefect", "absent", "PREFECT_API_URL is not set", "run `make up`, or set it to your server's /api"
+            "Prefect",
+            "absent",
+            "none is named: PREFECT_API_URL is not set",
+            "run `make up`, or set it to your server's /api",
         )
     try:
         answer = httpx.get(f"{url}/admin/version", headers=authorization(os.environ), timeout=5)
@@ -179,7 +196,7 @@ def _label_studio(settings: Settings) -> Finding:
         return Finding(
             "Label Studio",
             "absent",
-            "PLANKSEG_LABEL_STUDIO_TOKEN is not set",
+            "none is named: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
             "run `make up`, or copy a token of yours",
         )
     try:

@@ -201,7 +201,7 @@ def test_doctor_looks_where_up_served_cuts_nothing_off_and_makes_no_folder(
     assert "is no working directory" in str(nothing.exception)
     assert list(tmp_path.iterdir()) == []
     free = local_servers.free_port()
-    served = local_servers.ServerSettings(tmp_path / "demo", free, free)
+    served = local_servers.ServerSettings(tmp_path / "demo", free, free, free, free)
     local_servers.ensure_credentials(served.directory)
     local_servers.remember_ports(served)
     monkeypatch.setattr(servers, "console", Console(width=80, file=io.StringIO()))
@@ -210,7 +210,7 @@ def test_doctor_looks_where_up_served_cuts_nothing_off_and_makes_no_folder(
     assert done.exit_code == 1
     assert f"broken Prefect http://127.0.0.1:{free}/api" in shown
     assert "…" not in shown
-    assert "Broken: Prefect, Label Studio. Do what stands behind the arrow" in shown
+    assert "Broken: Prefect, Label Studio, webhook relay, assistant. Do what stands behind the arrow" in shown
     settings.cache_clear()
 
 
@@ -252,13 +252,13 @@ def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(sto
     add_model(store, "worse than model 0", round_number=1, promoted=False)
     runner = CliRunner()
     done = runner.invoke(cli.app, ["promote", "model", "1", "--reason", "I like it"])
-    assert re.fullmatch(r"Model 1 \(\w{8}\) is at work\.\n", done.stdout)
+    assert re.fullmatch(r"Model 1 \(\w{8}\) is in use\.\n", done.stdout)
     assert "already" in runner.invoke(cli.app, ["promote", "1"]).stdout
     done = runner.invoke(cli.app, ["rollback", "--reason", "it drew ghosts"])
-    output = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is at work again\.\n"
+    output = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is in use again\.\n"
     assert re.fullmatch(output, done.stdout)
     shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
-    assert "is at work. Last decision: model 0 gone back to by the person, it drew ghosts." in shown
+    assert "is in use. Last decision: model 0 put back to use by the person, it drew ghosts." in shown
     assert isinstance(runner.invoke(cli.app, ["rollback"]).exception, ModelError)
 
 

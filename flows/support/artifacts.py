@@ -12,8 +12,8 @@ from plankseg.pipeline.annotation.collect_answers import CollectReport
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
-from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import last_decision, read_status
+from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, STANDING_WORDS, rival_sentence, standing_rows
+from plankseg.pipeline.reports.status import ROUND_HEADINGS, ROUND_WORDS, last_decision, read_status
 from plankseg.storage.store import Store
 
 TASKS_SHOWN = 500
@@ -24,11 +24,13 @@ def show_rounds(store: Store) -> None:
     recipe = recipe_in_force(store)
     status = read_status(store, recipe.rounds)
     if status.rounds:
-        rows = [row.model_dump() for row in status.rounds]
-        show_table("rounds", rows, f"{last_decision(status)}\n\nNext: {status.next}")
+        rows = [
+            {ROUND_HEADINGS.get(name, name): value for name, value in row.model_dump().items()} for row in status.rounds
+        ]
+        show_table("rounds", rows, f"{last_decision(status)}\n\nNext: {status.next}\n\n{ROUND_WORDS}")
     if cells_of_rows := standing_rows(status):
         table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
-        show_table("model-and-rivals", table, rival_sentence(status))
+        show_table("model-and-rivals", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
 
 
 def show_effort(store: Store) -> None:
@@ -72,7 +74,7 @@ def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
 
     def report(epoch: Any) -> None:
         log.info(
-            "epoch %d: loss %.4f, validation Dice %.4f, %.1f s",
+            "epoch %d: loss %.3f, validation Dice %.3f, %.1f s",
             epoch.epoch,
             epoch.loss,
             epoch.validation_dice,

@@ -12,16 +12,20 @@ from plankseg.config import settings
 def ingest(
     place: Annotated[str, typer.Argument(help="Folder, tar, zip, IFCB bin or s3://bucket/prefix with the images.")],
     role: Annotated[str, typer.Option(help="source (clean), pool (to choose from) or validation.")],
-    layout: Annotated[str, typer.Option(help="auto, class_folders, ecotaxa, table or pairs.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto finds it: class_folders, ecotaxa, table or pairs.")] = "auto",
     masks: Annotated[
         Path | None,
         typer.Option(help="Folder or .zip of masks by the images' names, .json of COCO or Label Studio, .zip of ROIs."),
     ] = None,
-    annotator: Annotated[str | None, typer.Option(help="Who made these masks: they count as that person's.")] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Who made these masks: they count as that person's answers.")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
     automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="Of a pool: make masks too.")] = False,
-    outline: Annotated[str, typer.Option(help="Of a source's masks: level, or local contrast for scans.")] = "level",
+    outline: Annotated[
+        str, typer.Option(help="Of automatic masks: level, or local contrast, better on blurred scans.")
+    ] = "level",
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
     from plankseg.pipeline.ingest.terminal_ingest import IngestArguments, ingest_at_terminal

@@ -31,7 +31,7 @@ def demo(
     store: Annotated[str, typer.Option(help="folder, or s3: a bucket on an S3 server in memory.")] = "folder",
     clicks: Annotated[bool, typer.Option("--clicks", help="The simulated person repairs masks by clicks.")] = False,
 ) -> None:
-    """Run the whole loop on two synthetic domains, or on real folders up to where a person must click."""
+    """Run the whole loop on synthetic images, or on real folders up to where a person must correct masks."""
     if (source is None) != (pool is None):
         raise SettingsError("SOURCE and POOL belong together: give both folders, or neither.")
     if (validation is None) != (validation_masks is None) or (validation and not pool):
@@ -121,7 +121,7 @@ def _print_results(server_settings: local_servers.ServerSettings, location: str)
     show(status)
     before, after = status.models[0].validation_dice, status.models[-1].validation_dice
     if len(status.models) > 1 and before is not None and after is not None:
-        better = "above" if after > before else "NOT above"
+        better = "above" if after > before else "not above"
         console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
     relative = os.path.relpath(server_settings.directory)
     console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)

@@ -10,22 +10,22 @@ from plankseg.config import settings
 
 def promote(
     model: Annotated[
-        list[str], typer.Argument(help="A round ('3' or 'model 3'), the beginning of an id, or a candidate's name.")
+        list[str], typer.Argument(help="A round ('3' or 'model 3'), the beginning of an id, or a name in a comparison.")
     ],
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Make a model the active one, also a refused one or a candidate; later rounds go on from it."""
+    """Put a model to use, also a refused one or one of a comparison; later rounds go on from it."""
     from plankseg.pipeline.models.registry import activate
 
     chosen, decided = activate(existing_store(settings()), " ".join(model), reason=reason)
-    result = "is at work" if decided else "is at work already, nothing was done"
+    result = "is in use" if decided else "is in use already, nothing was done"
     console.print(f"Model {chosen.round} ({chosen.model_id[:8]}) {result}.", highlight=False)
 
 
 def rollback(
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Take the active model back and return to the one before it."""
+    """Take the model in use back and return to the one before it."""
     from plankseg.pipeline.models.registry import find_model
     from plankseg.pipeline.models.registry import rollback as decide
 
@@ -34,6 +34,6 @@ def rollback(
     taken, back = (find_model(store, str(model_id)) for model_id in (decided.previous, decided.model_id))
     console.print(
         f"Model {taken.round} ({taken.model_id[:8]}) is taken back, "
-        f"model {back.round} ({back.model_id[:8]}) is at work again.",
+        f"model {back.round} ({back.model_id[:8]}) is in use again.",
         highlight=False,
     )

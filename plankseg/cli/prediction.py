@@ -19,11 +19,16 @@ def predict(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Exported folder or .onnx file, or a model of the store; unset: the store's final or active."
+            help="Exported folder, .onnx file, or a model of the store; unset: its final one, else the one in use."
         ),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
-    views: Annotated[str, typer.Option(help="recipe, dihedral or none: faster, and a little less exact.")] = "recipe",
+    views: Annotated[
+        str,
+        typer.Option(
+            help="Masks are the mean over several views: recipe (5) or dihedral (8); none: faster, less exact."
+        ),
+    ] = "recipe",
     backend: Annotated[str, typer.Option(help="What computes the network; auto: as the flow segment does.")] = "auto",
     overlays: Annotated[bool, typer.Option("--overlays", help="Pictures with the masks' outlines, too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
@@ -46,7 +51,7 @@ def export(
         Path | None, typer.Option(help="Folder that predict wrote; unset: the masks of the store.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Of a store: whose masks; unset: the final or active model.")
+        str | None, typer.Option(help="Of a store: whose masks; unset: the final model, else the one in use.")
     ] = None,
     only: Annotated[str, typer.Option(help="all, people (what a person answered) or model.")] = "all",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")] = False,
@@ -64,7 +69,7 @@ def audit(
         float, typer.Option(help="A mask is usable from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
     seed: Annotated[int, typer.Option(help="Another one makes another audit of the same masks.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final or active model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final model, else the one in use.")] = None,
 ) -> None:
     """Let a person judge a random sample of the archive's masks in Label Studio, and state how good all are."""
     from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
@@ -77,9 +82,12 @@ def audit(
 
 
 def export_model(
-    folder: Annotated[Path, typer.Argument(help="Folder for the model: weights, facts, ONNX, model card.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the model's files: weights, facts, ONNX, a card to read.")],
     model: Annotated[
-        str | None, typer.Option(help="A round, the beginning of an id, a candidate; unset: final or active.")
+        str | None,
+        typer.Option(
+            help="A round, the beginning of an id, a name in a comparison; unset: the final one, else the one in use."
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,
 ) -> None:

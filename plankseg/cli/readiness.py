@@ -81,11 +81,12 @@ def box(served: ServerSettings, credentials: Credentials, *, with_log_ins: bool)
     prefect = f"\n  log-in       {credentials.prefect_login}" if with_log_ins else ""
     label_studio = f"\n  log-in       {credentials.email}   {credentials.password}" if with_log_ins else ""
     text = (
-        f"Label Studio   {served.label_studio_url}   correct masks{label_studio}\n"
-        f"Prefect        {served.prefect_url}   start and watch steps{prefect}\n\n"
+        f"Label Studio   {served.label_studio_url}   here you correct masks{label_studio}\n"
+        f"Prefect        {served.prefect_url}   here you start and watch steps{prefect}\n\n"
         f"Log-ins        {served.directory / 'credentials.env'} (you alone can read it)\n"
         f"Store          {served.store_location}\n"
         f"Logs           {served.directory / 'logs'}\n\n"
+        "First time? Open Prefect, Deployments, ingest, Run.\n"
         "Ctrl-C ends it all. A run that is cut off goes on at the next start."
     )
     return Panel.fit(text, title="ready", highlight=False)

@@ -24,9 +24,11 @@ def doctor(
         Path | None,
         typer.Option(help="Check what `plankseg up` serves from this working directory; unset: ./demo if it is one."),
     ] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte of the store and verify it.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read the whole store and compare it with its checksums.")
+    ] = False,
 ) -> None:
-    """Check every part, and name the cure for what is not in order."""
+    """Check every part, and say what to do where one is not in order."""
     from plankseg.doctor import examine, examine_store
 
     if directory is None and "PREFECT_API_URL" not in os.environ and (USUAL_DIRECTORY / local_servers.PORTS).exists():
@@ -61,7 +63,7 @@ def webhook_relay(
         str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
     ] = "http://127.0.0.1:4200/api",
 ) -> None:
-    """Send Prefect an event when a round is answered, so that `advance` starts at once and not by the schedule."""
+    """Tell Prefect when a round is answered, so that `advance` starts at once and not by the clock."""
     from plankseg.labelling.webhook.relay import serve
 
     serve(settings(), port=port, prefect_api_url=prefect_api_url)
@@ -94,7 +96,7 @@ def up(
     relay_port: Annotated[int, typer.Option(envvar="RELAY_PORT", help="Port of the webhook relay.")] = 8090,
     assistant_port: Annotated[int, typer.Option(envvar="ASSISTANT_PORT", help="Port of the assistant.")] = 8091,
 ) -> None:
-    """Serve Prefect, a worker with the flows, Label Studio, its relay and its assistant, until Ctrl-C.
+    """Serve both web pages, Prefect and Label Studio, and all that they need, until Ctrl-C.
 
     The store is the directory's own, or the bucket that PLANKSEG_STORE names.
     """

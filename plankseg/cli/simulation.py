@@ -23,14 +23,14 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=1, max=20, help="How often each is repeated.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds of each.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per round.")] = 20,
-    side: Annotated[int, typer.Option(help="Side of the squares in pixels.")] = 64,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 3,
-    draws: Annotated[int, typer.Option(min=2, help="Images drawn per epoch.")] = 512,
+    side: Annotated[int, typer.Option(help="Side of the squares that are trained on, in pixels.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs (passes over the images) of each training.")] = 3,
+    draws: Annotated[int, typer.Option(min=2, help="Images per epoch.")] = 512,
     again: Annotated[
-        Path | None, typer.Option(help="JSON of a simulation: run one arm of it again and compare.")
+        Path | None, typer.Option(help="JSON of a simulation: run one way of it again and compare.")
     ] = None,
-    arm: Annotated[str, typer.Option(help="With --again: which arm.")] = "random",
-    seed: Annotated[int, typer.Option(min=0, help="With --again: which seed.")] = 0,
+    arm: Annotated[str, typer.Option(help="With --again: which way (arm).")] = "random",
+    seed: Annotated[int, typer.Option(min=0, help="With --again: which repetition (seed).")] = 0,
 ) -> None:
     """Compare ways of choosing images on images with known masks: no servers, no person; a page and a JSON."""
     from plankseg.pipeline.reports.terminal_simulate import Asked, repeat_at_terminal, simulate_at_terminal

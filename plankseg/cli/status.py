@@ -15,9 +15,19 @@ from plankseg.errors import SettingsError
 from plankseg.pipeline.archive.image_paths import image_named
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.models.registry import model_for
-from plankseg.pipeline.reports.effort_plot import describe_anchoring, effort_table
-from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_lines, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import Status, last_decision, read_status
+from plankseg.pipeline.reports.effort_plot import EFFORT_WORDS, describe_anchoring, effort_table
+from plankseg.pipeline.reports.standing_tables import (
+    STANDING_COLUMNS,
+    STANDING_WORDS,
+    rival_lines,
+    rival_sentence,
+    standing_rows,
+)
+from plankseg.pipeline.reports.status import ROUND_HEADINGS, ROUND_WORDS, Status, last_decision, read_status
+
+STANDINGS = "Model in use and conventional masks, on the validation images"
+LEGENDS = {"Rounds": ROUND_WORDS, "Effort": EFFORT_WORDS, STANDINGS: STANDING_WORDS}
+"""What the columns of a table mean, by its title."""
 
 RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # together in a column that is shown where there is one
 
@@ -47,15 +57,21 @@ def show(status: Status) -> None:
     if counts.validation:
         split = status.validation
         console.print(
-            f"Validation set: {split.selection} masks choose, {split.test} only test; "
-            f"{split.near_duplicates} near-duplicates kept out of pool and training"
+            f"Validation images with a mask: {split.selection} decide which model is kept, {split.test} only measure; "
+            f"{split.near_duplicates} images that look nearly like one of them are kept out of pool and training"
         )
     for table in (_models_table(status), _standings_table(status), _rounds_table(status), _effort_table(status)):
         if table.row_count:
             console.print(table)
-    if decision := last_decision(status):
+        if table.row_count and table.title in LEGENDS:
+            console.print(f"{LEGENDS[str(table.title)]}\n", highlight=False)
+    decision, sentence = last_decision(status), rival_sentence(status)
+    for model in status.models:
+        if model.reason not in decision:
+            console.print(f"Model {model.round}: {model.reason}.", markup=False, highlight=False)
+    if decision:
         console.print(decision, markup=False, highlight=False)
-    if sentence := rival_sentence(status):
+    if sentence and sentence.partition(" is ")[2].rstrip(".") not in decision:
         console.print(sentence, markup=False, highlight=False)
     if status.anchoring:
         console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)
@@ -71,8 +87,8 @@ def show(status: Status) -> None:
 def _models_table(status: Status) -> Table:
     """The models, and below them the conventional methods on the same images."""
     table = _table("Models")
-    for heading in ("round", "model", "side", "epochs", "Dice", "test", "promoted", "why"):
-        table.add_column(heading, justify="left" if heading in {"model", "why"} else "right")
+    for heading in ("round", "model", "side", "epochs", "Dice", "test Dice", "put to use", "masks by"):
+        table.add_column(heading, justify="left" if heading in {"model", "masks by"} else "right")
     for model in status.models:
         table.add_row(
             str(model.round),
@@ -82,7 +98,7 @@ def _models_table(status: Status) -> Table:
             _dice(model.validation_dice),
             _dice(model.test_dice),
             "yes" if model.promoted else "no",
-            escape(model.reason),
+            "model in use" if model.active else "model",
         )
     for line in rival_lines(status):
         table.add_row(
@@ -104,7 +120,10 @@ def _dice(value: float | None) -> str:
 
 def _rounds_table(status: Status) -> Table:
     table = _table("Rounds")
-    rare = [", ".join(f"{n} {name}" for name in RARE if (n := getattr(row, name))) for row in status.rounds]
+    rare = [
+        ", ".join(f"{n} {ROUND_HEADINGS.get(name, name)}" for name in RARE if (n := getattr(row, name)))
+        for row in status.rounds
+    ]
     fields = ["round", "proposed", "answered", "accepted", "corrected"]
     for heading in [*fields, "redrawn", "seconds"]:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -139,12 +158,11 @@ def _table_of(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
 
 def _standings_table(status: Status) -> Table:
     """The active model beside the conventional methods."""
-    title = "Active model and conventional masks, on the validation images"
-    return _table_of(title, STANDING_COLUMNS, standing_rows(status), left={"images of", "masks by"})
+    return _table_of(STANDINGS, STANDING_COLUMNS, standing_rows(status), left={"half", "masks by"})
 
 
 def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:
-    """Write models, rounds and a gallery of every round into one self-contained HTML page."""
+    """Write models, rounds and the images of every round into one HTML page that needs no other file."""
     from plankseg.pipeline.reports.round_report import write_report
 
     write_report(existing_store(settings()), path)
@@ -153,7 +171,9 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
 
 def validation_page(
     path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("validation.html"),
-    model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The beginning of a model's id; unset: the final one, else the one in use.")
+    ] = None,
 ) -> None:
     """Show the validation images from worst to best: outlines of the person, the model and the automatic mask."""
     from plankseg.pipeline.reports.validation_page import validation_images, write_validation_page
@@ -166,15 +186,17 @@ def validation_page(
 
 
 def show_augmentations(
-    images: Annotated[list[Path] | None, typer.Argument(help="Clean image files; synthetic ones without.")] = None,
-    references: Annotated[list[Path] | None, typer.Option("--reference", help="Image of the target domain.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Clean image files; unset: synthetic ones.")] = None,
+    references: Annotated[
+        list[Path] | None, typer.Option("--reference", help="Noisy image, like those of the pool.")
+    ] = None,
     from_store: Annotated[bool, typer.Option("--from-store", help="Show the store's own source and pool.")] = False,
     output: Annotated[Path, typer.Option(help="Where the PNG is written.")] = Path("augmentations.png"),
-    draws: Annotated[int, typer.Option(min=1, max=32, help="Variations of each composition.")] = 8,
-    side_px: Annotated[int, typer.Option("--side", min=32, max=1024, help="Side of the squares.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, max=32, help="Variations of each kind.")] = 8,
+    side_px: Annotated[int, typer.Option("--side", min=32, max=1024, help="Side of the squares in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Start of chance: the same number, the same sheet.")] = 0,
 ) -> None:
-    """Draw what each composition of augmentations makes of some images, with the masks' outlines, on one sheet."""
+    """Draw how training varies images: every kind of augmentation, with the masks' outlines, on one sheet."""
     from plankseg.imaging.overlay import encode_rgb
     from plankseg.pipeline.reports import augmentation_sheet as sheets
 
@@ -189,15 +211,17 @@ def show_augmentations(
     output.write_bytes(encode_rgb(samples.sheet(draws=draws, seed=seed)))
     console.print(f"Written: {output}", highlight=False, soft_wrap=True)
     if samples.references is None or not len(samples.references):
-        console.print("'specialized' is left out: it needs images of the target domain, ingested or by --reference.")
+        console.print("'specialized' is left out: it needs noisy images, those of a pool or given by --reference.")
 
 
 def gif(
     image: Annotated[str, typer.Argument(help="The image's path, the beginning of its id, or its archive's name.")],
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
-    model: Annotated[str | None, typer.Option(help="The beginning of a model's id; unset: final or active.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The beginning of a model's id; unset: the final one, else the one in use.")
+    ] = None,
 ) -> None:
-    """Show how an image's mask is made: the image, every test-time view, the mask, the object alone."""
+    """Show how an image's mask is made: the image, each view that the model looks at, the mask, the object alone."""
     store = existing_store(settings())
     image_id, chosen = image_named(store, image), model_for(store, model)
 

@@ -5,6 +5,7 @@ the recipe's bounds. The fastest of those that agree is chosen. The time include
 but not making and compiling the backend. The int8 network only has to rank alike: no mask comes from it.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,20 @@ from plankseg.inference.tta import views_of
 
 INT8: ScoringName = "openvino-int8"
 MIN_SECONDS_FOR_INT8 = 30.0  # of scoring by the others: int8 saves half of it, and quantizing takes up to ten seconds
+
+
+HEADINGS = {
+    "backend": "way of computing",
+    "dice": "Dice to torch",
+    "rank_correlation": "same order as torch (1: exactly)",
+    "images_per_s": "images per second",
+    "agrees": "agrees with torch",
+    "refused": "why it was not tried",
+}
+"""What the fields of a trial are called for people."""
+
+FEATURES = re.compile(r" with [a-z0-9_, ]+(?=;)")
+"""The flags of a processor, which say nothing to people."""
 
 
 class Trial(FrozenModel):
@@ -65,15 +80,17 @@ class BackendChoice(FrozenModel):
 
     def describe(self) -> str:
         """The choice as a sentence."""
-        by = f"scores by {INT8}, masks by {self.backend}" if self.quantized else self.backend
-        return f"{by}: {self.reason}. {self.machine}"
+        by = f"uncertainties with {INT8}, masks with {self.backend}" if self.quantized else f"with {self.backend}"
+        machine = FEATURES.sub("", self.machine)
+        return f"Computed {by}: {self.reason}. Machine: {machine}."
 
     def table(self) -> list[dict[str, object]]:
-        """The trials as rows of a table; `chosen` says what each backend is used for, and is empty for the others."""
+        """The trials as rows of a table, for people; `used for` is empty for a backend that was not chosen."""
         rows = [trial.model_dump() for trial in self.trials] or [{"backend": self.backend}]
-        used = {"scores": self.score_backend, "masks": self.backend}
+        used = {"uncertainties": self.score_backend, "masks": self.backend}
         return [
-            row | {"chosen": " and ".join(what for what, name in used.items() if name == row["backend"])}
+            {HEADINGS[name]: value for name, value in row.items()}
+            | {"used for": " and ".join(what for what, name in used.items() if name == row["backend"])}
             for row in rows
         ]
 

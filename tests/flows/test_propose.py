@@ -61,17 +61,21 @@ def test_the_table_of_backends_is_an_artifact_and_the_manifest_names_the_chosen_
 ) -> None:
     environment = server_settings.environment() | {"PLANKSEG_STORE": str(store.root), "PLANKSEG_DEVICE": "cpu"}
     alone(SUPPORT / "choose_once.py", RECIPE.model_dump_json(), environment=environment)
-    shown = artifacts(server_settings)["round-1-backends"]
+    shown = artifacts(server_settings)["round-1-computing"]
     table = json.loads(str(shown["data"]))
     (sha,) = {row.manifest_sha for row in store.proposals.of_round(1)}
     inference = Manifest.from_json(store.blobs.get(sha, "json")).inference
     assert inference is not None
-    tried = [row["backend"] for row in table]
-    agree = {row["backend"] for row in table if row["agrees"]}
+    tried = [row["way of computing"] for row in table]
+    agree = {row["way of computing"] for row in table if row["agrees with torch"]}
     assert tried == [name for name in backends_here(CPU) if f"{name}-bf16" not in agree]
-    assert [row["backend"] for row in table if "masks" in row["chosen"]] == [inference.backend]
-    assert [row["backend"] for row in table if "scores" in row["chosen"]] == [inference.score_backend]
-    assert all(row["images per s"] > 0 and row["dice"] > 0 for row in table if row["refused"] is None)
+    assert [row["way of computing"] for row in table if "masks" in row["used for"]] == [inference.backend]
+    assert [row["way of computing"] for row in table if "uncertainties" in row["used for"]] == [inference.score_backend]
+    assert all(
+        row["images per second"] > 0 and row["Dice to torch"] > 0
+        for row in table
+        if row["why it was not tried"] is None
+    )
     assert inference.images == 16
     assert str(shown["description"]) == escape_text(inference.describe())
     assert "the fastest of " in inference.reason

@@ -52,5 +52,5 @@ def test_a_killed_simulation_and_one_side_by_side_end_with_the_same_record(
     asked = {"artifacts": {"key": {"any_": ["simulate-beside", "simulate-beside-curves"]}}}
     shown = {artifact["key"]: artifact for artifact in post(server_settings, "artifacts/latest/filter", asked).json()}
     table = json.loads(shown["simulate-beside"]["data"])
-    assert {row["arm"] for row in table} == {"random", "power"}
+    assert {row["way"] for row in table} == {"random", "power"}
     assert len(str(shown["simulate-beside-curves"]["data"])) < 200_000

@@ -114,14 +114,17 @@ def test_the_network_in_8_bits_has_to_rank_alike_but_no_mask_comes_from_it() -> 
 def test_the_table_says_what_each_was_chosen_for() -> None:
     both = (Trial(backend="torch", agrees=True), Trial(backend="openvino-int8", agrees=True, images_per_s=3))
     inference = BackendChoice(backend="torch", machine="a", reason="b", images=7, trials=both)
-    assert [row["chosen"] for row in inference.table()] == ["scores and masks", ""]
-    assert inference.describe() == "torch: b. a"
+    assert [row["used for"] for row in inference.table()] == ["uncertainties and masks", ""]
+    assert inference.describe() == "Computed with torch: b. Machine: a."
     quantized = inference.model_copy(update={"quantized": "0" * 64})
-    assert [row["chosen"] for row in quantized.table()] == ["masks", "scores"]
-    assert (quantized.describe(), quantized.images_per_s) == ("scores by openvino-int8, masks by torch: b. a", 3)
+    assert [row["used for"] for row in quantized.table()] == ["masks", "uncertainties"]
+    assert (quantized.describe(), quantized.images_per_s) == (
+        "Computed uncertainties with openvino-int8, masks with torch: b. Machine: a.",
+        3,
+    )
     assert BackendChoice.model_validate_json(quantized.model_dump_json()) == quantized
     untried = BackendChoice(backend="torch", machine="a", reason="b")
-    assert untried.table() == [{"backend": "torch", "chosen": "scores and masks"}]
+    assert untried.table() == [{"way of computing": "torch", "used for": "uncertainties and masks"}]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=20))

@@ -129,7 +129,7 @@ def summary_of(store: Store, job: SegmentationJob, exported: Exported) -> list[d
         "nothing found": exported.empty,
         "touch the border": exported.touching,
         "in several parts": exported.in_parts,
-        "shards of this job": len(shards),
+        "parts that were computed": len(shards),
         "images per second": round(sum(row.images for row in shards) / seconds, 1) if seconds else "",
         "model": job.model.model_id[:12],
         "table": str(exported.table),

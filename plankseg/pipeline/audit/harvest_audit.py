@@ -83,8 +83,8 @@ class Statement:
         state = f"{self.open} of {len(self.audit.image_ids)} images wait for an answer; so far: " if self.open else ""
         return [
             f"Audit {row.number} of {self.audit.masks} masks by model {row.model_id[:8]}: {len(self.audit.draws)} "
-            f"drawn at random, stratified by expected_dice; {self.skipped} images skipped, {self.unusable} called "
-            "unusable.",
+            f"drawn at random, evenly over what the model expects of them; {self.skipped} images skipped, "
+            f"{self.unusable} called unusable.",
             f"{state}Share of usable masks (Dice at least {self.usable_dice:g} to the person's): {self.usable}.",
             f"Dice: {self.dice}.",
         ]
@@ -246,7 +246,7 @@ def drawn_images(store: Store, audit: Audit) -> list[dict[str, object]]:
         rows.append(
             {
                 "image": paths[image_id],
-                "expected_dice": f"{draw.confidence:.3f}",
+                "expected Dice": f"{draw.confidence:.3f}",
                 "answer": "waits" if answer is None else answer.origin if answer.status == "usable" else answer.status,
                 "Dice": None if figure is None else f"{figure:.3f}",
             }
@@ -264,7 +264,7 @@ def rows_of(statement: Statement) -> list[dict[str, object]]:
     return [
         {
             "what": what,
-            "expected_dice from": low,
+            "expected Dice from": low,
             "to": high,
             "value": "" if estimate.value is None else f"{estimate.value:.3f}",
             "95 % interval": f"{estimate.low:.3f} to {estimate.high:.3f}",

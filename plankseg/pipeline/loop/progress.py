@@ -128,21 +128,27 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
     n = progress.round
     match due(progress, budget=budget, flat=flat, replace=replace):
         case "ingest":
-            return "Ingest a source and a pool: run the flow 'ingest'."
+            return "Ingest a source (clean images) and a pool (images to choose from): run the flow 'ingest'."
         case "pretrain":
             return "Train model 0 on the source: run the flow 'pretrain'."
         case "propose":
-            return f"Propose round {n + 1}: run the flow 'advance'."
+            return f"Choose the images of round {n + 1}: run the flow 'advance'."
         case "replace":
             return f"Round {n}: replace {len(progress.skipped)} skipped images: run the flow 'advance'."
         case "wait":
-            return f"Waiting: {flat}. To go on all the same run the flow 'advance' with 'go on'; else 'finalize'."
+            return (
+                f"Waiting: {flat}. To go on all the same run the flow 'advance' with 'Go on although nothing "
+                "improves'; else run 'finalize'."
+            )
         case "annotate":
             return f"Round {n}: correct {progress.unanswered} of {len(progress.chosen)} images in Label Studio."
         case "retrain":
             return f"Round {n}: retrain on the corrections: run the flow 'advance'."
         case "finished" if n >= budget:
-            return f"Finished: all {budget} rounds are done."
+            return (
+                f"Finished: all {budget} rounds are done. For the final model run the flow 'finalize', for masks of "
+                "the archive 'segment'."
+            )
         case _:
             lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""
             return f"Finished: the pool is exhausted after {n} rounds{lost}; ingest more images to go on."

@@ -1,6 +1,7 @@
 """Model card: what a model was trained on, how good it was found to be, and what it is not good for, in Markdown."""
 
 from plankseg.pipeline.models.model_facts import ModelFacts, StandingFacts
+from plankseg.pipeline.models.standings import HALVES
 
 _UNKNOWN = "not recorded"
 
@@ -48,10 +49,10 @@ def _quality(facts: ModelFacts) -> list[str]:
     dice = _UNKNOWN if training.validation_dice is None else f"{training.validation_dice:.3f}{bounds}"
     lines = [f"Dice: {dice}, on the {training.validation_set or 'validation images'}."]
     if training.standings:
-        lines += ["", "| images of | masks by | images | Dice | tenth percentile | share below 0.8 |"]
+        lines += ["", "| images of | masks by | images | Dice | 9 of 10 above | share below 0.8 |"]
         lines += ["|---|---|---|---|---|---|", *map(_standing, training.standings)]
     if training.against_rival:
-        lines += ["", f"Against what costs nobody's time, it is {training.against_rival}."]
+        lines += ["", f"Compared with masks that need no model, it is {training.against_rival}."]
     else:
         lines += ["", "It was not compared with a conventional method."]
     return lines
@@ -59,7 +60,7 @@ def _quality(facts: ModelFacts) -> list[str]:
 
 def _standing(row: StandingFacts) -> str:
     return (
-        f"| {row.half} half | {row.masks_by} | {row.images} | {row.dice:.3f} | {row.tenth_percentile:.3f} "
+        f"| {HALVES[row.half]} half | {row.masks_by} | {row.images} | {row.dice:.3f} | {row.tenth_percentile:.3f} "
         f"| {row.share_below_08:.0%} |"
     )
 
@@ -83,7 +84,8 @@ def _use(facts: ModelFacts) -> list[str]:
         "```",
         "",
         "`model.json` says how an image becomes the network's input and its answer a mask, for other programs. "
-        f"plankseg averages the model's `{views}` test-time views; one view gives nearly the same masks, faster.",
+        f"plankseg averages the model's `{views}` views of an image (as it is, mirrored, turned); one view gives "
+        "nearly the same masks, faster.",
     ]
 
 

@@ -10,6 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 Half = Literal["selection", "test"]
+HALVES = {"selection": "deciding", "test": "test"}
+"""What the halves of the validation set are called for people."""
+
 Scores = Mapping[str, Sequence[float | None]]
 """By image: Dice, and Dice off the outline (None in the record of an older plankseg)."""
 
@@ -53,10 +56,10 @@ class RivalVerdict:
         elif self.images < FEWEST_TO_TELL:
             outcome = f"not shown to be better than the {self.rival} (below {FEWEST_TO_TELL} images)"
         else:
-            outcome = f"not better than the {self.rival}, which costs nobody's time"
+            outcome = f"not better than the {self.rival}, which needs no model"
         return (
-            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f}, "
-            f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] on {self.images} images"
+            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the same {self.images} images, "
+            f"{self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
         )
 
 

@@ -24,7 +24,7 @@ table { font-size: 13px; font-variant-numeric: tabular-nums; } th { vertical-ali
 .sheet b { position: sticky; top: 0; background: #fff; padding: .3rem 0; }
 .sheet p { grid-column: 1 / -1; margin: .6rem 0 0; }
 """
-NO_POOL = "No gallery: the pool has no unlabelled image that can be read. Ingest a pool, then run the flow again."
+NO_POOL = "No pictures: the pool has no unlabelled image that can be read. Ingest a pool, then run the flow again."
 
 
 def curves_picture(comparison: Comparison) -> str:
@@ -54,10 +54,14 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
     yield f"<p>{escape(summary(comparison))}</p>"
     yield f'<div class="wide">{_html(_finished(comparison))}</div>'
     yield (
-        "<p>Sorted by the Dice on the images that choices are made on, at native size, with 95 % bounds (bootstrap over"
-        " the images). <i>To the best</i> is paired on the same images: bounds on both sides of 0 mean that the images"
-        " do not separate the two. The test's images take part in no choice. <i>Thin parts</i> is the recall of"
-        " what is thinner than 3 px.</p>"
+        "<p>Sorted by the <i>validation Dice</i>, on the validation images that decide which model is kept, with its"
+        " 95 % interval in brackets. <i>Test Dice</i> is on images that decide nothing. <i>To the best</i> is the"
+        " difference to the best run on the same images: an interval with 0 in it means that the images do not tell"
+        " the two apart. <i>Without the outline</i>: pixels up to 2 px from the true outline do not count. <i>9 of 10"
+        " above</i>: nine images of ten have a higher Dice. <i>IoU</i>: common pixels as a share of those of either"
+        " mask. <i>Outline F</i>: how far the outlines agree within 2 px, 1 at best. <i>Thin parts</i>: how much of"
+        " what is thinner than 3 px is found. <i>Area error</i>: how much larger (+) or smaller (-) the masks are"
+        " than the true ones.</p>"
     )
     if comparison.failures:
         yield "<h2>Failed</h2>" + table(("run", "why"), sorted(comparison.failures.items()))
@@ -67,13 +71,13 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
         yield f"<h2>The best run and conventional masks</h2>{_html(rivals)}"
         yield f"<p>The best run is {escape(verdict.words())}.</p>"
     if seeds := seeds_table(comparison):
-        yield f"<h2>Over the seeds</h2>{_html(seeds)}"
+        yield f"<h2>The same runs with other chances (seeds)</h2>{_html(seeds)}"
     yield "<h2>Learning curves</h2>"
     yield f'<img src="{curves_picture(comparison)}" alt="validation Dice and loss by epoch">'
     yield "<h2>The best side by side</h2>"
     yield from _sheet(comparison, images)
     yield (
-        f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a candidate model 0:"
+        f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a run model 0:"
         " the rounds then go on from it, with its recipe.</p>"
     )
 

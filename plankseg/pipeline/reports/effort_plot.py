@@ -15,8 +15,8 @@ COLUMNS = (
     "changed px, all",
     "clicks",
     "outlines",
-    "s per image",
-    "s saved",
+    "seconds per image",
+    "seconds saved",
 )
 
 PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
@@ -25,6 +25,14 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
     ("seconds per image", lambda effort: effort.seconds_median),
 )
 
+
+HIDDEN, AT_RANDOM = "without pre-mask", "drawn at random"
+
+EFFORT_WORDS = (
+    "Redrawn: answer and pre-mask agree to a Dice below 0.95 (or what the recipe says), of the usable answers. Dice to "
+    "pre-mask: how far they agree, 1 is the same. Changed px: pixels that the person changed, median and sum. "
+    "Seconds saved: in the whole round, against the time per image of round 1."
+)
 
 WHERE_USED = ("clicks", "outlines")
 """Columns that are left out of a table in which nobody used such a tool: it must fit a terminal."""
@@ -52,8 +60,8 @@ def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
             ("with pre-mask", round_effort.shown),
             ("- by clicks", round_effort.clicked),
             ("- by brush", round_effort.brushed),
-            ("blind", round_effort.blind),
-            ("random", round_effort.control),
+            (HIDDEN, round_effort.blind),
+            (AT_RANDOM, round_effort.control),
         )
         for name, effort in groups:
             if effort is not None:
@@ -79,6 +87,7 @@ def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None)
     headings, rows = effort_table(efforts)
     lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", EFFORT_WORDS]
     if anchoring:
         lines += ["", describe_anchoring(anchoring)]
     return "\n".join(
@@ -89,8 +98,9 @@ def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None)
 def describe_anchoring(anchoring: Anchoring) -> str:
     """How much a visible pre-mask pulls answers towards it, as a sentence."""
     return (
-        f"Anchoring: answers are {anchoring.difference:+.3f} [{anchoring.low:+.3f}, {anchoring.high:+.3f}] Dice nearer "
-        f"to the pre-mask where it was shown ({anchoring.shown} images) than where it was not ({anchoring.blind})."
+        f"Does the pre-mask lead the person? Where it was shown ({anchoring.shown} images), answers agree with it by "
+        f"{anchoring.difference:+.3f} Dice more (95 % interval {anchoring.low:+.3f} to {anchoring.high:+.3f}) than "
+        f"where it was hidden ({anchoring.blind} images)."
     )
 
 
@@ -106,8 +116,8 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
             ("with pre-mask", "o-", "shown"),
             ("by clicks", "v-.", "clicked"),
             ("by brush", "P-.", "brushed"),
-            ("blind", "s--", "blind"),
-            ("random", "^:", "control"),
+            (HIDDEN, "s--", "blind"),
+            (AT_RANDOM, "^:", "control"),
         )
         highest = 0.0 if title == "seconds per image" else 1.0
         for name, style, group in groups:

@@ -15,7 +15,6 @@ from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, o
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device
-from plankseg.pipeline.archive.ecotaxa import EXPECTED_DICE
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.loading import load_network
 from plankseg.pipeline.models.recipes import framing_of, recipe_of
@@ -45,7 +44,7 @@ def mask_gallery(store: Store, measures: pa.Table, *, shown: int = MASKS_SHOWN) 
     paths = paths_of_ids(store, (row["image_id"] for row in chosen))
     cells = [_cell(store, row, paths[row["image_id"]]) for row in chosen]
     picture = data_uri(fit_under(gallery(cells, cell_px=150, across=5), ARTIFACT_BYTES))
-    listed = tuple({"image": paths[row["image_id"]], EXPECTED_DICE: _expected(row)} for row in chosen)
+    listed = tuple({"image": paths[row["image_id"]], "expected Dice": _expected(row)} for row in chosen)
     return ShownMasks(picture, listed)
 
 

@@ -15,8 +15,14 @@ from plankseg.imaging.overlay import CORRECTION, GalleryRow, data_uri, fit_under
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
-from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, rival_lines, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import RoundStatus, Status, read_status
+from plankseg.pipeline.reports.standing_tables import (
+    STANDING_COLUMNS,
+    STANDING_WORDS,
+    rival_lines,
+    rival_sentence,
+    standing_rows,
+)
+from plankseg.pipeline.reports.status import ROUND_HEADINGS, ROUND_WORDS, RoundStatus, Status, read_status
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
@@ -28,7 +34,7 @@ ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200
 REPORT_BYTES = 900_000
 LOST = np.full((60, 60), 128, dtype=np.uint8)  # the picture of an image that cannot be read
 log = logging.getLogger(__name__)
-MODEL_COLUMNS = ("round", "model", "side", "epochs", "validation Dice", "test Dice", "measured on", "promoted", "why")
+MODEL_COLUMNS = ("round", "model", "side", "epochs", "validation Dice", "test Dice", "measured on", "put to use", "why")
 ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 
 
@@ -49,7 +55,7 @@ def proposal_gallery(store: Store, proposal: "Proposal") -> str:
         uncertain = prediction.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
         shown = premask(prediction, proposal.model, store.catalogue.load)
         pictures = (plain, heatmap(uncertain, high=top), outline(grey, shown))
-        rows.append(GalleryRow(pictures, f"{prediction.uncertainty:.2e}  {path}"))
+        rows.append(GalleryRow(pictures, f"{plain_number(prediction.uncertainty)}  {path}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
 
@@ -73,7 +79,7 @@ def proposed_images(store: Store, round_number: int) -> list[dict[str, object]]:
         {
             "image": paths[row.image_id],
             "taxon": images[row.image_id].taxon if row.image_id in images else None,
-            "uncertainty": None if row.uncertainty is None else f"{row.uncertainty:.2e}",
+            "uncertainty": None if row.uncertainty is None else plain_number(row.uncertainty),
             "answer": _verdict(answers.get(row.image_id)),
         }
         for row in chosen
@@ -99,6 +105,11 @@ def load_or_none(store: Store, image_id: str) -> Grey | None:
     except (ImageReadError, StoreError) as error:
         log.warning("Image %s is not shown: %s", image_id, error)
         return None
+
+
+def plain_number(value: float) -> str:
+    """A number with three digits and without an exponent: 0.000312."""
+    return np.format_float_positional(value, precision=3, unique=False, fractional=False, trim="-")
 
 
 def lost_row(path: str) -> GalleryRow:
@@ -143,8 +154,8 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
             m.id[:12],
             f"{m.side_px} px",
             m.epochs,
-            m.validation_dice,
-            m.test_dice,
+            _three_digits(m.validation_dice),
+            _three_digits(m.test_dice),
             m.validation_set,
             m.promoted,
             m.reason,
@@ -152,14 +163,24 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
         for m in status.models
     ]
     rivals = [
-        (None, line.name, None, None, _rounded(line.selection_dice), _rounded(line.test_dice), None, None, line.words())
+        (
+            None,
+            line.name,
+            None,
+            None,
+            _three_digits(line.selection_dice),
+            _three_digits(line.test_dice),
+            None,
+            None,
+            line.words(),
+        )
         for line in rival_lines(status)
     ]
     return [*models, *rivals]
 
 
-def _rounded(dice: float | None) -> float | None:
-    return None if dice is None else round(dice, 4)
+def _three_digits(dice: float | None) -> str | None:
+    return None if dice is None else f"{dice:.3f}"
 
 
 def _page(store: Store, status: Status) -> Iterator[str]:
@@ -173,11 +194,15 @@ def _page(store: Store, status: Status) -> Iterator[str]:
         yield from (f"<p>{escape(reason)}</p>" for reason in status.not_used)
     yield "<h2>Models</h2>" + table(MODEL_COLUMNS, _model_rows(status))
     if rows := standing_rows(status):
-        yield "<h2>Active model and conventional masks</h2>" + table(STANDING_COLUMNS, rows)
+        yield "<h2>Model in use and conventional masks</h2>" + table(STANDING_COLUMNS, rows)
+        yield f"<p>{escape(STANDING_WORDS)}</p>"
     yield f"<p>{escape(rival_sentence(status))}</p>"
     yield "<h2>Rounds</h2>" + table(
-        ROUND_COLUMNS, [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds]
+        [ROUND_HEADINGS.get(column, column) for column in ROUND_COLUMNS],
+        [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds],
     )
+    if status.rounds:
+        yield f"<p>{escape(ROUND_WORDS)}</p>"
     for row in status.rounds:
         picture = data_uri(fit_under(correction_gallery(store, row.round), REPORT_BYTES))
         yield f"<h2>Round {row.round}</h2><p>Red: the pre-mask. Blue: the answer.</p>"

@@ -23,10 +23,10 @@ def conclusion(result: Result) -> str:
     """What the simulation says, in a few sentences, and no more than it says."""
     tests = paired_tests(result.whole)
     if not tests:
-        return "No arm was compared with a control."
+        return "No way of choosing was compared with another one."
     control, seeds = tests[0].control, max(test.seeds for test in tests)
     sentences = [
-        f"Against {control} sampling, over {seeds} seed{'s' if seeds > 1 else ''} and {result.config.rounds} rounds of"
+        f"Compared with {control}, {seeds} time{'s' if seeds > 1 else ''}, over {result.config.rounds} rounds of"
         f" {result.config.batch_size} images:"
     ]
     for verdict in ("better", "worse", "no difference shown", "too few seeds"):
@@ -34,7 +34,7 @@ def conclusion(result: Result) -> str:
         if names:
             sentences.append(f"{verdict}: {', '.join(names)}.")
     best = max(tests, key=lambda test: test.area)
-    sentences.append(f"The largest difference of the area is that of {best.arm}, {best.area:+.4f} Dice.")
+    sentences.append(f"The largest mean difference over the rounds is that of {best.arm}: {best.area:+.3f} Dice.")
     return " ".join(sentences)
 
 
@@ -43,23 +43,24 @@ def _page(result: Result) -> Iterator[str]:
     yield page_head(f"plankseg: simulation {result.name}")
     yield f"<h1>Simulation {escape(result.name)}</h1>"
     yield (
-        f"<p>{len(config.arms)} ways of choosing images, {config.rounds} rounds of {config.batch_size} images,"
-        f" {config.seeds} seeds; a simulated person accepts a mask from a Dice of 0.95 on and draws the true one"
-        " otherwise. All arms of a seed start from the same model 0 and share one recipe. Dice is that of the model in"
-        " force, on the half of the test images that takes part in no choice.</p>"
+        f"<p>{len(config.arms)} ways of choosing images, {config.rounds} rounds of {config.batch_size} images, each"
+        f" {config.seeds} times with other chances (seeds). A simulated person accepts a mask from a Dice of 0.95 on"
+        " and draws the true one otherwise. All ways with one seed start from the same model 0 and share one recipe."
+        " Dice is that of the model in use, on the half of the test images that decides nothing.</p>"
     )
     yield f"<p><b>{escape(conclusion(result))}</b></p>"
     if result.whole:
         yield f'<img src="{data_uri(curves_picture(result))}" alt="Dice by answers and by changed pixels, diversity">'
-        yield "<h2>The arms</h2>" + _arms_table(result)
+        yield "<h2>The ways</h2>" + _arms_table(result)
         yield (
-            "<p>Means over the seeds, and where it says so per round. Area: under the curve of Dice, the budget being 1"
-            " wide. Answers to random: how many answers the mean curve needs to reach the final Dice of random.</p>"
+            "<p>Means over the seeds, and where it says so per round. Area: under the curve of Dice over the answers,"
+            " from none to all, so a mean Dice on the way. Answers to reach random: how many answers the mean curve"
+            " needs to reach the final Dice of random.</p>"
         )
-        yield "<h2>Against the control</h2>" + _tests_table(result)
+        yield "<h2>Compared with the control</h2>" + _tests_table(result)
         yield (
-            "<p>Differences seed by seed; p of a paired t-test, corrected for the number of arms (Holm). Below three"
-            " seeds there is no test.</p>"
+            "<p>Differences seed by seed; p of a paired t-test, corrected for the number of ways (Holm): below 0.05 a"
+            " difference is not put down to chance. Below three seeds there is no test.</p>"
         )
     yield "<h2>Which measure knows where masks are wrong</h2>"
     ranked = sorted(result.correlations.items(), key=lambda row: -row[1])
@@ -74,7 +75,7 @@ def _page(result: Result) -> Iterator[str]:
             (str(record["arm"]), record["seed"], len(record["rounds"]), str(record.get("stopped", "not finished")))
             for record in result.stopped
         ]
-        yield table(("arm", "seed", "rounds", "why"), rows)
+        yield table(("way", "seed", "rounds", "why"), rows)
     yield f"<p>Made by {escape(', '.join(f'{name} {value}' for name, value in result.made_by.items()))}.</p>"
 
 
@@ -107,18 +108,18 @@ def arm_rows(result: Result) -> list[dict[str, object]]:
     """A row for each arm, the largest area first."""
     return [
         {
-            "arm": arm.name,
+            "way": arm.name,
             "what it does": ARMS[arm.name].words,  # type: ignore[index]
             "seeds": len(arm.seeds),
-            "area": f"{arm.area:.4f}",
-            "final Dice": f"{arm.final_dice:.4f}",
+            "area": f"{arm.area:.3f}",
+            "final Dice": f"{arm.final_dice:.3f}",
             "redrawn a round": f"{arm.redrawn:.1f}",
             "changed px a round": f"{arm.changed_px:.0f}",
             "clicks a round": None if arm.clicks is None else f"{arm.clicks:.1f}",
             "taxa a round": f"{arm.taxa:.1f}",
-            "share of the commonest": f"{arm.commonest_share:.0%}",
-            "distance": f"{arm.feature_distance:.2f}",
-            "answers to random": "not reached" if arm.labels_to_final is None else f"{arm.labels_to_final:.0f}",
+            "share of the commonest taxon": f"{arm.commonest_share:.0%}",
+            "how unlike each other": f"{arm.feature_distance:.2f}",
+            "answers to reach random": "not reached" if arm.labels_to_final is None else f"{arm.labels_to_final:.0f}",
         }
         for arm in summaries(result.whole, result.config.batch_size)
     ]
@@ -140,4 +141,4 @@ def _tests_table(result: Result) -> str:
         )
         for test in paired_tests(result.whole)
     ]
-    return table(("arm", "control", "seeds", "area", "p", "final Dice", "p of it", "verdict"), rows)
+    return table(("way", "control", "seeds", "area", "p of it", "final Dice", "p of it", "verdict"), rows)

@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass
 
+from plankseg.pipeline.models.standings import HALVES
 from plankseg.pipeline.reports.status import Status
 
-STANDING_COLUMNS = ("images of", "masks by", "images", "Dice", "off the outline", "10th percentile", "below 0.8")
+STANDING_COLUMNS = ("half", "masks by", "images", "Dice", "without the outline", "9 of 10 above", "below 0.8")
+STANDING_WORDS = (
+    "Half of the validation images decide which model is kept (deciding), the others only measure (test). Images: "
+    "those that got a mask. Dice: the mean over them. Without the outline: pixels up to 2 px from the true outline do "
+    "not count. 9 of 10 above: nine images of ten have a higher Dice than this. Below 0.8: the share of images with a "
+    "Dice below 0.8."
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,11 @@ def rival_sentence(found: Status) -> str:
         return ""
     if masked := found.validation.selection + found.validation.test:
         return (
-            "The active model was not compared with a conventional method when it was trained; the next one will be, "
+            "The model in use was not compared with a conventional method when it was trained; the next one will be, "
             f"on the {masked} validation images that have a mask."
         )
     return (
-        "The active model was not compared with a conventional method: that needs validation images whose masks a "
+        "The model in use was not compared with a conventional method: that needs validation images whose masks a "
         "person made. Run the flow 'annotate_validation', then train."
     )
 
@@ -62,7 +69,7 @@ def standing_rows(found: Status) -> list[tuple[str, ...]]:
     """The cells under `STANDING_COLUMNS`; none where no conventional method was judged."""
     return [
         (
-            f"{line.half} half",
+            HALVES[line.half],
             line.name,
             str(line.images),
             f"{line.dice:.3f}",

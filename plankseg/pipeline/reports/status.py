@@ -104,6 +104,16 @@ class RoundStatus(BaseModel):
     model: str | None
 
 
+ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "seconds per image"}
+"""What columns of the table of rounds are called for people, where the field's name does not say it."""
+
+ROUND_WORDS = (
+    "Accepted: submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no organism. "
+    "Skipped: left undecided. Unusable: not to be asked again. Set aside: the answer cannot be used. Redrawn: answer "
+    "and pre-mask agree to a Dice below 0.95 (or what the recipe says), or there was no pre-mask."
+)
+
+
 class Status(BaseModel):
     """Images, models, decisions on them, rounds, the person's effort, and what is due next.
 
@@ -229,9 +239,9 @@ def last_decision(status: Status) -> str:
     if active is None:
         return ""
     last = status.decisions[-1]
-    action = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[last.kind]
+    action = {"promote": "put to use", "refuse": "refused", "rollback": "put back to use"}[last.kind]
     return (
-        f"Model {active.round} ({active.id[:8]}) is at work. "
+        f"Model {active.round} ({active.id[:8]}) is in use. "
         f"Last decision: model {last.round} {action} by the {last.by}, {last.reason}."
     )
 

@@ -15,7 +15,7 @@ from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, ga
 from plankseg.imaging.threshold import automatic_mask
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.evaluation import Evaluator
-from plankseg.pipeline.models.standings import Half
+from plankseg.pipeline.models.standings import HALVES, Half
 from plankseg.pipeline.pool.validation_split import halves
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.reports.round_report import plain_picture
@@ -58,7 +58,9 @@ class ValidationImage:
         drawn = [(self.person, PERSON), (self.model, MODEL)]
         drawn += [] if self.automatic is None else [(self.automatic, AUTOMATIC)]
         pictures = (plain_picture(self.grey), *(outline(self.grey, mask, colour=colour) for mask, colour in drawn))
-        return GalleryRow(pictures, f"model {self.dice:.3f}, automatic {by_threshold}  ({self.half})  {self.path}")
+        return GalleryRow(
+            pictures, f"model {self.dice:.3f}, automatic {by_threshold}  ({HALVES[self.half]})  {self.path}"
+        )
 
 
 def validation_images(store: Store, model: ModelRow, settings: Settings) -> list[ValidationImage]:
@@ -115,7 +117,7 @@ def _page(model: ModelRow, images: Sequence[ValidationImage]) -> Iterator[str]:
         yield f'<p><img alt="images {first + 1} to {first + len(rows)}" src="{picture}"></p>'
         yield table(
             ("image", "half", "Dice of the model", "Dice of the automatic mask"),
-            [(image.path, image.half, f"{image.dice:.3f}", _written(image.automatic_dice)) for image in shown],
+            [(image.path, HALVES[image.half], f"{image.dice:.3f}", _written(image.automatic_dice)) for image in shown],
         )
 
 
@@ -126,7 +128,7 @@ def _written(figure: float | None) -> str:
 def _figures(images: Sequence[ValidationImage]) -> str:
     both = [(image.dice, image.automatic_dice) for image in images if image.automatic_dice is not None]
     model = float(np.mean([image.dice for image in images]))
-    text = f"{len(images)} images of the {images[0].half} half: mean Dice of the model {model:.3f}."
+    text = f"{len(images)} images of the {HALVES[images[0].half]} half: mean Dice of the model {model:.3f}."
     if both:
         ours, theirs = np.mean(both, axis=0)
         text += f" On the {len(both)} that have an automatic mask: model {ours:.3f}, automatic {theirs:.3f}."

@@ -68,13 +68,13 @@ def training_set(store: Store, recipe: Recipe, round_number: int) -> TrainingSet
     validation_ids = set(split.selection)
     name = f"validation set ({len(validation_ids)} images)"
     if split.test:
-        name = f"selection half of the {name}"
+        name = f"deciding half of the {name}"
     near_duplicates = near_duplicate_ids(store, bits=recipe.validation.near_duplicate_bits)
     source = sorted(set(store.catalogue.ids("source")) & labels.keys() - validation_role)
     if not validation_ids:
         source = [image_id for image_id in source if image_id not in near_duplicates]
         validation_ids = _holdout(source, recipe.training.holdout_fraction)
-        name = f"holdout of the source ({len(validation_ids)} images)"
+        name = f"part of the source that is not trained on ({len(validation_ids)} images)"
     corrected = sorted(
         image_id
         for image_id, row in labels.items()

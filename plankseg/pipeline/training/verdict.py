@@ -51,12 +51,12 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     if not enough:
         outcome = f"too few images (below {MIN_IMAGES_TO_COMPARE}) to tell it from"
     reason = (
-        f"Dice {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] on the {data.validation_set}: "
-        f"{outcome} model {active.round}"
+        f"{outcome} model {active.round}: Dice {difference.mean:+.3f} (95 % interval {difference.low:+.3f} to "
+        f"{difference.high:+.3f}) on the {data.validation_set}"
     )
     if worse and source_only:
         reason = (
-            f"Dice {difference.mean:+.4f} on the {data.validation_set}: images of the source alone refuse no model, "
+            f"Dice {difference.mean:+.3f} on the {data.validation_set}: images of the source alone refuse no model, "
             "since each step towards the pool costs a little there. Run 'annotate_validation' to judge on the pool"
         )
     return Verdict(not worse or source_only, reason, PairedComparison(difference.mean, difference.low, difference.high))

@@ -24,13 +24,16 @@ def next_step(store: Store, *, budget: int) -> tuple[str, str]:
 
 def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
     store = store_with(tmp_path)
-    assert next_step(store, budget=2) == ("ingest", "Ingest a source and a pool: run the flow 'ingest'.")
+    assert next_step(store, budget=2) == (
+        "ingest",
+        "Ingest a source (clean images) and a pool (images to choose from): run the flow 'ingest'.",
+    )
     add_images(store, tmp_path, "source", range(1000, 1001))
     add_images(store, tmp_path, "pool", range(6))
     assert next_step(store, budget=2) == ("pretrain", "Train model 0 on the source: run the flow 'pretrain'.")
     add_model(store, 0)
     for n in (1, 2):
-        assert next_step(store, budget=2) == ("propose", f"Propose round {n}: run the flow 'advance'.")
+        assert next_step(store, budget=2) == ("propose", f"Choose the images of round {n}: run the flow 'advance'.")
         chosen = choosable(store)[:2]
         add_proposal(store, n, chosen)
         assert next_step(store, budget=2) == ("annotate", f"Round {n}: correct 2 of 2 images in Label Studio.")
@@ -42,7 +45,9 @@ def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
             f"Round {n}: retrain on the corrections: run the flow 'advance'.",
         )
         add_model(store, n, promoted=n == 1)
-    assert next_step(store, budget=2) == ("finished", "Finished: all 2 rounds are done.")
+    step, words = next_step(store, budget=2)
+    assert (step, words[:32]) == ("finished", "Finished: all 2 rounds are done.")
+    assert "'finalize'" in words
     assert due(read_progress(store), budget=3) == "propose"
 
 

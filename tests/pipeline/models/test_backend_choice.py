@@ -51,10 +51,12 @@ def test_the_manifest_names_the_backend_and_how_each_did(store: Store) -> None:
     assert inference is not None
     assert inference.images == 6
     assert inference.trials[0].backend == "torch"
-    chosen = {str(row["chosen"]): row for row in inference.table() if row["chosen"]}
-    assert all(row["agrees"] for row in chosen.values())
-    assert [row["backend"] for what, row in chosen.items() if "masks" in what] == [inference.backend]
-    assert [row["backend"] for what, row in chosen.items() if "scores" in what] == [inference.score_backend]
+    chosen = {str(row["used for"]): row for row in inference.table() if row["used for"]}
+    assert all(row["agrees with torch"] for row in chosen.values())
+    assert [row["way of computing"] for what, row in chosen.items() if "masks" in what] == [inference.backend]
+    assert [row["way of computing"] for what, row in chosen.items() if "uncertainties" in what] == [
+        inference.score_backend
+    ]
     assert "threads; torch 2." in inference.machine
 
 

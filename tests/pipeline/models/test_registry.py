@@ -82,7 +82,7 @@ def test_the_status_shows_who_decided_and_why_with_the_interval(store: Store) ->
     assert (last["difference"], last["low"], last["high"]) == (0.02, 0.01, 0.03)
     sentence = last_decision(found)
     assert sentence.startswith("Model 2 (")
-    assert sentence.endswith("is at work. Last decision: model 2 promoted by the flow, best of 12.")
+    assert sentence.endswith("is in use. Last decision: model 2 put to use by the flow, best of 12.")
 
 
 def test_a_model_is_found_by_its_round_or_the_beginning_of_its_id(store: Store) -> None:
@@ -101,5 +101,5 @@ def test_in_a_store_without_models_the_next_step_is_named(tmp_path: Path) -> Non
     store = store_with(tmp_path)
     with pytest.raises(ModelError, match="'pretrain'"):
         find_model(store, "1")
-    with pytest.raises(ModelError, match="no model is at work"):
+    with pytest.raises(ModelError, match="no model is in use"):
         rollback(store, by="person", reason="none")

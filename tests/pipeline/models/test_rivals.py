@@ -56,11 +56,13 @@ def test_a_model_is_better_only_beyond_doubt_and_than_every_rival() -> None:
     better = rival_verdict(metrics_of(good, a=worse))
     assert better is not None
     assert better.better
-    assert better.words().startswith("better than the a: Dice 0.950 against 0.850, +0.100 [")
+    assert better.words().startswith(
+        "better than the a: Dice 0.950 against 0.850 on the same 6 images, +0.100 (95 % interval "
+    )
     mixed = rival_verdict(metrics_of(good, a=worse, b=[0.99] * 6))
     assert mixed is not None
     assert (mixed.rival, mixed.better) == ("b", False)
-    assert "not better than the b, which costs nobody's time: Dice 0.950 against 0.990" in mixed.words()
+    assert "not better than the b, which needs no model: Dice 0.950 against 0.990" in mixed.words()
 
 
 def test_five_images_show_nothing() -> None:

@@ -159,7 +159,7 @@ def test_the_page_shows_everything_and_needs_nothing_from_outside(tmp_path: Path
 
 def test_without_a_pool_the_page_says_why_there_is_no_gallery(tmp_path: Path) -> None:
     found = page(tmp_path / "page.html", Comparison("one", RESULTS[:1], {}), [])
-    assert "No gallery: the pool has no unlabelled image" in found.text
+    assert "No pictures: the pool has no unlabelled image" in found.text
     assert [tag for tag, _ in found.tags].count("img") == 1
     assert "Failed" not in found.text
 

@@ -123,7 +123,7 @@ def test_an_empty_store_has_a_status_too(tmp_path: Path) -> None:
         "rounds": [],
         "effort": [],
         "anchoring": None,
-        "next": "Ingest a source and a pool: run the flow 'ingest'.",
+        "next": "Ingest a source (clean images) and a pool (images to choose from): run the flow 'ingest'.",
     }
 
 

@@ -68,7 +68,7 @@ def test_the_page_has_all_sheets_and_the_figures_of_both_halves(tmp_path: Path) 
 
     Pictures().feed(text)
     assert pictures == ["images 1 to 12", "images 13 to 14"]
-    assert "7 images of the selection half" in text
+    assert "7 images of the deciding half" in text
     assert "7 images of the test half" in text
     assert "automatic 1.000" in text
     assert [f"copepod/{size}.png" in text for size in range(4, 18)] == [True] * 14, "by path, in words"

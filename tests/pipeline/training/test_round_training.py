@@ -101,7 +101,7 @@ def test_without_a_validation_set_a_fixed_share_of_the_source_is_held_out(tmp_pa
     assert 0 < len(held) < 12
     assert set(ids(first.examples)) | held == set(store.catalogue.ids("source"))
     assert not set(ids(first.examples)) & held
-    assert first.validation_set == f"holdout of the source ({len(held)} images)"
+    assert first.validation_set == f"part of the source that is not trained on ({len(held)} images)"
     add_answers(store, 1, store.catalogue.ids("pool")[:2], mask=MASK)
     assert set(ids(training_set(store, TINY, 1).validation)) == held
     add_images(store, tmp_path, "source", range(1100, 1106))
@@ -297,7 +297,7 @@ def test_a_model_is_promoted_unless_it_is_significantly_worse(
     first = add_model(store, 0)
     row = fit(store, TINY, CPU, round_number=1)
     assert row.promoted is promoted
-    assert row.reason.endswith(outcome)
+    assert row.reason.startswith(f"{outcome}: Dice ")
     assert "validation set (2 images)" in row.reason
     active = store.models.active()
     assert active is not None
@@ -318,7 +318,7 @@ def test_a_holdout_of_the_source_refuses_no_model(tmp_path: Path, monkeypatch: p
     add_model(store, 0)
     row = fit(store, TINY, CPU, round_number=1)
     assert row.promoted
-    assert "Dice -0.4000 on the holdout of the source" in row.reason
+    assert "Dice -0.400 on the part of the source that is not trained on" in row.reason
     assert "Run 'annotate_validation'" in row.reason
 
 
@@ -402,7 +402,7 @@ def test_the_test_half_is_seen_by_no_choice_and_reported_apart(tmp_path: Path, m
     row = fit(store, TINY, CPU, round_number=0)
     data = training_set(store, TINY, 0)
     assert (len(data.validation), len(data.test)) == (4, 4)
-    assert data.validation_set == row.validation_set == "selection half of the validation set (4 images)"
+    assert data.validation_set == row.validation_set == "deciding half of the validation set (4 images)"
     metrics = json.loads(row.metrics)
     assert metrics["test"]["images"] == 4
     assert set(metrics["measures"]["test"]["images"]) == set(ids(data.test))
