@@ -19,7 +19,7 @@ from plankseg.progress_bars import Pace, Throttled
 class Reading(FrozenModel):
     """How images are laid out, where that is not found by itself."""
 
-    dataset: str | None = Field(None, description="Name of the data set; empty: the folder's name.")
+    dataset: str | None = Field(None, title="Data set", description="Name of the data set; empty: the folder's name.")
     layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
         "auto",
         description="auto: found by itself. class_folders: the folder that holds an image is its class. ecotaxa: an "
@@ -135,7 +135,7 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
 
 def report_progress(role: str) -> Throttled:
     """A progress bar in the Prefect UI and a log line, every ten seconds."""
-    bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} read so far")
+    bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images read so far, {role}")
 
     def tell(pace: Pace) -> None:
         update_progress_artifact(bar, pace.percent)  # type: ignore[arg-type]

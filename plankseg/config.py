@@ -60,13 +60,13 @@ class TrainingConfig(FrozenModel):
         ge=32,
         le=2048,
         multiple_of=16,
-        description="Images are brought to squares of this side; rounds from the one below on use larger ones.",
+        description="Images are brought to squares of this side; later rounds use larger ones, see below.",
     )
     epochs: int = Field(
         20,
         ge=1,
-        description="An epoch is one pass over the training images; a training has so many. Rounds from the one below "
-        "on have more.",
+        description="An epoch is one pass over the training images; a training has so many. Later rounds have more, "
+        "see below.",
     )
     grow_from_round: int = Field(
         3,
@@ -301,7 +301,7 @@ class QueryConfig(FrozenModel):
         50,
         ge=1,
         title="Candidate batches",
-        description="So many batches are compared. All ways but the first choose from as many images, drawn at "
+        description="So many batches are compared. The ways from power on choose from as many images, drawn at "
         "random, as these batches hold.",
     )
     power_start: float = Field(
@@ -762,7 +762,7 @@ class Part(FrozenModel):
     """A part of the catalogue; what is left empty does not narrow it."""
 
     role: Literal["all", "source", "pool", "validation"] = Field("all", description="Images of one role, or of all.")
-    dataset: str | None = Field(None, description="Images of one data set.")
+    dataset: str | None = Field(None, title="Data set", description="Images of one data set.")
     taxon: str | None = Field(None, description="Images of one taxon, as it is written in the catalogue.")
 
 

@@ -46,7 +46,8 @@ def run_form(parameters: Schema, needs: str = "") -> Schema:
     form = deepcopy(parameters)
     models = form.get("definitions", {})
     for name, model in models.items():
-        model["properties"] = {key: without_none(shown) for key, shown in model.get("properties", {}).items()}
+        shown = {key: without_none(field) for key, field in model.get("properties", {}).items()}
+        model["properties"] = {key: shortened(field) for key, field in shown.items()}
         if name in CLOSED_IN:
             groups = {key for key, shown in model["properties"].items() if "$ref" in shown}
             model["properties"] |= {key: closed(model["properties"][key], models) for key in groups}
@@ -83,6 +84,12 @@ def without_none(field: Schema) -> Schema:
     if "enum" in shown:
         shown["enum"] = [*shown["enum"], None]  # for scripts; the form lists words alone
     return shown
+
+
+def shortened(field: Schema) -> Schema:
+    """A field whose number has four digits at most: 0.6667, not 0.6666666666666666."""
+    default = field.get("default")
+    return field | {"default": float(f"{default:.4g}")} if isinstance(default, float) else field
 
 
 def closed(group: Schema, models: dict[str, Schema]) -> Schema:

@@ -115,7 +115,8 @@ def _too_pale(body: Grey) -> str | None:
     low, high = np.percentile(body, (5, 95))
     if high - low >= MIN_CONTRAST:
         return None
-    return f"too little contrast: p95 - p5 = {high - low:.0f} grey levels, at least {MIN_CONTRAST:.0f} wanted"
+    seen = f"nine pixels of ten lie within {high - low:.0f} grey levels"
+    return f"too little contrast: {seen}, at least {MIN_CONTRAST:.0f} wanted"
 
 
 def _border_statistics(body: Grey) -> tuple[float, float]:

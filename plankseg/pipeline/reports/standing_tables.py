@@ -8,9 +8,9 @@ from plankseg.pipeline.reports.status import Status
 STANDING_COLUMNS = ("half", "masks by", "images", "Dice", "without the outline", "9 of 10 above", "below 0.8")
 STANDING_WORDS = (
     "Half of the validation images decide which model is kept (deciding), the others only measure (test). Images: "
-    "those that got a mask. Dice: the mean over them. Without the outline: pixels up to 2 px from the true outline do "
-    "not count. 9 of 10 above: nine images of ten have a higher Dice than this. Below 0.8: the share of images with a "
-    "Dice below 0.8."
+    "those that got a mask. Dice: how well masks agree with the person's, from 0 to 1 (the same), in the mean. Without "
+    "the outline: pixels up to 2 px from the true outline do not count. 9 of 10 above: nine images of ten have a "
+    "higher Dice than this. Below 0.8: the share of images with a Dice below 0.8."
 )
 
 

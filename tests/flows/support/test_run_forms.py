@@ -1,5 +1,6 @@
 """Run forms: short, in plain words, without 'None'; they take all that scripts sent to Prefect before."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_no_form_shows_none_and_every_field_is_explained(name: str) -> None:
         assert {"type": "null"} not in field.get("anyOf", []), title
         assert "description" in field or "$ref" in field or "anyOf" in field, f"{title} is not explained"
         assert field.get("default", "") is not None, title
+        assert len(re.sub(r"^0\.0*|\.", "", str(field.get("default")))) <= 4 or field.get("type") != "number", title
 
 
 @pytest.mark.parametrize("name", DEPLOYED)
