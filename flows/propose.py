@@ -62,10 +62,10 @@ def choose(recipe: Recipe, round_number: int) -> None:
     show_table(f"round-{round_number}-computing", proposal.choice.table(), proposal.choice.describe())
     show_picture(
         f"round-{round_number}-gallery",
-        f"Round {round_number}: what teaches most",
+        f"Round {round_number}: the images that teach most",
         proposal_gallery(store, proposal),
         f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
-        f"pre-mask. The number says how uncertain it is ({recipe.query.measure}): the larger, the more.",
+        f"pre-mask. The number is its uncertainty in thousandths ({recipe.query.measure}).",
     )
     images = proposed_images(store, round_number)
     show_table(f"round-{round_number}-images", images, f"Round {round_number}: the images of the gallery, line by line")

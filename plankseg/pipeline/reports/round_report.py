@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ARTIFACT_BYTES = 140_000  # base64 adds a third; artifacts should stay under 200 kB, for they lie in Prefect's database
 REPORT_BYTES = 900_000
+LEAST_SHOWN = 1e-6  # of an uncertainty: smaller ones are all alike to a person
 LOST = np.full((60, 60), 128, dtype=np.uint8)  # the picture of an image that cannot be read
 log = logging.getLogger(__name__)
 MODEL_COLUMNS = ("round", "model", "side", "epochs", "validation Dice", "test Dice", "measured on", "put to use", "why")
@@ -55,7 +56,7 @@ def proposal_gallery(store: Store, proposal: "Proposal") -> str:
         uncertain = prediction.uncertainty_map.repeat(factor, axis=0).repeat(factor, axis=1)
         shown = premask(prediction, proposal.model, store.catalogue.load)
         pictures = (plain, heatmap(uncertain, high=top), outline(grey, shown))
-        rows.append(GalleryRow(pictures, f"{plain_number(prediction.uncertainty)}  {path}"))
+        rows.append(GalleryRow(pictures, f"{thousandths(prediction.uncertainty)}  {path}"))
     titles = ("image", "uncertainty", "pre-mask")
     return data_uri(fit_under(gallery(rows, titles=titles, cell_px=120, across=2), ARTIFACT_BYTES))
 
@@ -79,7 +80,7 @@ def proposed_images(store: Store, round_number: int) -> list[dict[str, object]]:
         {
             "image": paths[row.image_id],
             "taxon": images[row.image_id].taxon if row.image_id in images else None,
-            "uncertainty": None if row.uncertainty is None else plain_number(row.uncertainty),
+            "uncertainty (thousandths)": None if row.uncertainty is None else thousandths(row.uncertainty),
             "answer": _verdict(answers.get(row.image_id)),
         }
         for row in chosen
@@ -107,9 +108,11 @@ def load_or_none(store: Store, image_id: str) -> Grey | None:
         return None
 
 
-def plain_number(value: float) -> str:
-    """A number with three digits and without an exponent: 0.000312."""
-    return np.format_float_positional(value, precision=3, unique=False, fractional=False, trim="-")
+def thousandths(value: float) -> str:
+    """An uncertainty for people, with three digits and without an exponent: 0.000312 is 0.312 thousandths."""
+    if value < LEAST_SHOWN:
+        return f"below {LEAST_SHOWN * 1000:g}"
+    return np.format_float_positional(1000 * value, precision=3, unique=False, fractional=False, trim="-")
 
 
 def lost_row(path: str) -> GalleryRow:

@@ -53,8 +53,8 @@ def test_the_images_of_a_round_are_listed_by_their_paths_in_the_order_of_the_gal
     names = {image_id: store.catalogue.path(image_id).name for image_id in (first, second)}
     taxon = store.catalogue.row(first).taxon
     assert proposed_images(store, 1) == [
-        {"image": names[second], "taxon": taxon, "uncertainty": "1", "answer": "not answered yet"},
-        {"image": names[first], "taxon": taxon, "uncertainty": "0.5", "answer": "skipped"},
+        {"image": names[second], "taxon": taxon, "uncertainty (thousandths)": "1000", "answer": "not answered yet"},
+        {"image": names[first], "taxon": taxon, "uncertainty (thousandths)": "500", "answer": "skipped"},
     ]
 
 
