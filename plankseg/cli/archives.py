@@ -64,7 +64,7 @@ def copy_store(
     source: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the store.")],
     target: Annotated[str, typer.Argument(help="Where its copy goes: another folder or address.")],
 ) -> None:
-    """Copy a whole store, verified; run again after a kill, or later, it copies only what is missing."""
+    """Copy a whole store and check the copy; run again, it copies only what is missing."""
     from plankseg.storage.copy import copy_store as copy
 
     with console.status("") as line:

@@ -146,9 +146,9 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
             return f"Round {n}: retrain on the corrections: run the flow 'advance'."
         case "finished" if n >= budget:
             return (
-                f"Finished: all {budget} rounds are done. For the final model run the flow 'finalize', for masks of "
+                f"All {budget} rounds are done. For the final model run the flow 'finalize', for masks of "
                 "the archive 'segment'."
             )
         case _:
             lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""
-            return f"Finished: the pool is exhausted after {n} rounds{lost}; ingest more images to go on."
+            return f"The pool has no image left after round {n}{lost}; ingest more images to go on."

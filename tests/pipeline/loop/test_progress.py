@@ -46,7 +46,7 @@ def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
         )
         add_model(store, n, promoted=n == 1)
     step, words = next_step(store, budget=2)
-    assert (step, words[:32]) == ("finished", "Finished: all 2 rounds are done.")
+    assert (step, words[:22]) == ("finished", "All 2 rounds are done.")
     assert "'finalize'" in words
     assert due(read_progress(store), budget=3) == "propose"
 
@@ -64,7 +64,7 @@ def test_an_exhausted_pool_ends_the_loop_after_its_last_round_was_trained(tmp_pa
     step, sentence = next_step(store, budget=9)
     assert (step, sentence) == (
         "finished",
-        "Finished: the pool is exhausted after 1 rounds; ingest more images to go on.",
+        "The pool has no image left after round 1; ingest more images to go on.",
     )
     add_images(store, tmp_path, "pool", range(5, 7))
     assert due(read_progress(store), budget=9) == "propose"

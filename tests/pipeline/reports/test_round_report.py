@@ -83,7 +83,7 @@ def test_the_report_shows_models_rounds_and_pictures_and_needs_nothing_from_outs
     assert [picture["alt"] for picture in pictures] == [f"images, pre-masks and answers of round {n}" for n in (1, 2)]
     assert all(str(picture["src"]).startswith("data:image/") for picture in pictures)
     assert not [tag for tag, _ in found.tags if tag in {"script", "link", "iframe"}]
-    assert "Finished: all 2 rounds are done." in found.text
+    assert "All 2 rounds are done." in found.text
     assert "1 source images, 7 in the pool, 0 for validation" in found.text
     assert [tag for tag, _ in found.tags].count("table") == 4, "models, rounds, and the images of each round"
     files = {store.catalogue.path(image_id).name for image_id in store.catalogue.ids("pool")[:4]}
