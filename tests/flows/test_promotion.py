@@ -53,7 +53,7 @@ def test_a_model_made_worse_is_refused_and_a_rollback_restores_the_old_one_with_
     first = store.models.of_round(0)
     assert first is not None
     assert not worse.promoted
-    assert worse.reason.endswith("worse than model 0")
+    assert "worse than model 0: Dice -" in worse.reason
     assert store.models.active() == first
     refused = read_status(store, TINY_ROUNDS.rounds).decisions[-1]
     assert (refused.kind, refused.by, refused.round) == ("refuse", "flow", 1)

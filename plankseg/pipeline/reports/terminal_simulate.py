@@ -84,7 +84,7 @@ def repeat_at_terminal(console: Console, settings: Settings, work: Path, path: P
     now = run_arm(simulation, before["arm"], seed)
     for old, new in zip(before["rounds"], now["rounds"], strict=True):
         same, difference = old["chosen"] == new["chosen"], new["dice"] - old["dice"]
-        console.print(f"round {old['round']}: {'the same' if same else 'other'} images, Dice {difference:+.5f}")
+        console.print(f"round {old['round']}: {'the same' if same else 'other'} images, Dice {difference:+.4f}")
         if not same or abs(difference) > SAME_DICE:
             raise SettingsError(
                 f"Round {old['round']} of {arm} with seed {seed} has Dice {new['dice']} and {path} says {old['dice']}, "

@@ -80,7 +80,7 @@ def test_an_arm_is_repeated_from_the_json_alone(done: Path, tmp_path: Path) -> N
         app, ["simulate", str(tmp_path / "again"), "--again", str(done / "tiny.json"), "--arm", "stratified-power"]
     )
     assert ran.exit_code == 0, ran.output
-    assert ran.output.count("the same images, Dice +0.00000") == ROUNDS
+    assert ran.output.count("the same images, Dice +0.0000") == ROUNDS
 
 
 def test_a_run_that_is_not_recorded_cannot_be_repeated(done: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_final_model_is_trained_once_and_no_round_sees_it(store: Store) -> N
 def test_a_final_model_that_was_judged_worse_is_used_only_where_it_is_named(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = "Dice -0.1600 [-0.2000, -0.1200] on the validation set (12 images): worse than model 0"
+    reason = "worse than model 0: Dice -0.160 (95 % interval -0.200 to -0.120) on the validation set (12 images)"
     monkeypatch.setattr(final_model, "compare_with_active", lambda *_: Verdict(False, reason))
     row = fit_final(store, TINY, SHORT, there(store))
     assert model_for(store) == store.models.active()
