@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from plankseg.config import RoundsConfig
+from plankseg.pipeline.models.standings import validation_words
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow
 from plankseg.storage.tables.proposals import ProposalRow
@@ -119,7 +120,8 @@ def plateau_reason(store: Store, rules: RoundsConfig) -> str:
     efforts = {effort.round: effort.shown for effort in effort_of(store, redrawn_below=rules.redrawn_below)}
     shares = [efforts[n].redrawn / efforts[n].images for n in rounds if n in efforts and efforts[n].images]
     dices = [dice for n in rounds if (dice := models[n].validation_dice) is not None]
-    comparable = len({models[n].validation_set for n in rounds}) == 1 and len(dices) == len(shares) == len(rounds)
+    judged_on = {validation_words(models[n].validation_set or "") for n in rounds}
+    comparable = len(judged_on) == 1 and len(dices) == len(shares) == len(rounds)
     if not comparable:
         return ""
     if shares[0] - min(shares) > rules.flat_effort or max(dices) - dices[0] > rules.flat_dice:

@@ -13,11 +13,23 @@ Half = Literal["selection", "test"]
 HALVES = {"selection": "deciding", "test": "test"}
 """What the halves of the validation set are called for people."""
 
+EARLIER_WORDS = {
+    "selection half of the": "deciding half of the",
+    "holdout of the source": "part of the source that is not trained on",
+}
+
 Scores = Mapping[str, Sequence[float | None]]
 """By image: Dice, and Dice off the outline (None in the record of an older plankseg)."""
 
 FEWEST_TO_TELL = 6
 """Of fewer images all differ in one direction by chance more often than once in twenty (sign test)."""
+
+
+def validation_words(recorded: str) -> str:
+    """What the images of a model's Dice are called now, from the name that an earlier plankseg may have recorded."""
+    for earlier, now in EARLIER_WORDS.items():
+        recorded = recorded.replace(earlier, now)
+    return recorded
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,12 @@ def test_dice_of_different_images_is_never_called_flat(tmp_path: Path) -> None:
     assert plateau_reason(store, RoundsConfig()) == ""
 
 
+def test_models_of_an_earlier_plankseg_are_comparable_though_it_named_their_images_otherwise(tmp_path: Path) -> None:
+    names = [f"{half} half of the validation set (30 images)" for half in ("selection", "selection", "deciding")]
+    store = flat_store(tmp_path, [9, 9, 9], [0.7, 0.7, 0.7], sets=names)
+    assert plateau_reason(store, RoundsConfig()) != ""
+
+
 def test_a_flat_loop_waits_and_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     store = flat_store(tmp_path, [9, 9, 9], [0.7, 0.7, 0.7])
     flat = plateau_reason(store, RoundsConfig())
