@@ -327,7 +327,7 @@ def test_of_two_images_no_model_is_called_worse(store: Store, monkeypatch: pytes
     add_model(store, 0)
     row = fit(store, TINY, CPU, round_number=1)
     assert row.promoted
-    assert row.reason.endswith("too few images (below 6) to tell it from model 0")
+    assert "too few images (below 6) to tell it from model 0: " in row.reason
 
 
 def test_fit_twice_is_fit_once_and_checkpoints_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
