@@ -220,6 +220,10 @@ class LabelStudioClient(Transport, LabelStudio):
             self._write("PATCH", f"api/ml/{ours['id']}", wanted)
             return int(ours["id"])
         made = int(self._write("POST", "api/ml", wanted)["id"])
+        # A Label Studio that meets a locked database repeats the request, and has then made two.
+        for row in self._read("api/ml", project=project):
+            if row["title"] == ASSISTANT and row["id"] != made:
+                self._json(self._send("DELETE", f"api/ml/{row['id']}"))
         # Label Studio also sends every answer to a webhook of the backend, and takes predictions from a backend that it
         # meets before any prediction.
         for row in self._read("api/webhooks/", project=project):
