@@ -1,11 +1,13 @@
 """Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
-usage: acquisition.py [--setting synthetic|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3] [--out DIR]
+usage: acquisition.py [--setting synthetic|sea|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3]
+                      [--draws 512] [--out DIR]
 
 As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
-minutes on two cores. `synthetic` draws its images, `nuclei` and `wbc` take those of the data folder; the hundred noisy
-cells of `wbc` are cut into a pool of 60 and 40 test images by hash. With --work a run that was stopped goes on, and
-more arms and seeds can be added; --out gets the page and the JSON, whose paths begin with `data` for the data folder.
+minutes on two cores. `synthetic` draws its images, `sea` a pool of 2,000 of them; `nuclei` and `wbc` take those of the
+data folder; the hundred noisy cells of `wbc` are cut into a pool of 60 and 40 test images by hash. With --work a run
+that was stopped goes on, and more arms and seeds can be added; --out gets the page and the JSON, whose paths begin with
+`data` for the data folder.
 """
 
 import json
@@ -14,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -44,9 +47,9 @@ class Setting:
     test_images: int = 160
 
 
-def synthetic(_: Path, work: Path) -> SimulationData:
+def synthetic(_: Path, work: Path, pool: int = 600) -> SimulationData:
     """The demo's domains, a larger pool."""
-    made = write_domains(work / "synthetic", source=300, pool=600, validation=160)
+    made = write_domains(work / "synthetic", source=300, pool=pool, validation=160)
     return SimulationData(
         source=str(made.source),
         pool=str(made.pool),
@@ -90,6 +93,7 @@ def wbc(data: Path, work: Path) -> SimulationData:
 
 SETTINGS = {
     "synthetic": Setting(synthetic, batch_size=20, side_px=64),
+    "sea": Setting(partial(synthetic, pool=2000), batch_size=20, side_px=64),
     "nuclei": Setting(nuclei, batch_size=20, side_px=64, test_images=400),
     "wbc": Setting(wbc, batch_size=5, side_px=96),
 }
@@ -118,6 +122,7 @@ def main(
     arms: Annotated[str, typer.Option(help="Arms, with commas, or 'all'.")] = ",".join(MAIN_ARMS),
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
+    draws: Annotated[int, typer.Option(min=2, help="Images per epoch of each training.")] = 512,
     out: Annotated[Path | None, typer.Option(help="Folder for the page and the JSON.")] = None,
 ) -> None:
     """Simulate and print; the last line is the JSON of the tests."""
@@ -131,7 +136,7 @@ def main(
         folders = chosen.folders(data.resolve(), folder)
         sizes = {"rounds": rounds, "batch_size": chosen.batch_size, "test_images": chosen.test_images}
         config = SimulationConfig(arms=names, seeds=seeds, **sizes)
-        training = SMALL.training.model_copy(update={"side_px": chosen.side_px})
+        training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": draws})
         recipe = SMALL.model_copy(update={"training": training})
         simulation = prepare(folder / "simulation", folders, recipe, config, Settings(store=os.devnull))
         result = simulate(setting, folders, simulation, on_round=report)

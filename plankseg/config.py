@@ -669,6 +669,7 @@ ArmName = Literal[
     "band",
     "outline-entropy",
     "outline-batches",
+    "outline-stratified",
     "dihedral",
     "conventional",
     "weight-1",

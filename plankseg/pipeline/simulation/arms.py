@@ -51,6 +51,10 @@ ARMS: Mapping[ArmName, Arm] = {
         "the best of 50 random batches by entropy around the outline",
         {"selector": "stochastic_batches", "measure": "entropy", "region": "band"},
     ),
+    "outline-stratified": Arm(
+        "power by entropy around the outline, two thirds spread over the taxa",
+        {"selector": "stratified_power", "measure": "entropy", "region": "band"},
+    ),
     "dihedral": Arm("power by variance of eight views", {"selector": "power", "views": "dihedral"}),
     "conventional": Arm("power by distance to the automatic mask", {"selector": "power", "measure": "conventional"}),
     "weight-1": Arm("random, corrections weigh 1", {"selector": "random"}, {"correction_weight": 1.0}),
