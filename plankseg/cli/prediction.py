@@ -92,11 +92,15 @@ def export_model(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,
 ) -> None:
     """Write a model as plain files, for `plankseg predict --model` on any machine, and for other programs."""
+    from plankseg.pipeline.models.backend_choice import choose_archive_backend
     from plankseg.pipeline.models.exported_model import example_images, model_of_store, with_graph, write_model
     from plankseg.pipeline.models.registry import find_model, model_for
 
     here = existing_store(settings())
-    exported = model_of_store(here, model_for(here) if model is None else find_model(here, model))
+    row = model_for(here) if model is None else find_model(here, model)
+    with console.status("Finding the fastest way to compute it, which goes with the model ..."):
+        choose_archive_backend(here, row, here.catalogue.matching(), device=settings().device)
+    exported = model_of_store(here, row)
     if onnx:
         with console.status("Writing the ONNX graph and comparing it ..."):
             exported = with_graph(exported, example_images(here))

@@ -1,17 +1,18 @@
 """The model of `plankseg predict`, from a store or an exported folder or file, and the backend that computes it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from plankseg.config import SegmentConfig
+from plankseg.config import BackendName, SegmentConfig
 from plankseg.errors import BackendError, ModelError
 from plankseg.imaging.arrays import Grey
-from plankseg.inference.backends import Backend, machine, make_backend
+from plankseg.inference.backend_benchmark import BackendChoice
+from plankseg.inference.backends import Backend, backends_here, machine, make_backend
 from plankseg.inference.onnx_graph import OnnxBackend
-from plankseg.learning.network.precision import uses_bf16
+from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.pipeline.models.backend_choice import try_backends
 from plankseg.pipeline.models.exported_model import ExportedModel, model_of_store, read_model
 from plankseg.pipeline.models.registry import find_model, model_for
@@ -45,10 +46,11 @@ def named_model(words: str | None, store: Store | None) -> ExportedModel:
 def backend_name(
     model: ExportedModel, how: SegmentConfig, device: torch.device, draw: Callable[[int], Mapping[str, Grey]]
 ) -> str:
-    """The backend to use: named, else recorded for a machine like this one, else the fastest in a trial.
+    """The backend to use: named, else the one that the store's masks were made with, else the fastest in a trial.
 
-    `draw(n)` gives up to n images to try backends on, or none where there are too few to make a trial worth its time:
-    then the network is computed as it was trained.
+    Of recorded backends the one for a machine like this one comes first, else one that can be had here: masks that
+    equal those at home are worth more than the last bit of speed. `draw(n)` gives up to n images to try backends on, or
+    none where there are too few to make a trial worth its time: then the network is computed as it was trained.
     """
     recipe = model.facts.recipe
     if model.graph is not None:
@@ -59,8 +61,7 @@ def backend_name(
         return how.backend
     if recipe.inference.backend != "auto":
         return recipe.inference.backend
-    here = machine(device)
-    recorded = next((choice.backend for choice in model.facts.backends if choice.machine == here), None)
+    recorded = _recorded_backend(model.facts.backends, recipe.training.precision, device)
     if recorded is not None:
         return recorded
     greys = draw(recipe.inference.calibration_images)
@@ -69,6 +70,19 @@ def backend_name(
     choice = try_backends(model.network(device), greys, recipe, model.facts.framing)
     log.info("Backend %s", choice.describe())
     return choice.backend
+
+
+def _recorded_backend(
+    choices: Sequence[BackendChoice], precision: Precision, device: torch.device
+) -> BackendName | None:
+    """The backend recorded for this machine, else for one whose device is of this type, where it can be had here."""
+    here, available = machine(device), backends_here(device, precision)
+    usable = [
+        choice
+        for choice in choices
+        if choice.machine == here or (choice.machine.startswith(f"{device.type}: ") and choice.backend in available)
+    ]
+    return next((choice.backend for choice in sorted(usable, key=lambda choice: choice.machine != here)), None)
 
 
 def backend_of(model: ExportedModel, name: str, device: torch.device) -> Backend:
