@@ -16,19 +16,9 @@ QUICK := "(not live and not browser and not slow and not real_data)"
 LS_VENV := .venv-label-studio
 TEMPLATE := .cache/label-studio.sqlite3
 UV := $(VENV)/bin/uv
-# Which torch: a local wheel in a folder of pip's find-links comes first; else uv takes the build that fits the machine, CPU
-# or CUDA, from PyTorch's index. TORCH=cpu (or cu126, ...) names a build; TORCH=registry takes the package registry's own.
-FIND_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(VENV)/bin/python -m pip config get global.find-links 2>/dev/null))
-TAG = $(shell $(VENV)/bin/python -c 'import sys; print("cp{}{}".format(*sys.version_info))')
-BUILD = $(if $(TORCH),+$(TORCH))
-LOCAL_TORCH = $(wildcard $(addsuffix /torch-*$(BUILD)-$(TAG)-*.whl,$(patsubst file://%,%,$(FIND_LINKS))))
-BACKEND = $(if $(LOCAL_TORCH),,$(or $(filter-out registry,$(TORCH)),$(if $(TORCH),,auto)))
-# The lock files hold the hashes of what the package registry serves. A torch from elsewhere has others: there its version is
-# held, and whoever serves it is trusted.
-TORCH_FROM = $(if $(LOCAL_TORCH),$(addprefix --find-links ,$(FIND_LINKS)),$(addprefix --torch-backend ,$(BACKEND)))
-TORCH_PACKAGES = $(if $(TORCH_FROM),\
-    $(TORCH_FROM) --constraint requirements.lock $(shell sed -nE 's/^(torch(vision)?==[^ ]+) .*/\1/p' requirements-torch.lock),\
-    --require-hashes --no-deps --requirement requirements-torch.lock)
+# Which torch and torchvision: TORCH=cpu (or cu126, ...) names a build, TORCH=registry takes the package registry's own.
+TORCH_PACKAGES = $(VENV)/bin/python deployments/torch_packages.py $(TORCH)
+OPERATORS := plankseg/learning/network/torchvision_operators.py
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
     --no-emit-index-url --no-emit-find-links
 # What holds for every package (pyproject.toml, tool.uv) need not stand behind each.
@@ -50,12 +40,13 @@ $(VENV)/.uv:
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@touch $@
 
-$(VENV)/.ready: $(VENV)/.uv requirements.lock requirements-torch.lock pyproject.toml
+$(VENV)/.ready: $(VENV)/.uv requirements.lock requirements-torch.lock pyproject.toml $(OPERATORS)
 	@echo "Installing plankseg's environment ..."
 	@$(UV) pip install --python $(VENV)/bin/python --quiet --require-hashes --no-deps --requirement requirements.lock
-	@$(UV) pip install --python $(VENV)/bin/python --quiet $(TORCH_PACKAGES) || { \
+	@$(UV) pip install --python $(VENV)/bin/python --quiet $$($(TORCH_PACKAGES)) || { \
 	    echo "Where no server but the package registry is reached: make setup TORCH=registry" >&2; exit 1; }
 	@$(UV) pip install --python $(VENV)/bin/python --quiet --no-deps --editable .
+	@$(VENV)/bin/python -m $(subst /,.,$(OPERATORS:.py=))
 	@touch $@
 
 $(LS_VENV)/.ready: $(VENV)/.uv label_studio/requirements.txt

@@ -32,6 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at every part in turn; one that fails does not hide the others."""
     checks: list[tuple[str, Callable[[Settings], Finding]]] = [
         ("torch", _torch),
+        ("torchvision", _torchvision),
         ("OpenVINO", _openvino),
         ("network", _network),
         ("ImageNet weights", _imagenet),
@@ -86,6 +87,15 @@ def _torch(settings: Settings) -> Finding:
     return Finding(
         "torch", "fine", f"{torch.__version__} computes networks on {device}, {torch.get_num_threads()} threads"
     )
+
+
+def _torchvision(_: Settings) -> Finding:
+    from plankseg.learning.network.torchvision_operators import cure, installed_builds, misfit
+
+    seen = misfit()
+    if not seen:
+        return Finding("torchvision", "fine", f"{installed_builds()[1]}, of the build of torch")
+    return Finding("torchvision", "fine", f"{seen}; its operators do not load, and none is used here", cure())
 
 
 def _openvino(_: Settings) -> Finding:

@@ -51,6 +51,7 @@ def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch
     found = {finding.part: finding for finding in examine(settings(tmp_path))}
     assert list(found) == [
         "torch",
+        "torchvision",
         "OpenVINO",
         "network",
         "ImageNet weights",
@@ -66,6 +67,23 @@ def test_every_part_is_looked_at_even_when_some_fail(tmp_path: Path, monkeypatch
         assert found[part].cure
     assert "libtorch is missing" in found["torch"].seen
     assert found["store"].state == "absent"
+
+
+def test_two_builds_of_torch_and_torchvision_are_named_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plankseg.learning.network import torchvision_operators
+
+    two = "torch 2.13.0+cpu and torchvision 0.28.0+cu130 are of two builds"
+    monkeypatch.setattr(torchvision_operators, "misfit", lambda: two)
+    found = doctor._torchvision(settings(tmp_path))
+    assert found.state == "fine"
+    assert found.seen.startswith(two)
+    assert "make clean setup" in found.cure
+    monkeypatch.setattr(torchvision_operators, "misfit", lambda: "")
+    found = doctor._torchvision(settings(tmp_path))
+    assert (found.state, found.cure) == ("fine", "")
+    assert "of the build of torch" in found.seen
 
 
 def test_a_store_is_absent_empty_filled_or_in_the_way(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_no_folder_of_the_package_is_large() -> None:
 def modules_of(path: Path) -> list[Path]:
     """The files that a test file of this path may belong to."""
     below = path.relative_to("tests")
-    package = below.parent if below.parts[0] == "flows" else Path("plankseg") / below.parent
+    package = below.parent if below.parts[0] in {"flows", "deployments"} else Path("plankseg") / below.parent
     name = re.sub(r"^test_", "", path.stem)
     return [package / f"{name}.py", package / name / "__init__.py"]
 

@@ -3,7 +3,7 @@
 Only what trains imports them: they take seconds to load.
 """
 
-from plankseg.learning.network.torchvision_compat import declare_missing_operators
+from plankseg.learning.network.torchvision_operators import declare_missing_operators
 
 declare_missing_operators()
 

@@ -1,8 +1,7 @@
 """Imports of segmentation_models_pytorch and timm that work beside any torchvision: import them from here.
 
-Both import torchvision, as lightning does (`learning.lightning_compat`). A torchvision built for CUDA beside a CPU
-torch cannot load its compiled operators, and its import then ends in `operator torchvision::nms does not exist`.
-Declaring the operators (nobody here calls them) cures it; where torchvision brings its own, nothing is done.
+Both import torchvision, as lightning does (`learning.lightning_compat`), whose operators may have to be declared before
+(`torchvision_operators`).
 
 Both also load torch's compiler, half of the time that all these imports take: torchvision for a function that nobody
 here calls, timm to keep a method of one of its models from being compiled. They find stand-ins that load it when it is
@@ -10,47 +9,16 @@ used.
 """
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch._compile import _disable_dynamo
 
-_declared: list[torch.library.Library] = []  # a Library undoes its declarations when it is collected
-
-
-def torchvision_brings_operators() -> bool:
-    """Whether torchvision's compiled operators are there or can be loaded; True also without a torchvision."""
-    if hasattr(torch.ops.torchvision, "nms"):
-        return True
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or not spec.submodule_search_locations:
-        return True
-    folder = Path(spec.submodule_search_locations[0])
-    for compiled in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
-        try:
-            torch.ops.load_library(str(compiled))
-        except OSError:  # it needs libraries that this torch does not have
-            return False
-    return hasattr(torch.ops.torchvision, "nms")
-
-
-def declare_missing_operators() -> bool:
-    """Declare torchvision's operators if they cannot be had; tells whether that was needed."""
-    if torchvision_brings_operators():
-        return False
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library.define(schema)
-    _declared.append(library)
-    return True
-
+from plankseg.learning.network.torchvision_operators import declare_missing_operators
 
 COMPILER = "torch._dynamo.utils"
 
@@ -104,8 +72,6 @@ with compiler_later():
 
 __all__ = [
     "compiler_later",
-    "declare_missing_operators",
     "smp",
     "timm",
-    "torchvision_brings_operators",
 ]
