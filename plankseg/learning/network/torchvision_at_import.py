@@ -8,7 +8,7 @@ import sys
 
 def declare_at_import() -> None:
     """From now on, importing torchvision in this process declares the operators that it lacks."""
-    if all(finder is not DeclareAtImport for finder in sys.meta_path):
+    if all(finder is not DeclareAtImport for finder in sys.meta_path):  # type: ignore[comparison-overlap]
         sys.meta_path.insert(0, DeclareAtImport)  # type: ignore[arg-type]
 
 
