@@ -467,9 +467,9 @@ class MasksConfig(FrozenModel):
     postprocessing: Literal["none", "choose"] = Field(
         "none",
         title="Tidy masks",
-        description="none: masks are as the network gives them. choose: holes are filled and small parts dropped "
-        "where that makes the masks of the validation images better; decided once for each model, and done wherever "
-        "its masks are made.",
+        description="none: masks are as the network gives them. choose: holes are filled, small parts dropped "
+        "and outlines drawn where the grey of the image changes, where that makes the masks of the validation images "
+        "better; decided once for each model, and done wherever its masks are made.",
     )
 
 

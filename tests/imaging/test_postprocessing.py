@@ -105,10 +105,31 @@ def test_the_automatic_mask_is_chosen_only_where_it_is_better() -> None:
     assert choose([rough] * 6, [rough] * 6, greys=greys) == PLAIN
 
 
+def test_the_outline_is_drawn_by_the_grey_where_that_is_better_and_with_holes_and_parts_as_before() -> None:
+    truth, rough, touching = (np.zeros((60, 80), bool) for _ in range(3))
+    truth[15:45, 15:45] = True
+    rough[18:42, 18:42] = True  # three pixels too little all around
+    touching[0:60, 45:80] = True  # the automatic method cannot tell it from the object
+    grey = np.where(truth | touching, 90, 235).astype(np.uint8)
+    chosen = choose([rough] * 6, [truth] * 6, greys=[grey] * 6)
+    assert chosen.outline_reach_px >= 2
+    assert chosen.uses_image
+    refined = chosen.mask_of(rough.astype(np.float32), grey)
+    assert dice(refined, truth) > dice(rough, truth) + 0.05
+    assert np.array_equal(chosen(refined), refined)
+
+
+def test_what_was_recorded_before_outlines_were_refined_leaves_them_alone() -> None:
+    before = {"fill_holes": True, "smallest_part": 0.25, "largest_only": False, "cut": 0.3, "automatic_above": None}
+    assert Postprocessing.recorded({"postprocessing": before}).outline_reach_px == 0
+    assert not Postprocessing.recorded({"postprocessing": before}).uses_image
+
+
 def test_where_a_threshold_made_the_truth_the_automatic_mask_is_never_taken() -> None:
     rough = np.zeros((30, 40), np.float32)
     rough[6:20, 5:19] = 1.0
-    assert choose_postprocessing([rough] * 6, None, [scene()] * 6).automatic_above is None
+    chosen = choose_postprocessing([rough] * 6, None, [scene()] * 6)
+    assert (chosen.automatic_above, chosen.outline_reach_px) == (None, 0)
 
 
 def test_five_images_choose_nothing() -> None:

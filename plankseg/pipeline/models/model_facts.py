@@ -49,7 +49,7 @@ class Preprocessing(FrozenModel):
 
 
 class PostprocessingFacts(FrozenModel):
-    """What is done to a mask, in this order."""
+    """What is done to a mask: cut, holes, parts; the outline, then holes and parts again; the automatic mask."""
 
     cut: float = Field(0.5, ge=0, le=1, description="Of the mean probability of the views, at the image's own size.")
     fill_holes: bool = False
@@ -57,6 +57,12 @@ class PostprocessingFacts(FrozenModel):
     largest_only: bool = False
     automatic_above: float | None = Field(
         None, ge=0, le=1, description="The automatic mask is taken where its Dice to this mask is at least so much."
+    )
+    outline_reach_px: int = Field(
+        0, ge=0, le=64, description="Pixels so close to the outline are decided by their grey; 0: none are."
+    )
+    outline_share: float = Field(
+        0.25, ge=0, le=1, description="Of the local contrast: where the outline is drawn then."
     )
 
     def as_used(self) -> Postprocessing:
