@@ -38,7 +38,8 @@ from plankseg.inference.backend_benchmark import (
     benchmark_backends,
     rank_correlation,
 )
-from plankseg.inference.backends import Backend, backends_here, has_openvino, machine, make_backend
+from plankseg.inference.backends import Backend, backends_here, machine, make_backend
+from plankseg.inference.openvino_models import has_openvino
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantized_backend, quantizes_here
 from plankseg.inference.tta import views_of
@@ -166,7 +167,7 @@ def matrix_products(precision: str) -> dict[str, Callable[[], object]]:
         import openvino
         from openvino import opset13
 
-        from plankseg.inference.backends import openvino_core
+        from plankseg.inference.openvino_models import openvino_core
 
         given = opset13.parameter([MATRIX, MATRIX], np.float32)
         product = opset13.matmul(given, opset13.constant(one.numpy()), False, False)

@@ -99,7 +99,7 @@ def _torchvision(_: Settings) -> Finding:
 
 
 def _openvino(_: Settings) -> Finding:
-    from plankseg.inference.backends import has_openvino
+    from plankseg.inference.openvino_models import has_openvino
 
     if not has_openvino():
         return Finding(

@@ -7,6 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def user_cache() -> Path:
+    """The folder for what can be made again, which may be new: PLANKSEG_WORK, else `.cache/plankseg` in the home."""
+    given = os.environ.get("PLANKSEG_WORK")
+    return (Path(given).expanduser() if given else Path.home() / ".cache" / "plankseg").resolve()
+
+
 def atomic_write(
     path: Path, data: bytes, *, mode: int = 0o666, sole_writer: bool = False, durable: bool = True
 ) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,10 @@ install_import_hook(
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+CACHE = None if "PLANKSEG_WORK" in os.environ else tempfile.mkdtemp(prefix="plankseg-tests-")
+"""In the place of the user's cache, for all worker processes; None: a process that began before this one made it."""
+if CACHE is not None:
+    os.environ["PLANKSEG_WORK"] = CACHE
 
 from plankseg import local_servers  # noqa: E402  (after the import hook)
 
@@ -54,6 +60,12 @@ def seeded_torch(request: pytest.FixtureRequest) -> None:
     """A network that a test builds at random is the same in every run: none fails once in a hundred times."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(zlib.crc32(request.node.nodeid.encode()))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache of the tests, in the process that made it."""
+    if CACHE is not None:
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -215,7 +215,7 @@ def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
 def test_openvino_is_an_extra_whose_absence_is_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, state: str, cure: str
 ) -> None:
-    monkeypatch.setattr("plankseg.inference.backends.has_openvino", lambda: installed)
+    monkeypatch.setattr("plankseg.inference.openvino_models.has_openvino", lambda: installed)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2026.4")
     found = doctor._openvino(settings(tmp_path))
     assert (found.state, found.cure) == (state, cure)

@@ -8,11 +8,7 @@ on that square alone, to the last bit. `inference.backend_benchmark` finds out w
 
 import copy
 import importlib.metadata
-import importlib.util
 import platform
-import sys
-import threading
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
@@ -22,8 +18,15 @@ import torch
 from jaxtyping import Float, UInt8
 
 from plankseg.config import BackendName, ComputingName, ScoringName
-from plankseg.errors import BackendError, ScoreError
+from plankseg.errors import BackendError
 from plankseg.inference.batchnorm_folding import fold_batch_norms
+from plankseg.inference.openvino_models import (
+    has_openvino,
+    openvino,
+    openvino_core,
+    openvino_model,
+    require_one_logit_per_pixel,
+)
 from plankseg.learning.network.forward import evaluation_mode
 from plankseg.learning.network.precision import Precision, autocast, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
@@ -32,8 +35,6 @@ Squares = UInt8[torch.Tensor, "n side side"]
 Logits = Float[torch.Tensor, "n side side"]
 
 REFERENCE: BackendName = "torch"
-EXAMPLE_SIDE_PX = 64
-"""Side of the square with which a network is traced for OpenVINO."""
 
 
 @runtime_checkable
@@ -78,11 +79,6 @@ def backends_here(device: torch.device, precision: Precision = "auto") -> tuple[
 
 def _precisions(family: str) -> tuple[BackendName, BackendName]:
     return f"{family}-bf16", family  # type: ignore[return-value]  # every family has both names
-
-
-def has_openvino() -> bool:
-    """Whether the extra is installed."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 def machine(device: torch.device) -> str:
@@ -230,73 +226,13 @@ def _openvino_backend(
     return OpenVinoBackend(name, lambda: openvino_model(ready), device, bf16=bf16)
 
 
-def openvino_model(network: torch.nn.Module) -> Any:
-    """Convert a network that is on the CPU, in fp32 and in evaluation mode, for one square of any side at a time.
-
-    Converting takes seconds, so there is one model for all sides: compiled for one of them, it gives the logits of a
-    network that was converted for that side alone, to the last bit.
-
-    Raises BackendError where OpenVINO cannot convert it, and ScoreError where it does not give one logit per pixel.
-    """
-    example, any_side = torch.zeros((1, 3, EXAMPLE_SIDE_PX, EXAMPLE_SIDE_PX)), torch.export.Dim.AUTO
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch 2.13's own copying of what it exported
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        _one_logit_per_pixel(network(example), example.shape)
-        try:
-            program = torch.export.export(network, (example,), dynamic_shapes=({2: any_side, 3: any_side},))
-            model = openvino().convert_model(program)
-        except RuntimeError as error:
-            raise BackendError(
-                f"OpenVINO cannot convert this network: {str(error)[:300]}. Set the backend to auto."
-            ) from error
-    return model
-
-
-def openvino() -> Any:
-    """The package, imported without its telemetry. Raises BackendError if it is missing."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # its import then fails, which OpenVINO allows
-    try:
-        import openvino as package
-    except ImportError as error:
-        raise BackendError(
-            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'plankseg[openvino]'; or set the "
-            "backend to auto."
-        ) from error
-    return package
-
-
-def openvino_core() -> Any:
-    """The one OpenVINO core of this process, kept as long as the process lives.
-
-    Its CPU plugin installs a stack for signals in the thread that makes it, and removes it with the core. Two cores
-    that are deleted in the order in which they were made leave the thread with a stack that is freed, and the next
-    signal that Python handles (the end of a child process, for DataLoader) kills the process. So only one is made.
-    """
-    with _CORE_LOCK:
-        return _create_core()
-
-
-@cache
-def _create_core() -> Any:
-    return openvino().Core()
-
-
-_CORE_LOCK = threading.Lock()
-
-
 def _prepared(squares: Squares, device: torch.device) -> Float[torch.Tensor, "n 3 side side"]:
     return batch_tensor(squares.numpy()).to(device=device, memory_format=torch.channels_last)
 
 
 def _one_logit_per_pixel(answer: torch.Tensor, input_shape: torch.Size) -> Logits:
     """The answer without its channel axis. Raises ScoreError when it is not one logit per pixel."""
-    expected = (input_shape[0], 1, *input_shape[2:])
-    if tuple(answer.shape) != expected:
-        raise ScoreError(
-            f"The model answers {tuple(answer.shape)} where {expected} was expected: one logit per pixel. "
-            "Score with a network from build_network."
-        )
+    require_one_logit_per_pixel(answer, input_shape)
     return answer[:, 0].float()
 
 

@@ -6,14 +6,9 @@ quantized once and stored as bytes, which give the same logits in every process.
 """
 
 import copy
-import io
 import logging
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rich
@@ -21,7 +16,8 @@ import torch
 from jaxtyping import UInt8
 
 from plankseg.errors import BackendError
-from plankseg.inference.backends import OpenVinoBackend, has_openvino, openvino, openvino_core, openvino_model
+from plankseg.inference.backends import OpenVinoBackend
+from plankseg.inference.openvino_models import has_openvino, openvino, openvino_model, packed, unpacked
 from plankseg.learning.network.precision import Precision, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 
@@ -29,7 +25,6 @@ CALIBRATION_SQUARES = 16
 """More of them change the ranks no more than another draw of as many does (docs/log.md)."""
 
 _MULTIPLIERS = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
-_XML, _BIN = "network.xml", "network.bin"
 
 
 def quantizes_here(device: torch.device, precision: Precision = "auto") -> bool:
@@ -64,7 +59,7 @@ def quantize(network: torch.nn.Module, squares: Sequence[UInt8[torch.Tensor, "_ 
             )
         except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedDatasetError, RuntimeError) as error:
             raise BackendError(f"nncf cannot quantize this network: {str(error)[:300]}.") from error
-    return _packed(model)
+    return packed(model)
 
 
 def quantized_backend(data: bytes, device: torch.device) -> OpenVinoBackend:
@@ -73,25 +68,7 @@ def quantized_backend(data: bytes, device: torch.device) -> OpenVinoBackend:
     Raises BackendError on any device but a CPU, and, for squares of another side, where a plankseg before 2026-11-26
     made the network for one side.
     """
-    return OpenVinoBackend("openvino-int8", lambda: _unpacked(data), device, bf16=uses_bf16("auto", device))
-
-
-def _packed(model: Any) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        openvino().save_model(model, Path(folder) / _XML, compress_to_fp16=False)
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in (_XML, _BIN):
-                archive.write(Path(folder) / name, name)
-    return out.getvalue()
-
-
-def _unpacked(data: bytes) -> Any:
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(data)) as archive:
-        archive.extractall(folder, (_XML, _BIN))
-        # Read as bytes: a model that is read by name keeps its file mapped, and the folder goes.
-        weights = np.frombuffer((Path(folder) / _BIN).read_bytes(), np.uint8)
-        return openvino_core().read_model((Path(folder) / _XML).read_bytes(), openvino().Tensor(weights))
+    return OpenVinoBackend("openvino-int8", lambda: unpacked(data), device, bf16=uses_bf16("auto", device))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from plankseg.errors import StoreError
-from plankseg.files import atomic_write
+from plankseg.files import atomic_write, user_cache
 from plankseg.storage.delta_tables import DeltaTables
 from plankseg.storage.locks import FolderLocks, Locks
 from plankseg.storage.objects.blobs import Blobs, FolderBlobs
@@ -198,9 +198,7 @@ def work_root_of(root: Path | Address) -> Path:
     """Where half-done work lies: in the store's folder; for one in a bucket in PLANKSEG_WORK, or the user's cache."""
     if isinstance(root, Path):
         return root / "work"
-    given = os.environ.get("PLANKSEG_WORK")
-    base = Path(given).expanduser() if given else Path.home() / ".cache" / "plankseg"
-    return base.resolve() / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return user_cache() / hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
 
 def _checked(name: str) -> str:

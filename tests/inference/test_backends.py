@@ -13,12 +13,11 @@ from plankseg.errors import BackendError, ScoreError
 from plankseg.inference.backends import (
     OpenVinoBackend,
     backends_here,
-    has_openvino,
     make_backend,
-    openvino,
     plain_backend,
 )
 from plankseg.inference.batchnorm_folding import fold_batch_norms
+from plankseg.inference.openvino_models import has_openvino, openvino
 from plankseg.learning.network.architecture import build_network
 from plankseg.learning.network.precision import uses_bf16
 

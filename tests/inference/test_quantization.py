@@ -9,8 +9,8 @@ import torch
 
 from plankseg.config import NetworkConfig
 from plankseg.errors import BackendError, ScoreError
-from plankseg.inference import quantization
 from plankseg.inference.backends import plain_backend
+from plankseg.inference.openvino_models import packed, unpacked
 from plankseg.inference.quantization import quantize, quantized_backend, quantizes_here
 from plankseg.learning.network.architecture import build_network
 
@@ -79,9 +79,9 @@ def test_one_network_takes_squares_of_any_side(network: torch.nn.Module, made: b
 
 
 def test_a_network_that_was_made_for_one_side_refuses_others(made: bytes) -> None:
-    model = quantization._unpacked(made)
+    model = unpacked(made)
     model.reshape([1, 3, 64, 64])
-    backend = quantized_backend(quantization._packed(model), CPU)
+    backend = quantized_backend(packed(model), CPU)
     assert torch.equal(backend.logits(squares()), quantized_backend(made, CPU).logits(squares()))
     with pytest.raises(BackendError, match=r"made for squares of 64 px, not of 96. Set\s+inference.int8 to false"):
         backend.logits(squares(1, 96))
