@@ -1,8 +1,11 @@
 """Recipes with names: `published`, `laptop` and `quality`; their numbers come from how many images there are."""
 
+import numpy as np
+
 from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig, ValidationConfig
-from plankseg.pipeline.models.automatic_masks import pool_acceptance
+from plankseg.pipeline.models.automatic_masks import target_acceptance
 from plankseg.storage.store import Store
+from plankseg.storage.tables.catalogue import Role
 
 LITE = NetworkConfig(encoder="timm-tf_efficientnet_lite0")
 """A small encoder whose ImageNet weights come with the installation."""
@@ -20,6 +23,12 @@ ON_SCANS = TrainingConfig(
 LAPTOP_DRAWS, FEWEST_DRAWS = 1024, 32
 CROWDED_NEIGHBOURS = 0.7
 """Neighbour share for a pool whose images mostly hold more than one object (docs/quality.md)."""
+
+ONE_SCALE = 2.0
+"""Source and target whose images differ in size by more than this factor are not of one scale."""
+SQUARE_SIDE_PX = {"laptop": 160, "quality": 256}
+"""Side of the one square for images that are not of one scale."""
+MOST_MEASURED = 2_000
 
 ASKED_FOR = 20
 """Validation images that a person is asked for where there are none."""
@@ -47,16 +56,33 @@ def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
     """The recipe of a name for the images of a store that have a usable mask and are not of the validation set.
 
     Network, training, masks and the validation images that are asked for are the named recipe's; the rest of the
-    validation, query, rounds and inference are those of `others`. Where the automatic method rejected more than one
-    image of five of the pool, its images are taken to hold more than one object each, and objects of other images are
-    pasted beside those of the training.
+    validation, query, rounds and inference are those of `others`. Where the automatic method rejects more than one
+    image of five of the target, its images are taken to hold more than one object each, and objects of other images are
+    pasted beside those of the training. Where images of source and target differ in size by more than a factor of two,
+    as those of two instruments do, a pixel is not the same length in both, and all are laid into one square.
     """
     kept_apart = set(store.catalogue.ids("validation"))
     images = {row.image_id for row in store.labels.current() if row.status == "usable"} - kept_apart
     named = named_recipe(name, len(images))
     validation = others.validation.model_copy(update={"ask_for": named.validation.ask_for})
     training = named.training
-    if name != "published" and pool_acceptance(store).is_below(training.pool_mask_min_share):
+    if name != "published" and target_acceptance(store).is_below(training.pool_mask_min_share):
         training = training.model_copy(update={"neighbour_share": CROWDED_NEIGHBOURS})
+    if name != "published" and not _are_of_one_scale(store):
+        training = training.model_copy(update={"largest_zoom": None, "side_px": SQUARE_SIDE_PX[name]})
     changed = {"network": named.network, "training": training, "masks": named.masks, "validation": validation}
     return others.model_copy(update=changed)
+
+
+def _are_of_one_scale(store: Store) -> bool:
+    """Whether images of source and target (the pool, else the validation images) are of comparable size."""
+    source = _typical_size_px(store, "source")
+    target = _typical_size_px(store, "pool") or _typical_size_px(store, "validation")
+    return source is None or target is None or 1 / ONE_SCALE <= target / source <= ONE_SCALE
+
+
+def _typical_size_px(store: Store, role: Role) -> float | None:
+    """The median of the larger sides of some images of a role, or None where there is no image."""
+    ids = store.catalogue.ids(role)
+    rows = store.catalogue.rows([ids[index] for index in range(0, len(ids), max(1, len(ids) // MOST_MEASURED))])
+    return float(np.median([max(row.height, row.width) for row in rows])) if rows else None

@@ -9,7 +9,7 @@ from plankseg.config import QueryConfig, Recipe, RecipeName, RoundsConfig
 from plankseg.learning.network.packaged_weights import is_packaged
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.pipeline.models.named_recipes import named_recipe, recipe_for
-from tests.support.little_store import add_answers, clean_image, square, store_with, write_images
+from tests.support.little_store import add_answers, clean_image, noisy_image, square, store_with, write_images
 
 
 def test_published_is_the_default_recipe_whatever_the_number_of_images() -> None:
@@ -50,3 +50,33 @@ def test_a_crowded_pool_gets_neighbours_and_any_other_none(tmp_path: Path) -> No
     ingest_folder(store, write_images(tmp_path / "noise", range(2, 4)), role="pool", options=options)
     assert recipe_for(store, "laptop", Recipe()).training.neighbour_share == 0.7
     assert recipe_for(store, "published", Recipe()) == Recipe()
+
+
+@pytest.mark.parametrize(("validation", "neighbours"), [(9, 0.0), (10, 0.7), (230, 0.7)])
+def test_where_the_pool_has_no_automatic_masks_the_validation_images_tell_whether_it_is_crowded(
+    tmp_path: Path, validation: int, neighbours: float
+) -> None:
+    store = store_with(tmp_path, source=6, pool=3, validation=validation)
+    assert recipe_for(store, "laptop", Recipe()).training.neighbour_share == neighbours
+
+
+@pytest.mark.parametrize(
+    ("size", "zoom", "side"), [((60, 100), 1.0, 384), ((150, 60), None, 160), ((20, 30), None, 160)]
+)
+def test_images_of_another_scale_than_the_source_are_laid_into_one_square(
+    tmp_path: Path, size: tuple[int, int], zoom: float | None, side: int
+) -> None:
+    store = store_with(tmp_path, source=6)
+    folder = write_images(tmp_path / "pool", range(5), draw=lambda seed: noisy_image(seed, size))
+    ingest_folder(store, folder, role="pool")
+    training = recipe_for(store, "laptop", Recipe()).training
+    assert (training.largest_zoom, training.side_px) == (zoom, side)
+    assert recipe_for(store, "published", Recipe()) == Recipe()
+
+
+def test_without_a_pool_the_validation_images_tell_the_scale(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=6)
+    folder = write_images(tmp_path / "judged", range(5), draw=lambda seed: noisy_image(seed, (300, 300)))
+    ingest_folder(store, folder, role="validation")
+    assert recipe_for(store, "quality", Recipe()).training.largest_zoom is None
+    assert recipe_for(store, "quality", Recipe()).training.side_px == 256
