@@ -45,7 +45,7 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
                 retrain(in_force, progress.round)
             case "annotate":
                 if pushed != progress.round:
-                    push(progress.round)
+                    push(progress.round, rules.asked_twice)
                 if read_progress(store).unanswered:  # else the push recorded skips for deleted tasks
                     return describe(read_progress(store), budget=rules.budget)
             case _:

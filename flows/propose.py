@@ -83,12 +83,15 @@ def replace(round_number: int) -> int:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="push round {round_number}", **NETWORK_RETRIES)
-def push(round_number: int) -> int:
-    """Bring what is missing of a round into Label Studio; what is there already is left alone."""
+def push(round_number: int, asked_twice: float) -> int:
+    """Bring what is missing of a round into Label Studio; what is there already is left alone.
+
+    `asked_twice` is the share of its images that two people are asked about.
+    """
     with connect(settings()) as label_studio:
         store = open_store()
         project = project_for(store, label_studio, settings())
-        options = PushOptions.of(settings())
+        options = PushOptions.of(settings(), asked_twice=asked_twice)
         report = push_images(store, label_studio, project, round_number=round_number, options=options)
     get_run_logger().info(
         "Round %d in Label Studio project %d: %d tasks, %d of them new",
@@ -113,6 +116,7 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
         progress = read_progress(store)
         n = progress.round + (progress.trained or not progress.round) if round_number is None else round_number
         check_proposable(progress, n)
-        choose(recipe_or_active(store, recipe), n)
-        push(n)
+        in_force = recipe_or_active(store, recipe)
+        choose(in_force, n)
+        push(n, in_force.rounds.asked_twice)
     return n

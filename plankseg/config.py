@@ -493,7 +493,7 @@ class AssistConfig(FrozenModel):
 
 
 class RoundsConfig(FrozenModel):
-    """When to stop, what counts as effort, and what becomes of skipped images."""
+    """When to stop, what counts as effort, what is asked of two people, and what becomes of skipped images."""
 
     budget: int = Field(10, ge=1, title="Rounds in all", description="After so many rounds the loop ends.")
     redrawn_below: float = Field(
@@ -502,6 +502,14 @@ class RoundsConfig(FrozenModel):
         le=1,
         title="Redrawn: Dice below",
         description="An answer counts as redrawn where it agrees with the pre-mask to less than this Dice.",
+    )
+    asked_twice: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Share asked of two people",
+        description="So much of a round's images is asked of two people, who do not see each other's masks: their "
+        "Dice says how far people agree. A round does not wait for the second. From 0 to 1.",
     )
     replace_skipped: bool = Field(
         False, title="Replace skipped images", description="Ask for the next best image where one was skipped."

@@ -75,6 +75,8 @@ def show(status: Status) -> None:
         console.print(sentence, markup=False, highlight=False)
     if status.anchoring:
         console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)
+    for agreement in status.two_people:
+        console.print(agreement.words, markup=False, highlight=False)
     if status.not_used:
         console.print(f"Not used: {len(status.not_used)} answers or images.", highlight=False)
         for reason in status.not_used[:REASONS_SHOWN]:

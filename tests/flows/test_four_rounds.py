@@ -48,7 +48,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, FakeLabelStud
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flows.advance, "collect", lambda: collect(store, server, project).rounds)
         patch.setattr(flows.advance, "propose", propose_and_push)
-        patch.setattr(flows.advance, "push", lambda n: push(store, server, project, round_number=n))
+        patch.setattr(flows.advance, "push", lambda n, _: push(store, server, project, round_number=n))
         patch.setattr(flows.advance, "replace", lambda n: replace_skipped(store, cpu, round_number=n))
         patch.setattr(flows.advance, "retrain", lambda recipe, n: fit(store, recipe, cpu, round_number=n))
         for _ in range(20):

@@ -2,7 +2,9 @@
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +21,31 @@ from plankseg.labelling.api.tasks import PushItem
 
 CONFIG = (Path(__file__).parents[2] / "label_studio" / "labeling_config.xml").read_text()
 TITLES = count()
+
+
+@contextmanager
+def second_person(server: Any, email: str) -> Iterator[httpx.Client]:
+    """Another person's browser, signed up by the link that Label Studio's *People* page gives."""
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Token {server.token}"}) as owner:
+        link = owner.get("/api/invite").raise_for_status().json()["invite_url"]
+    with httpx.Client(base_url=server.url, follow_redirects=True, headers={"Referer": server.url}) as browser:
+        page = browser.get(link).raise_for_status().text
+        form = {"csrfmiddlewaretoken": re.findall('csrfmiddlewaretoken" value="([^"]+)"', page)[0]}
+        form |= {"email": email, "password": "a-second-person-1", "how_find_us": "a colleague", "elaborate": ""}
+        browser.post(link, data=form).raise_for_status()
+        assert browser.get("/api/current-user/whoami").json()["email"] == email
+        browser.headers["X-CSRFToken"] = browser.cookies["csrftoken"]
+        yield browser
+
+
+def label_stream_of(browser: httpx.Client, project: int, round: int) -> Iterator[int]:
+    """The tasks that *Label All Tasks* shows a person in a round's tab, one after the other, until there is none."""
+    body = {"filters": round_filter(round), "ordering": ["-tasks:predictions_score"]}
+    while True:
+        answer = browser.post("/api/dm/actions", params={"project": project, "id": "next_task"}, json=body)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return
+        yield int(answer.raise_for_status().json()["id"])
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,11 @@ class LabelStudioClient(Transport, LabelStudio):
             self._write("PATCH", f"api/projects/{project}/", {"model_version": PREMASK_VERSION})
 
     @override
+    def ask_people(self, tasks: Sequence[int], people: int) -> None:
+        for task_id in tasks:
+            self._write("PATCH", f"api/tasks/{task_id}/", {"overlap": people})
+
+    @override
     def delete_task(self, task_id: int) -> None:
         self._json(self._send("DELETE", f"api/tasks/{task_id}/"))
 

@@ -36,6 +36,9 @@ class LabelStudio(Protocol):
     def add_premasks(self, project: int, predictions: Mapping[int, Task]) -> None:
         """Give tasks their pre-mask, by task, and let the project's label stream show it. Not idempotent."""
 
+    def ask_people(self, tasks: Sequence[int], people: int) -> None:
+        """Let the label stream offer these tasks until so many people have answered each."""
+
     def delete_task(self, task_id: int) -> None:
         """Remove a task with its answers, drafts and predictions."""
 

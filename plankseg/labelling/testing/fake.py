@@ -103,7 +103,7 @@ class FakeLabelStudio(LabelStudio):
         for task in _copy(list(tasks)):
             predictions = [{**prediction, "id": next(self._ids)} for prediction in task.get("predictions", [])]
             number = next(self._ids)
-            rest = {"data": task["data"], "annotations": [], "drafts": [], "predictions": predictions}
+            rest = {"data": task["data"], "annotations": [], "drafts": [], "predictions": predictions, "overlap": 1}
             self._tasks[number] = (project, {"id": number, **rest})
         self._fail_after("import_tasks")
 
@@ -113,6 +113,13 @@ class FakeLabelStudio(LabelStudio):
         for task_id, prediction in predictions.items():
             self._task(task_id)["predictions"].append({**_copy(dict(prediction)), "id": next(self._ids)})
         self._fail_after("add_premasks")
+
+    @override
+    def ask_people(self, tasks: Sequence[int], people: int) -> None:
+        self._fail_before("ask_people")
+        for task_id in tasks:
+            self._task(task_id)["overlap"] = people
+        self._fail_after("ask_people")
 
     @override
     def delete_task(self, task_id: int) -> None:

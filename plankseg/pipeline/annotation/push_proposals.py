@@ -16,6 +16,7 @@ from plankseg.labelling.sync.push import PushItem, PushReport, push_round
 from plankseg.pipeline.annotation.label_rows import pushed_tasks, stored_mask
 from plankseg.pipeline.archive.image_paths import relative_paths
 from plankseg.pipeline.ingest.bucket_images import bucket_access, shown_from_bucket
+from plankseg.pipeline.loop.second_opinions import PEOPLE, asked_of_two
 from plankseg.storage.s3.addresses import Address
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
@@ -32,15 +33,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Title of the project, and whether browsers get signed addresses of images in a bucket."""
+    """Title of the project, whether browsers get signed addresses of images in a bucket, what two people answer."""
 
     title: str = "plankseg"
     presign: bool = False
+    asked_twice: float = 0.0
 
     @classmethod
-    def of(cls, settings: Settings) -> "PushOptions":
-        """The options of the settings."""
-        return cls(settings.project, settings.presign_images)
+    def of(cls, settings: Settings, *, asked_twice: float = 0.0) -> "PushOptions":
+        """The options of the settings; `asked_twice` is the recipe's share of images for two people."""
+        return cls(settings.project, settings.presign_images, asked_twice)
 
 
 DEFAULT_OPTIONS = PushOptions()
@@ -59,6 +61,7 @@ def push(
     Images in a bucket are shown from there, if a browser shows them as we decode them: through Label Studio, or with
     `options.presign` by signed addresses. All others are uploaded. A deleted task is pushed once more, because it may
     have been a slip; deleted again, its image counts as skipped. An image that was lost counts as skipped, too.
+    Of the images without an answer a share is offered to a second person as well (`options.asked_twice`).
     """
     pushed = pushed_tasks(store, project)
     existing = _existing_tasks(label_studio, project, round_number, pushed)
@@ -72,6 +75,7 @@ def push(
     report = push_round(label_studio, project, items, round=round_number, pushed=pushed)
     open_before = {row.image_id: existing[row.image_id] for row in rows if row.image_id in existing}
     report = replace(report, tasks=open_before | report.tasks)
+    _ask_two_people(store, label_studio, project, round_number, report.tasks, share=options.asked_twice)
     store.pushes.add(
         PushRow(round=round_number, image_id=image_id, title=options.title, project=project, task=task)
         for image_id, task in report.tasks.items()
@@ -79,6 +83,18 @@ def push(
     label_studio.ensure_tab(project, BY_HAND, None)
     label_studio.ensure_tab(project, f"Round {round_number}", round_number)
     return report
+
+
+def _ask_two_people(
+    store: Store, label_studio: LabelStudio, project: int, round_number: int, tasks: Mapping[str, int], *, share: float
+) -> None:
+    """Offer a share of the round's images to a second person; a task that is offered to more people stays so."""
+    twice = asked_of_two([row.image_id for row in store.proposals.asked(round_number)], share)
+    wanted = {task for image_id, task in tasks.items() if image_id in twice}
+    if wanted:
+        listed = label_studio.list_tasks(project, round_number)
+        once = [int(task["id"]) for task in listed if task["id"] in wanted and task.get("overlap", 1) < PEOPLE]
+        label_studio.ask_people(once, PEOPLE)
 
 
 def _existing_tasks(

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from plankseg.imaging.masks import decode_mask, dice
 from plankseg.storage.store import Store
-from plankseg.storage.tables.labels import MACHINE_ORIGINS, LabelRow
+from plankseg.storage.tables.labels import LabelRow
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,12 @@ def double_answers(store: Store, round_number: int) -> list[DoubleAnswer]:
     """Every pair of people who masked the same image in a round, the pair that disagrees most first."""
     found = []
     for image_id, rows in _answers_of_people(store, round_number).items():
-        masks = {
-            row.annotator or "": decode_mask(store.blobs.get(row.mask_sha, "png"))
-            for row in rows
-            if row.status == "usable" and row.mask_sha is not None
-        }
+        masked = {row.annotator or "": row.mask_sha for row in rows if row.status == "usable" and row.mask_sha}
+        if len(masked) < 2:
+            continue
+        from plankseg.imaging.masks import decode_mask, dice  # loads OpenCV, which a look at the status must not
+
+        masks = {name: decode_mask(store.blobs.get(sha, "png")) for name, sha in masked.items()}
         for first, second in combinations(sorted(masks), 2):
             found.append(DoubleAnswer(image_id, first, second, dice(masks[first], masks[second])))
     return sorted(found, key=lambda pair: (pair.dice, pair.image_id, pair.first, pair.second))
@@ -61,12 +61,9 @@ def double_answers(store: Store, round_number: int) -> list[DoubleAnswer]:
 
 def _answers_of_people(store: Store, round_number: int) -> dict[str, list[LabelRow]]:
     """Of each image the newest answer of each person in a round, the newest last."""
-    found = {}
-    for answered in store.labels.answered(round_number):
-        rows = [row for row in store.labels.history(answered.image_id) if row.round == round_number]
-        newest: dict[str, LabelRow] = {}
-        for row in sorted(rows, key=lambda row: (row.answered_at, row.ls_annotation or 0)):
-            if row.origin not in MACHINE_ORIGINS:
-                newest[row.annotator or ""] = row
-        found[answered.image_id] = list(newest.values())
-    return found
+    found: dict[str, dict[str, LabelRow]] = {}
+    for row in store.labels.of_people(round_number):
+        of_image = found.setdefault(row.image_id, {})
+        of_image.pop(row.annotator or "", None)  # so that the newest is the last
+        of_image[row.annotator or ""] = row
+    return {image_id: list(newest.values()) for image_id, newest in sorted(found.items())}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 from plankseg.config import RoundsConfig
 from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort, anchoring_of, effort_of, plateau_reason
 from plankseg.pipeline.loop.progress import describe, read_progress
+from plankseg.pipeline.loop.second_opinions import agreements, describe_agreement
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.models.registry import Decision, decisions_of
 from plankseg.pipeline.models.standings import Half, recorded_verdict, standings_of
@@ -114,11 +115,22 @@ ROUND_WORDS = (
 )
 
 
+class AgreementStatus(BaseModel):
+    """How far two people agree on a round's images (Dice, mean and least); `asked` counts the newest round's alone."""
+
+    round: int
+    asked: int
+    masked: int
+    dice: float | None
+    lowest: float | None
+    words: str
+
+
 class Status(BaseModel):
     """Images, models, decisions on them, rounds, the person's effort, and what is due next.
 
     `rivals` is there only where conventional methods were judged beside the active model, `not_used` only where answers
-    are quarantined or images were left out: the reasons.
+    are quarantined or images were left out: the reasons; `two_people` only where two are asked or answered.
     """
 
     store: str
@@ -132,14 +144,16 @@ class Status(BaseModel):
     next: str
     rivals: RivalStatus | None = None
     not_used: list[str] = []
+    two_people: list[AgreementStatus] = []
 
     @model_serializer(mode="wrap")
     def _without_absent_rivals(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         found: dict[str, object] = handler(self)
         if self.rivals is None:
             del found["rivals"]
-        if not self.not_used:
-            del found["not_used"]
+        for name in ("not_used", "two_people"):
+            if not found[name]:
+                del found[name]
         return found
 
 
@@ -165,6 +179,10 @@ def read_status(store: Store, rules: RoundsConfig) -> Status:
         ),
         rivals=_rivals(active) if active else None,
         not_used=_not_used(store),
+        two_people=[
+            AgreementStatus.model_validate(asdict(found) | {"words": describe_agreement(found)})
+            for found in agreements(store, asked_twice=rules.asked_twice)
+        ],
     )
 
 

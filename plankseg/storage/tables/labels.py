@@ -113,6 +113,12 @@ class Labels:
         rows = self._tables.read("labels", where=(pc.field("round") == round_number) & by_person)
         return from_table(LabelRow, _counting(rows))
 
+    def of_people(self, round_number: int) -> list[LabelRow]:
+        """Every version of every person's answer in a round, oldest first."""
+        by_person = ~pc.field("origin").isin(MACHINE_ORIGINS)
+        rows = self._tables.read("labels", where=(pc.field("round") == round_number) & by_person)
+        return from_table(LabelRow, rows.sort_by([("answered_at", "ascending"), ("ls_annotation", "ascending")]))
+
     def versions(self) -> set[tuple[int, datetime]]:
         """Annotation and time (UTC) of every version of a person's answer that is recorded."""
         by_person = ~pc.field("origin").isin(MACHINE_ORIGINS)

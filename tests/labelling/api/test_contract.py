@@ -17,6 +17,7 @@ from plankseg.labelling.testing.fake import FakeLabelStudio
 from tests.support.labelling_project import CONFIG, Bench, disc, item, png
 
 SHAPE = (24, 40)
+IMAGES = ("aa", "bb", "cc")
 
 
 def push(bench: Bench, items: list[PushItem], round: int = 1) -> PushReport:
@@ -53,6 +54,15 @@ def test_a_project_is_made_once_per_title(bench: Bench) -> None:
     first = bench.ls.ensure_project("contract of one title", CONFIG)
     assert bench.ls.ensure_project("contract of one title", CONFIG) == first
     assert first != bench.project
+
+
+def test_a_task_is_offered_to_as_many_people_as_it_is_asked_of_and_a_later_import_leaves_that(bench: Bench) -> None:
+    tasks = push(bench, [item(IMAGES[0]), item(IMAGES[1])]).tasks
+    bench.ls.ask_people([tasks[IMAGES[0]]], 2)
+    push(bench, [item(IMAGES[2])], round=2)
+    listed = {task["data"]["image_id"]: task["overlap"] for task in bench.ls.list_tasks(bench.project)}
+    assert listed == {IMAGES[0]: 2, IMAGES[1]: 1, IMAGES[2]: 1}
+    assert len(prediction_of(bench, tasks[IMAGES[0]])["result"]) == 1
 
 
 def test_a_configuration_without_our_names_is_refused(bench: Bench) -> None:

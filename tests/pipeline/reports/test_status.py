@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from plankseg.config import RoundsConfig
+from plankseg.imaging.masks import dice
 from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.storage.store import Store
 from tests.support.little_store import MANIFEST, add_answers, add_model, add_proposal, square, store_with
@@ -135,3 +136,19 @@ def test_models_are_listed_by_round_with_their_verdict(tmp_path: Path) -> None:
     assert (first.round, first.promoted, second.round, second.promoted) == (0, True, 1, False)
     assert (first.side_px, first.epochs, first.validation_dice) == (32, 1, 0.5)
     assert len(first.id) == len(MANIFEST)
+
+
+def test_two_people_are_there_where_two_are_asked_or_answered(answered: Store, tmp_path: Path) -> None:
+    assert "two_people" not in status_of(answered).model_dump()
+    rules = RoundsConfig(asked_twice=0.25)
+    (asked,) = read_status(answered, rules).two_people
+    assert (asked.round, asked.asked, asked.masked, asked.dice) == (1, 2, 0, None)
+    ids = answered.catalogue.ids("pool")
+    add_answers(answered, 1, ids[0:1], mask=square((34, 41), 8), origin="corrected", annotator="second@lab.org")
+    (both,) = read_status(answered, rules).two_people
+    assert both.masked == 1
+    assert both.dice == pytest.approx(dice(MASK, square((34, 41), 8)), abs=1e-4)
+    assert both.words.startswith("Round 1: 2 images asked of two people, 1 image masked by two;")
+    assert [row.answered for row in read_status(answered, rules).rounds] == [
+        row.answered for row in status_of(answered).rounds
+    ]
