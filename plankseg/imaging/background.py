@@ -15,6 +15,13 @@ def border_pixels(grey: Grey) -> UInt8[np.ndarray, " n"]:
     return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
 
 
+def border_statistics(grey: Grey) -> tuple[float, float]:
+    """Median of the border's grey, and its spread: the standard deviation that its median deviation stands for."""
+    border = border_pixels(grey)
+    median = float(np.median(border))
+    return median, 1.4826 * float(np.median(np.abs(border - median)))
+
+
 DARK_BORDER = 48
 DARK_SPREAD = 8.0  # grey levels
 

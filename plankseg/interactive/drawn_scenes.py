@@ -32,7 +32,7 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
     truth, others = _shapes(rng, side, size)
     image = _image(rng, truth, others)
     probability = _probability(rng, image, truth, others, size)
-    mask = probability >= 0.5
+    mask = probability >= (0.5 if rng.random() < 0.6 else rng.uniform(0.25, 0.8))
     if rng.random() < 0.4:  # somebody has repaired a part of it already
         done = smooth_field(rng, side, size) > rng.normal(0, 0.7)
         mask = np.where(done, truth, mask)
@@ -78,9 +78,26 @@ def _organism(rng: np.random.Generator, side: int, centre: np.ndarray, radius: f
                 cv2.line(canvas, _xy(at), _xy(to), 1, width)
                 at, heading = to, heading + bend
         shape = canvas > 0
+    if rng.random() < 0.2:
+        shape |= _tail(rng, side, centre, radius)
     if rng.random() < 0.1:
         shape &= ~_blob(rng, side, centre + 0.3 * radius * _direction(rng), 0.35 * radius)
     return np.asarray(shape)
+
+
+def _tail(rng: np.random.Generator, side: int, centre: np.ndarray, radius: float) -> Shape:
+    """One long, thin part in soft bends, as of an appendicularian or a chaetognath."""
+    canvas = np.zeros((side, side), np.uint8)
+    at = centre + 0.6 * radius * _direction(rng)
+    heading, bend = rng.uniform(0, 6.28), rng.normal(0, 0.1)
+    width, taper = rng.uniform(1, max(2.0, radius / 2)), rng.uniform(0.85, 1.0)
+    step_px = max(2.0, radius / 3)
+    for _ in range(int(rng.integers(6, 18))):
+        to = at + step_px * np.array([np.sin(heading), np.cos(heading)])
+        cv2.line(canvas, _xy(at), _xy(to), 1, max(1, round(width)))
+        at, width = to, width * taper
+        heading, bend = heading + bend, bend + rng.normal(0, 0.08)
+    return np.asarray(canvas > 0)
 
 
 def _shapes(rng: np.random.Generator, side: int, size: float) -> tuple[Shape, list[Shape]]:
@@ -162,7 +179,7 @@ def _probability(
         greys = np.quantile(image[truth] if rng.random() < 0.7 else image, rng.uniform(0.2, 0.95))
         believed = cv2.GaussianBlur((image <= greys).astype(np.float32), (0, 0), 1.0) > 0.5
     elif kind < 0.66:  # thin parts are lost
-        width = 2 * int(rng.integers(1, 3)) + 1
+        width = 2 * int(rng.integers(1, 5)) + 1
         believed = cv2.morphologyEx(believed.astype(np.uint8), cv2.MORPH_OPEN, np.ones((width, width))) > 0
     elif kind < 0.7:
         believed[:] = False

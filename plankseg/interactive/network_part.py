@@ -1,4 +1,8 @@
-"""A click's part by the click network: a window around the click, at a scale at which its part is a few pixels deep."""
+"""A click's part by the click network: a window around the click, at a scale at which its part is a few pixels deep.
+
+The greys of what the network takes for object and for ground vote as well. Where the ground is even, the outline by
+contrast goes before the network.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +15,10 @@ from safetensors.torch import load_file
 
 from plankseg.imaging.arrays import Mask
 from plankseg.interactive.click_features import click_features
-from plankseg.interactive.click_network import STEP_PX, ClickNetwork
+from plankseg.interactive.click_network import STEP_PX, ClickNetwork, widths_of
+from plankseg.interactive.even_ground import even_ground_part
 from plankseg.interactive.evidence import Evidence, joined_part
+from plankseg.interactive.local_contrast import contrast_part, grey_votes
 
 WEIGHTS = Path(__file__).with_name("click_network.safetensors")
 CUTS = (0.7, 0.9, 0.97, 0.995)
@@ -21,6 +27,11 @@ one is taken where that would change the mask as a whole, and not repair it."""
 
 MOST_REMOVED, MOST_ADDED = 0.75, 3.0
 """Shares of the mask's area; what is more is no repair."""
+
+SMALLEST_PART_PX = 2
+
+GREY_WEIGHT = 0.6
+"""Of the log-odds by grey beside the network's."""
 
 DEPTH_PX = 8.0
 """The image is scaled until the click is so far from the mask's outline."""
@@ -31,7 +42,14 @@ WINDOW_PX = 128
 
 
 def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) -> Mask:
-    """The pixels that the network takes for the part of a click at `pixel` (row, column)."""
+    """The pixels that are meant by a click at `pixel` (row, column)."""
+    area = int(np.count_nonzero(evidence.mask))
+    most = area * (MOST_ADDED if is_positive else MOST_REMOVED) if area else evidence.mask.size
+    by_contrast = even_ground_part(evidence, pixel, is_positive)
+    if by_contrast is not None and SMALLEST_PART_PX <= np.count_nonzero(by_contrast) <= most:
+        return by_contrast
+    if not area:
+        return contrast_part(evidence, pixel, is_positive)
     scale = _scale(evidence.depth(pixel))
     reach = int(WINDOW_PX / scale)
     window = tuple(slice(max(0, at - reach), at + reach + 1) for at in pixel)
@@ -39,21 +57,26 @@ def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) 
     probability = None if evidence.probability is None else evidence.probability[window]
     close_by = Evidence(evidence.image[window], probability, evidence.mask[window])
     logits = _scaled_logits(close_by, near, is_positive, scale)
-    area = int(np.count_nonzero(evidence.mask))
-    most = area * (MOST_ADDED if is_positive else MOST_REMOVED) if area else evidence.mask.size
+    first = joined_part(logits >= _logit(CUTS[0]), close_by.mask, near, is_positive)
+    logits = logits + GREY_WEIGHT * grey_votes(close_by, first, is_positive)
     part = np.zeros_like(evidence.mask)
     for cut in CUTS:
-        part[window] = joined_part(logits >= np.log(cut / (1 - cut)), close_by.mask, near, is_positive)
+        part[window] = joined_part(logits >= _logit(cut), close_by.mask, near, is_positive)
         if np.count_nonzero(part) <= most:
             break
     return part
 
 
+def _logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
+
+
 @lru_cache(maxsize=1)
 def packaged_network() -> ClickNetwork:
     """The click network that comes with the installation, ready to be asked."""
-    network = ClickNetwork()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
+    weights = load_file(WEIGHTS)
+    network = ClickNetwork(widths_of(weights))
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     network.eval().to(memory_format=torch.channels_last)
     return network
 

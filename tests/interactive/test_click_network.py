@@ -3,7 +3,7 @@
 import torch
 
 from plankseg.interactive.click_features import CHANNELS
-from plankseg.interactive.click_network import STEP_PX, ClickNetwork
+from plankseg.interactive.click_network import STEP_PX, WIDTHS, ClickNetwork, widened, widths_of
 from plankseg.interactive.network_part import WEIGHTS, packaged_network
 
 
@@ -20,3 +20,17 @@ def test_the_weights_are_small_fit_and_are_finite() -> None:
     network = packaged_network()
     assert not network.training
     assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def test_a_widened_network_answers_as_the_one_that_it_was_made_of() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        wider = widened(packaged_network(), [width + 5 for width in widths_of(packaged_network().state_dict())]).eval()
+        maps = torch.rand(1, CHANNELS, 4 * STEP_PX, 3 * STEP_PX)
+        with torch.inference_mode():
+            torch.testing.assert_close(wider(maps), packaged_network()(maps), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_tell_how_wide_their_network_is() -> None:
+    assert widths_of(ClickNetwork((3, 4, 5, 6)).state_dict()) == (3, 4, 5, 6)
+    assert widths_of(ClickNetwork().state_dict()) == WIDTHS

@@ -1,0 +1,83 @@
+"""On even ground a click is answered by the outline at local contrast; elsewhere that is not asked."""
+
+import numpy as np
+
+from plankseg.config import AssistConfig
+from plankseg.imaging.masks import dice
+from plankseg.interactive.even_ground import even_ground_part
+from plankseg.interactive.evidence import Evidence
+from plankseg.interactive.local_contrast import grey_votes
+from plankseg.interactive.prompts import Click, Prompts
+from plankseg.interactive.repair import repair_mask
+
+
+def tailed(ground: int = 250) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dark body with a tail of 4 px on white ground: the image, its true mask, and its body alone."""
+    body = np.zeros((90, 220), bool)
+    body[30:60, 15:50] = True
+    truth = body.copy()
+    truth[43:47, 50:200] = True
+    return np.where(truth, 120, ground).astype(np.uint8), truth, body
+
+
+def test_one_click_on_a_long_thin_tail_adds_all_of_it() -> None:
+    image, truth, body = tailed()
+    answer = repair_mask(image, None, body, Prompts((Click(45, 170, True),)), AssistConfig())
+    assert dice(answer, truth) > 0.97
+
+
+def test_one_alt_click_takes_a_tail_away_and_leaves_the_body() -> None:
+    _, truth, _ = tailed()
+    without_tail = np.where(truth, 120, 250).astype(np.uint8)
+    without_tail[43:47, 50:] = 250
+    answer = repair_mask(without_tail, None, truth, Prompts((Click(45, 170, False),)), AssistConfig())
+    assert not answer[:, 53:].any()
+    assert answer[32:58, 17:48].all()
+
+
+def test_one_click_on_an_object_starts_its_mask() -> None:
+    image, truth, _ = tailed()
+    answer = repair_mask(image, None, np.zeros_like(truth), Prompts((Click(45, 30, True),)), AssistConfig())
+    assert dice(answer, truth) > 0.97
+
+
+def test_where_an_object_starts_on_uneven_ground_its_grey_bounds_it() -> None:
+    image, truth, _ = tailed()
+    noise = np.random.default_rng(0).normal(0, 8, truth.shape)
+    noisy = np.clip(image - 40 + noise, 0, 255).astype(np.uint8)
+    answer = repair_mask(noisy, None, np.zeros_like(truth), Prompts((Click(45, 30, True),)), AssistConfig())
+    assert dice(answer, truth) > 0.8
+
+
+def test_nothing_is_said_of_uneven_ground_nor_where_mask_and_outline_agree() -> None:
+    image, truth, body = tailed()
+    noise = np.random.default_rng(0).normal(0, 8, truth.shape)
+    noisy = np.clip(image - 40 + noise, 0, 255).astype(np.uint8)
+    assert even_ground_part(Evidence(noisy, None, body), (45, 170), is_positive=True) is None
+    assert even_ground_part(Evidence(image, None, body), (80, 170), is_positive=True) is None, "that is ground"
+    assert even_ground_part(Evidence(image, None, body), (45, 30), is_positive=False) is None, "that is the body"
+
+
+def test_a_click_on_a_thin_error_does_not_bring_back_what_was_taken_away() -> None:
+    image, truth, _ = tailed()
+    image[10:31, 60:90] = 120  # debris that the outline joins with the body by a thread
+    image[30:32, 48:62] = 120
+    mask = truth.copy()
+    mask[30:60, 15] = False  # a column of the body is missing, and nothing of the debris is wanted
+    mask[30:32, 15:50] = False
+    part = even_ground_part(Evidence(image, None, mask), (45, 15), is_positive=True)
+    assert part is not None
+    assert part[45, 15]
+    assert not part[12:28, 64:86].any()
+
+
+def test_greys_vote_for_what_looks_like_the_object_and_are_silent_of_too_few_pixels() -> None:
+    image, truth, body = tailed()
+    part = np.zeros_like(truth)
+    part[43:47, 50:80] = True
+    votes = grey_votes(Evidence(image, None, body), part, is_positive=True)
+    assert votes[45, 150] > 1
+    assert votes[80, 150] < -1
+    refused = grey_votes(Evidence(image, None, truth), part, is_positive=False)
+    assert refused[80, 150] > 1
+    assert not grey_votes(Evidence(image, None, np.zeros_like(truth)), np.zeros_like(truth), is_positive=True).any()
