@@ -9,6 +9,7 @@ import torch
 
 from plankseg.config import NetworkConfig
 from plankseg.errors import BackendError, ScoreError
+from plankseg.inference import quantization
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.openvino_models import packed, unpacked
 from plankseg.inference.quantization import quantize, quantized_backend, quantizes_here
