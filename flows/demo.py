@@ -157,7 +157,7 @@ def main(
 ) -> None:
     """Run the demo against the servers that the environment names."""
     from plankseg.imaging.synthetic.demo_domains import write_domains
-    from plankseg.pipeline.reports.round_report import write_report
+    from plankseg.pipeline.reports.store_report import write_report
 
     started = time.monotonic()
     if (source is None) != (pool is None):

@@ -165,7 +165,7 @@ def _standings_table(status: Status) -> Table:
 
 def report(path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("report.html")) -> None:
     """Write models, rounds and the images of every round into one HTML page that needs no other file."""
-    from plankseg.pipeline.reports.round_report import write_report
+    from plankseg.pipeline.reports.store_report import write_report
 
     write_report(existing_store(settings()), path)
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ Picture = UInt8[np.ndarray, "rows columns 3"]
 
 PRE_MASK: Colour = (230, 25, 75)
 CORRECTION: Colour = (0, 130, 200)
-_PAPER = 232  # a light grey, against which a white vignette shows its size
+PAPER = 232  # a light grey, against which a white vignette shows its size
 _INK: Colour = (30, 30, 30)
 _GAP_PX = 6
 _FONT_PX = 13
@@ -78,7 +78,7 @@ def gallery(cells: Sequence[GalleryRow], *, titles: Sequence[str] = (), cell_px:
     height, width = blocks[0].shape[:2]
     head = _LINE_PX if titles else 0
     lines = ceil(len(cells) / across)
-    sheet = np.full((head + lines * height, min(across, len(cells)) * width, 3), _PAPER, dtype=np.uint8)
+    sheet = np.full((head + lines * height, min(across, len(cells)) * width, 3), PAPER, dtype=np.uint8)
     for index, block in enumerate(blocks):
         top, left = head + index // across * height, index % across * width
         sheet[top : top + height, left : left + width] = block
@@ -150,7 +150,7 @@ def _enlarged(pixels: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarray
 def _block(row: GalleryRow, columns: int, cell_px: int) -> Picture:
     """One row: its caption and its pictures, on paper as wide as the widest row."""
     width = columns * (cell_px + _GAP_PX) + _GAP_PX
-    block = np.full((_LINE_PX + cell_px + _GAP_PX, width, 3), _PAPER, dtype=np.uint8)
+    block = np.full((_LINE_PX + cell_px + _GAP_PX, width, 3), PAPER, dtype=np.uint8)
     for index, picture in enumerate(row.pictures):
         fitted = _fitted(picture, cell_px)
         top = _LINE_PX + (cell_px - fitted.shape[0]) // 2
@@ -175,6 +175,6 @@ def _write(sheet: Picture, text: str, *, left: int, width: int) -> None:
         while line and font.getlength(line + "…") > width:
             line = line[:-1]
         line += "…"
-    label = Image.new("RGB", (width, _LINE_PX), (_PAPER, _PAPER, _PAPER))
+    label = Image.new("RGB", (width, _LINE_PX), (PAPER, PAPER, PAPER))
     ImageDraw.Draw(label).text((0, _LINE_PX / 2), line, fill=_INK, font=font, anchor="lm")
     sheet[:_LINE_PX, left : left + width] = np.asarray(label)

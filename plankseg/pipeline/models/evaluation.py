@@ -61,8 +61,11 @@ class Evaluator:
 
     def scorecard(self, image_ids: Sequence[str], load_mask: Callable[[str], Mask]) -> dict[str, Any]:
         """All measures of the model on images with masks, see `scorecard_of`."""
-        masks = dict(zip(image_ids, self.masks(image_ids), strict=True))
-        return scorecard_of(self.store, masks, load_mask)
+        return scorecard_of(self.store, self.masks_of(image_ids), load_mask)
+
+    def masks_of(self, image_ids: Sequence[str]) -> dict[str, Mask]:
+        """The predicted mask of each image."""
+        return dict(zip(image_ids, self.masks(image_ids), strict=True))
 
 
 def scorecard_of(store: Store, masks: Mapping[str, Mask], load_mask: Callable[[str], Mask]) -> dict[str, Any]:

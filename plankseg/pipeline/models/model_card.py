@@ -1,18 +1,22 @@
 """Model card: what a model was trained on, how good it was found to be, and what it is not good for, in Markdown."""
 
-from plankseg.pipeline.models.model_facts import ModelFacts, StandingFacts
+from typing import TYPE_CHECKING
+
 from plankseg.pipeline.models.standings import HALVES
+
+if TYPE_CHECKING:  # loads torch, which a page that quotes the limits must not
+    from plankseg.pipeline.models.model_facts import ModelFacts, StandingFacts
 
 _UNKNOWN = "not recorded"
 
 
-def model_card(facts: ModelFacts) -> str:
+def model_card(facts: "ModelFacts") -> str:
     """The card of a model, from its facts alone."""
     sections = (
         ("", _header(facts)),
         ("Data", _data(facts)),
         ("How good it is", _quality(facts)),
-        ("Limits", _limits(facts)),
+        ("Limits", [f"- {limit}" for limit in limits(facts.side_px)]),
         ("Licences", [f"- {name}: {text}" for name, text in facts.licences.model_dump().items()]),
         ("Use", _use(facts)),
     )
@@ -20,7 +24,7 @@ def model_card(facts: ModelFacts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _header(facts: ModelFacts) -> list[str]:
+def _header(facts: "ModelFacts") -> list[str]:
     network, training = facts.recipe.network, facts.training
     return [
         f"# Model {facts.model_id[:12]}: masks of single plankton images",
@@ -32,7 +36,7 @@ def _header(facts: ModelFacts) -> list[str]:
     ]
 
 
-def _data(facts: ModelFacts) -> list[str]:
+def _data(facts: "ModelFacts") -> list[str]:
     training = facts.training
     return [
         f"- training images: {_known(training.training_images)}, of which corrected by a person: "
@@ -42,7 +46,7 @@ def _data(facts: ModelFacts) -> list[str]:
     ]
 
 
-def _quality(facts: ModelFacts) -> list[str]:
+def _quality(facts: "ModelFacts") -> list[str]:
     training = facts.training
     interval = training.validation_interval
     bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
@@ -58,25 +62,25 @@ def _quality(facts: ModelFacts) -> list[str]:
     return lines
 
 
-def _standing(row: StandingFacts) -> str:
+def _standing(row: "StandingFacts") -> str:
     return (
         f"| {HALVES[row.half]} half | {row.masks_by} | {row.images} | {row.dice:.3f} | {row.tenth_percentile:.3f} "
         f"| {row.share_below_08:.0%} |"
     )
 
 
-def _limits(facts: ModelFacts) -> list[str]:
+def limits(side_px: int) -> list[str]:
+    """What a model that sees squares of this side is not good for, one sentence or two each."""
     return [
-        "- One image, one object: parts of several animals in one image become one mask.",
-        "- Found good on images like those of its validation set. Instruments, nets, seas and sizes that are not among "
+        "One image, one object: parts of several animals in one image become one mask.",
+        "Found good on images like those of its validation set. Instruments, nets, seas and sizes that are not among "
         "them were not tried.",
-        f"- The network sees {facts.side_px} px: of larger images, hairs and antennae thinner than a pixel there are "
-        "lost.",
-        "- `expected_dice` is what the model itself expects. It ranks masks; it promises nothing.",
+        f"The network sees {side_px} px: of larger images, hairs and antennae thinner than a pixel there are lost.",
+        "`expected_dice` is what the model itself expects. It ranks masks; it promises nothing.",
     ]
 
 
-def _use(facts: ModelFacts) -> list[str]:
+def _use(facts: "ModelFacts") -> list[str]:
     views = facts.recipe.query.views
     return [
         "```",

@@ -3,8 +3,12 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # a plotting library, which takes a second to load
 
 COLUMNS = (
     "round",
@@ -106,6 +110,13 @@ def describe_anchoring(anchoring: Anchoring) -> str:
 
 def plot(efforts: Sequence[RoundEffort]) -> bytes:
     """PNG of redrawn share, Dice and seconds over the rounds."""
+    out = io.BytesIO()
+    effort_figure(efforts).savefig(out, format="png")
+    return out.getvalue()
+
+
+def effort_figure(efforts: Sequence[RoundEffort]) -> "Figure":
+    """Redrawn share, Dice and seconds over the rounds, as a figure of matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -131,6 +142,4 @@ def plot(efforts: Sequence[RoundEffort]) -> bytes:
         axes.grid(alpha=0.3)
     if any(round_effort.blind or round_effort.control or round_effort.clicked for round_effort in efforts):
         figure.axes[0].legend(fontsize=8)
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()
+    return figure

@@ -19,10 +19,11 @@ from plankseg.imaging.postprocessing import FEWEST_TO_CHOOSE, choose_postprocess
 from plankseg.learning.metrics import bootstrap_interval, score_images
 from plankseg.learning.process_rank import ProcessRank
 from plankseg.learning.trainer import EpochReport, TrainedModel
-from plankseg.pipeline.models.evaluation import Evaluator
+from plankseg.pipeline.models.evaluation import Evaluator, scorecard_of
 from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.models.registry import FINAL
 from plankseg.pipeline.models.rivals import rival_scores, rival_verdict
+from plankseg.pipeline.models.shown_masks import keep_shown_masks
 from plankseg.pipeline.pool.style_references import reference_squares
 from plankseg.pipeline.training.multi_gpu import Initial, TrainingJob, train_ddp
 from plankseg.pipeline.training.training_set import TrainingSet, mask_loader, mask_sha
@@ -172,20 +173,24 @@ def recorded_metrics(store: Store, model: TrainedModel, training: Training, sett
     plain = Evaluator.of_weights(store, model.weights, training.recipe, model.framing, settings)
     evaluator = plain.with_postprocessing(model.postprocessing)
     load_mask = mask_loader(store, data.labels)
-    measures = {
-        name: evaluator.scorecard([example.image_id for example in examples], load_mask)
+    masks = {
+        name: evaluator.masks_of([example.image_id for example in examples])
         for name, examples in (("selection", data.validation), ("test", data.test))
         if examples
     }
+    measures = {name: scorecard_of(store, of_half, load_mask) for name, of_half in masks.items()}
     rivals = {
         name: rival_scores(store, {e.image_id: data.labels[e.image_id] for e in examples}, load_mask)
         for name, examples in (("selection", data.validation), ("test", data.test))
     }
     evaluated = {"measures": measures, "rivals": {half: scores for half, scores in rivals.items() if scores}}
     against = rival_verdict(evaluated)
+    # Of a part of the source nobody knows the truth, so its masks are not shown.
+    to_show = (masks.get("test") or masks["selection"]) if data.has_validation_set else {}
     return evaluated | {
         "against_rivals": asdict(against) if against else None,
         "postprocessing": asdict(model.postprocessing),
+        "shown_masks": keep_shown_masks(store, to_show),
         "pool_masks": data.pool_masks,
         "test": _test_scores(measures.get("test")),
         "left_out": len(data.left_out),

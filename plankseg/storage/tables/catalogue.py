@@ -63,6 +63,16 @@ class ImageRow:
             raise StoreError(f"Image {self.uri} is {self.width} x {self.height} px; read its header first.")
 
 
+@dataclass(frozen=True)
+class DatasetPart:
+    """The images of one data set in one role: how many, and of how many known taxa."""
+
+    role: Role
+    dataset: str
+    images: int
+    taxa: int
+
+
 class Catalogue:
     """The `images` table. An image with several roles counts once: validation wins, then source, then pool.
 
@@ -156,6 +166,17 @@ class Catalogue:
         """How many images count in each role."""
         every = self.role_index()
         return {role: int(every.in_role(role).sum()) for role in get_args(Role)}
+
+    def datasets(self) -> list[DatasetPart]:
+        """How many images and taxa each data set has in each role, by role and name."""
+        ids, rows = self._counting_rows()
+        kept = rows.filter(pa.array(~ids.among(self._exclusions.current("removed"))))
+        counted = kept.group_by(["role", "dataset"]).aggregate([("taxon", "count_distinct"), ("role", "count")])
+        parts = [
+            DatasetPart(row["role"], row["dataset"], row["role_count"], row["taxon_count_distinct"])
+            for row in counted.to_pylist()
+        ]
+        return sorted(parts, key=lambda part: (PRECEDENCE.index(part.role), part.dataset))
 
     def matching(self, *, role: Role | None = None, dataset: str | None = None, taxon: str | None = None) -> SortedIds:
         """The images of a role, a data set and a taxon, ascending; None does not narrow. Their counting row decides."""

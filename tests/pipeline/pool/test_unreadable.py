@@ -18,7 +18,7 @@ from plankseg.pipeline.ingest.register_images import ingest_folder
 from plankseg.pipeline.loop.progress import describe, due, read_progress
 from plankseg.pipeline.pool.candidates import choosable
 from plankseg.pipeline.pool.unreadable import unreadable
-from plankseg.pipeline.reports.round_report import write_report
+from plankseg.pipeline.reports.store_report import write_report
 from plankseg.pipeline.training.round_training import fit, training_set
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Catalogue

@@ -12,9 +12,9 @@ from rich.console import Console
 from plankseg.cli.status import show
 from plankseg.config import RoundsConfig
 from plankseg.pipeline.models.rivals import AUTOMATIC, FIXED, rival_verdict
-from plankseg.pipeline.reports.round_report import write_report
 from plankseg.pipeline.reports.standing_tables import RivalLine, rival_lines
 from plankseg.pipeline.reports.status import Status, read_status
+from plankseg.pipeline.reports.store_report import write_report
 from plankseg.storage.store import Store
 from tests.support.html_tags import Tags
 from tests.support.little_store import add_model, store_with

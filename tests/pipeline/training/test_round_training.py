@@ -21,6 +21,7 @@ from plankseg.learning.trainer import Execution, TrainedModel, TrainingTask
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.pipeline.models.recipes import postprocessing_of
 from plankseg.pipeline.models.registry import decisions_of
+from plankseg.pipeline.models.shown_masks import shown_images
 from plankseg.pipeline.training import multi_gpu, train_and_register, verdict
 from plankseg.pipeline.training.round_training import fit
 from plankseg.pipeline.training.train_and_register import Training
@@ -271,14 +272,16 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, before: list[float], after: list
 
     monkeypatch.setattr(multi_gpu, "train", train)
     monkeypatch.setattr(verdict, "evaluate", evaluate)
-    monkeypatch.setattr(train_and_register, "Evaluator", evaluator_that_gives({}))
+    measure_as(monkeypatch, {})
     return calls
 
 
-def evaluator_that_gives(card: dict[str, Any]) -> Any:
-    evaluator = SimpleNamespace(scorecard=lambda *_: card)
+def measure_as(patch: pytest.MonkeyPatch, card: dict[str, Any]) -> None:
+    """Every model makes empty masks, and is found as good as the card says."""
+    evaluator = SimpleNamespace(masks_of=lambda images: dict.fromkeys(images, np.zeros((4, 4), dtype=bool)))
     evaluator.with_postprocessing = lambda _: evaluator
-    return SimpleNamespace(of_weights=lambda *_: evaluator)
+    patch.setattr(train_and_register, "Evaluator", SimpleNamespace(of_weights=lambda *_: evaluator))
+    patch.setattr(train_and_register, "scorecard_of", lambda *_: card)
 
 
 @pytest.mark.parametrize(
@@ -407,12 +410,13 @@ def test_the_test_half_is_seen_by_no_choice_and_reported_apart(tmp_path: Path, m
     assert metrics["test"]["images"] == 4
     assert set(metrics["measures"]["test"]["images"]) == set(ids(data.test))
     assert set(metrics["measures"]["selection"]["images"]) == set(ids(data.validation))
+    assert set(metrics["shown_masks"]) == set(shown_images(ids(data.test))), "kept for the report"
     low, high = metrics["test"]["dice_interval"]
     assert low <= metrics["test"]["dice"] <= high
     with monkeypatch.context() as patch:
         calls = pretend(patch, before=[0.5] * 4, after=[0.5] * 4)
         card = {"means": {"dice": ZERO, "iou": ZERO}}
-        patch.setattr(train_and_register, "Evaluator", evaluator_that_gives(card))
+        measure_as(patch, card)
         fit(store, TINY, CPU, round_number=1)
     assert ids(calls[0]["validation"]) == ids(data.validation)
     loaded = set(calls[0]["load"].uris)

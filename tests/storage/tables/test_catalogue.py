@@ -20,7 +20,7 @@ from plankseg.storage.delta_tables import DeltaTables, Snapshot
 from plankseg.storage.objects.blobs import sha256_of
 from plankseg.storage.schemas import as_mappings
 from plankseg.storage.tables import catalogue as catalogue_module
-from plankseg.storage.tables.catalogue import Catalogue, ImageRow
+from plankseg.storage.tables.catalogue import Catalogue, DatasetPart, ImageRow
 from tests.support.racing_processes import in_forked_child, race
 from tests.support.store_locations import tables_at
 from tests.support.table_rows import START, image, sha
@@ -341,3 +341,15 @@ def test_a_damaged_catalogue_is_named(catalogue: Catalogue, root: str, column: s
     tables_at(root).append("images", [as_mappings([image("a")])[0] | {column: value}], ["one"])
     with pytest.raises(StoreError, match=f"{message}.*restore it from a backup"):
         catalogue.ids("pool")
+
+
+def test_each_data_set_is_counted_with_its_taxa_in_the_role_that_counts(catalogue: Catalogue) -> None:
+    assert catalogue.datasets() == []
+    catalogue.add([image("a", dataset="zoo", taxon="egg"), image("b", dataset="zoo", taxon="egg")])
+    catalogue.add([image("c", dataset="zoo", taxon=None), image("d", dataset="flow", taxon="salp")])
+    catalogue.add([image("a", dataset="zoo", taxon="egg", role="validation")])
+    assert catalogue.datasets() == [
+        DatasetPart("validation", "zoo", images=1, taxa=1),
+        DatasetPart("pool", "flow", images=1, taxa=1),
+        DatasetPart("pool", "zoo", images=2, taxa=1),
+    ]

@@ -1,0 +1,260 @@
+"""The report: one self-contained HTML page on a store's images, models and rounds, for the screen and for A4 paper."""
+
+import importlib.metadata
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from html import escape
+from pathlib import Path
+
+from plankseg.config import NetworkConfig
+from plankseg.imaging.overlay import CORRECTION, data_uri, encode_jpeg, fit_under, gallery, outline
+from plankseg.imaging.overlay import GalleryRow as Row
+from plankseg.pipeline.archive.image_paths import paths_of_ids
+from plankseg.pipeline.loop.annotators import work_by_annotator
+from plankseg.pipeline.models.learning_curve import curve_svg, learning_curves, svg
+from plankseg.pipeline.models.model_card import limits
+from plankseg.pipeline.models.recipes import recipe_in_force, recipe_of
+from plankseg.pipeline.models.shown_masks import shown_masks
+from plankseg.pipeline.models.standings import model_scores
+from plankseg.pipeline.reports.effort_plot import EFFORT_WORDS, describe_anchoring, effort_figure, effort_table
+from plankseg.pipeline.reports.html_page import figure, page_head, table, write_page
+from plankseg.pipeline.reports.round_report import answered_images, load_or_none, plain_picture, stored_mask
+from plankseg.pipeline.reports.standing_tables import (
+    STANDING_COLUMNS,
+    STANDING_WORDS,
+    rival_lines,
+    rival_sentence,
+    standing_rows,
+)
+from plankseg.pipeline.reports.status import (
+    ROUND_HEADINGS,
+    ROUND_WORDS,
+    RoundStatus,
+    Status,
+    last_decision,
+    read_status,
+)
+from plankseg.storage.store import Store
+from plankseg.storage.tables.models import ModelRow
+
+ROUND_BYTES = 900_000
+"""Pictures of one round; base64 adds a third."""
+
+SHOWN_ROUNDS = (0, 1, 3)
+CELL_PX = 200
+MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "Dice of", "put to use")
+ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
+ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
+
+
+def write_report(store: Store, path: Path) -> None:
+    """Write the page: data, models, effort, and every image of every round with its pre-mask and its answer."""
+    status = read_status(store, recipe_in_force(store).rounds)
+    write_page(path, _page(store, status))
+
+
+def _page(store: Store, status: Status) -> Iterator[str]:
+    models = sorted(store.models.all(), key=lambda model: model.round)
+    version = importlib.metadata.version("plankseg")
+    yield page_head("plankseg: rounds and models")
+    yield "<h1>plankseg: rounds and models</h1>"
+    yield f'<p class="aside">Written on {_day(datetime.now(UTC).astimezone().date())} with plankseg {version}.</p>'
+    yield from _paragraphs(f"Next: {status.next}", last_decision(status), rival_sentence(status))
+    yield from _data(store, status)
+    if models:
+        yield from _models(status, models)
+        yield from _card(next((model for model in models if _is_active(status, model)), models[-1]))
+        yield from _one_after_the_other(store, models)
+    if status.rounds:
+        yield from _rounds(store, status)
+    if status.not_used:
+        yield "<h2>Answers and images that are not used</h2>"
+        yield from _paragraphs(*status.not_used)
+
+
+def _paragraphs(*texts: str) -> Iterator[str]:
+    yield from (f"<p>{escape(text)}</p>" for text in texts if text)
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
+def _is_active(status: Status, row: ModelRow) -> bool:
+    return any(model.active and model.id == row.model_id for model in status.models)
+
+
+def _data(store: Store, status: Status) -> Iterator[str]:
+    images = status.images
+    yield "<h2>Data</h2>"
+    yield f"<p>{images.source} source images, {images.pool} in the pool, {images.validation} for validation.</p>"
+    if found := store.catalogue.datasets():
+        rows = [(ROLES[part.role], part.dataset, part.images, part.taxa or None) for part in found]
+        yield table(("used as", "data set", "images", "taxa"), rows)
+    tried = store.labels.automatic_masks()
+    split = status.validation
+    yield from _paragraphs(
+        f"Automatic masks: tried on {len(tried)} images, accepted on {sum(tried.values())}." if tried else "",
+        f"Of the validation images with a person's mask, {split.selection} decide which model is kept and {split.test} "
+        f"only measure; {split.near_duplicates} images that look nearly like one of them are kept out of pool and "
+        "training."
+        if images.validation
+        else "",
+    )
+
+
+def _models(status: Status, models: Sequence[ModelRow]) -> Iterator[str]:
+    yield "<h2>How good the masks are</h2>"
+    if curves := [curve for curve in learning_curves(models) if curve.points]:
+        yield figure(
+            _svg_uri(curve_svg(curves)),
+            "Learning curve: Dice of each round's model to the masks of a person, with 95 % intervals. Dashed: methods "
+            "that need no model, on those images that they accept.",
+            alt="learning curve",
+        )
+    yield table(MODEL_COLUMNS, _model_rows(status))
+    yield from _paragraphs(*(f"Model {model.round}: {model.reason}." for model in status.models))
+    if rows := standing_rows(status):
+        yield "<h3>Model in use and conventional masks</h3>" + table(STANDING_COLUMNS, rows)
+        yield from _paragraphs(STANDING_WORDS)
+
+
+def _model_rows(status: Status) -> list[tuple[object, ...]]:
+    """The models, and below them the conventional methods on the same images."""
+    models: list[tuple[object, ...]] = [
+        (
+            m.round,
+            m.id[:12],
+            f"{m.side_px} px",
+            m.epochs,
+            _three_digits(m.validation_dice),
+            _three_digits(m.test_dice),
+            m.validation_set,
+            m.promoted,
+        )
+        for m in status.models
+    ]
+    rivals = [
+        (
+            None,
+            line.name,
+            None,
+            None,
+            _three_digits(line.selection_dice),
+            _three_digits(line.test_dice),
+            line.words(),
+            None,
+        )
+        for line in rival_lines(status)
+    ]
+    return [*models, *rivals]
+
+
+def _three_digits(dice: float | None) -> str | None:
+    return None if dice is None else f"{dice:.3f}"
+
+
+def _card(model: ModelRow) -> Iterator[str]:
+    """The model in use on one table, and what it is not good for."""
+    recipe, metrics = recipe_of(model), json.loads(model.metrics)
+    network, images, corrected = recipe.network, metrics.get("examples"), metrics.get("corrections")
+    interval = metrics.get("dice_interval")
+    bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    dice = "not recorded" if model.validation_dice is None else f"{model.validation_dice:.3f}{bounds}"
+    rows = [
+        ("model", f"{model.model_id[:12]}, of round {model.round}, trained on {_day(model.created_at)}"),
+        ("network", f"{network.architecture} with the encoder {network.encoder}, started from {_start(network)}"),
+        ("input", f"grey squares of {model.side_px} px"),
+        ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
+        ("corrected by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
+        ("Dice", f"{dice}, on the {model.validation_set or 'validation images'}"),
+    ]
+    yield "<section><h2>Model card</h2>"
+    yield table(("", ""), rows)
+    yield "<p>What it is not good for:</p><ul>"
+    yield from (f"<li>{escape(limit.replace('`', ''))}</li>" for limit in limits(model.side_px))
+    yield "</ul></section>"
+
+
+def _start(network: NetworkConfig) -> str:
+    weights = network.encoder_weights
+    if weights == "none":
+        return "random numbers"
+    return "a file of weights" if weights.endswith(".safetensors") else f"{weights} weights"
+
+
+def _one_after_the_other(store: Store, models: Sequence[ModelRow]) -> Iterator[str]:
+    """The same images by model after model, with the person's mask."""
+    recorded = {model.round: json.loads(model.metrics) for model in models}
+    kept = {n: shown_masks(metrics) for n, metrics in recorded.items() if shown_masks(metrics)}
+    if not kept:
+        return
+    newest = max(kept)
+    rounds = sorted({n for n in SHOWN_ROUNDS if n in kept} | {newest})
+    truth = {row.image_id: row for row in store.labels.current() if row.mask_sha}
+    paths = paths_of_ids(store, kept[newest])
+    yield "<h2>The same images, model after model</h2>"
+    yield from _paragraphs(
+        "Validation images that were drawn at random, not chosen because they look well; no model learnt from them. "
+        "Blue: a person's mask. Red: the mask of each model."
+    )
+    for image_id in kept[newest]:
+        grey = load_or_none(store, image_id)
+        if grey is None or image_id not in truth:
+            continue
+        person = outline(grey, stored_mask(store, str(truth[image_id].mask_sha)), colour=CORRECTION)
+        made = [n for n in rounds if image_id in kept[n]]
+        pictures = [plain_picture(grey), person, *(outline(grey, stored_mask(store, kept[n][image_id])) for n in made)]
+        titles = ("image", "person", *(f"model {n}" for n in made))
+        dices = ", ".join(f"model {n} {_dice_of(recorded[n], image_id)}" for n in made)
+        sheet = gallery([Row(tuple(pictures), "")], titles=titles, cell_px=CELL_PX)
+        yield figure(data_uri(encode_jpeg(sheet)), f"{paths[image_id]}. Dice: {dices}.", alt=paths[image_id])
+
+
+def _dice_of(metrics: dict[str, object], image_id: str) -> str:
+    scores = {**model_scores(metrics, "selection"), **model_scores(metrics, "test")}.get(image_id)
+    return "unknown" if scores is None or scores[0] is None else f"{scores[0]:.3f}"
+
+
+def _rounds(store: Store, status: Status) -> Iterator[str]:
+    yield "<h2>Rounds</h2>" + table(
+        [ROUND_HEADINGS.get(column, column) for column in ROUND_COLUMNS],
+        [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds],
+    )
+    yield from _paragraphs(ROUND_WORDS)
+    yield from _people(store, status)
+    if status.effort:
+        yield "<h2>Effort</h2>"
+        yield figure(_svg_uri(svg(effort_figure(status.effort))), "Effort of each round.", alt="effort per round")
+        yield table(*effort_table(status.effort))
+        yield from _paragraphs(EFFORT_WORDS, describe_anchoring(status.anchoring) if status.anchoring else "")
+    for row in status.rounds:
+        yield f"<h2>Round {row.round}</h2>"
+        yield from _paragraphs("The most uncertain image first. Red: the pre-mask. Blue: the answer.")
+        images = list(answered_images(store, row.round))
+        yield '<div class="grid">'
+        for image in images:
+            picture = fit_under(image.sheet, ROUND_BYTES // len(images))
+            yield figure(data_uri(picture), image.caption, alt=f"image, pre-mask and answer of {image.path}")
+        yield "</div>"
+
+
+def _people(store: Store, status: Status) -> Iterator[str]:
+    """Who answered how much, where that were several, and how far two people agree."""
+    work = {row.round: work_by_annotator(store, row.round) for row in status.rounds}
+    rows = [
+        (n, person.annotator, person.answers, person.counted, f"{person.seconds / 60:.1f}")
+        for n, people in work.items()
+        if len(people) > 1
+        for person in people
+    ]
+    if rows:
+        yield "<h3>Several people</h3>" + table(("round", "person", "answers", "counted", "minutes"), rows)
+        yield from _paragraphs("Of two answers to one image the newer one counts.")
+    yield from _paragraphs(*(agreement.words for agreement in status.two_people))
+
+
+def _svg_uri(picture: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(picture).decode('ascii')}"
