@@ -3,9 +3,11 @@
 usage: _train_click_network.py OUT.safetensors [--steps 1800] [--rate 0.003] [--start IN.safetensors] [--seed 0]
     [--device cuda --drawers 8] [--batch 32] [--widths 16,32,48,64]
 
-A step of 32 lessons costs 0.3 s of one core; with --drawers so many processes draw the scenes. OUT is written
-every 500 steps, so a run that was cut short is not lost: go on with --start OUT. Weights of a narrower network are widened.
-The installed weights (plankseg/interactive/click_network.safetensors) are such a file, in half precision; docs/assistant.md says how they were trained.
+A step of 32 lessons costs 0.3 s of one core; with --drawers so many processes draw the scenes.
+OUT is written every 500 steps, so a run that was cut short is not lost: go on with --start OUT.
+Weights of a narrower network are widened. The installed weights
+(plankseg/interactive/click_network.safetensors) are such a file, in half precision;
+docs/assistant.md says how they were trained.
 """
 
 import json

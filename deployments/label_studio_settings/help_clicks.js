@@ -67,16 +67,22 @@
     }
     const message = failed ?? body.data?.message;
     if (message) show(message);
-    if (!failed) return response;
-    return new Response(JSON.stringify({ data: { result: [] } }), { status: 200, headers: response.headers });
+    return failed ? unchanged() : response;
   };
+
+  const unchanged = () =>
+    new Response(JSON.stringify({ data: { result: [] } }), { status: 200, headers: { "Content-Type": "application/json" } });
 
   const send = window.fetch.bind(window);
   window.fetch = async (address, options) => {
     if (!ASKS_ASSISTANT.test(String(address?.url ?? address))) return send(address, options);
     const regions = attempt("the mask cannot be sent along", drawn);
-    const response = await send(address, regions ? withMask(options, regions) : options);
-    return response.ok ? answered(response, regions) : response;
+    // While Label Studio is restarted it does not answer at all; its own page would say nothing and keep the click.
+    const response = await send(address, regions ? withMask(options, regions) : options).catch(() => null);
+    if (response?.ok) return answered(response, regions);
+    const why = response ? `Label Studio refused the click (${response.status})` : "Label Studio does not answer";
+    show(`${why}; the mask is unchanged. Nothing on the screen is lost: click again in a moment, or reload if that stays so.`);
+    return unchanged();
   };
 
   // Which image of the round this is, in the row of the labels: text, never markup.

@@ -7,13 +7,19 @@ thin and long, which a network sees badly. On uneven ground (tissue, blood) it i
 import cv2
 import numpy as np
 
-from plankseg.imaging.arrays import Mask
+from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.background import border_statistics
 from plankseg.imaging.threshold import automatic_mask
 from plankseg.interactive.evidence import Evidence, joined_part
 
 EVENEST_SPREAD = 2.0
 """Grey levels of the image's border: nine of ten ZooScan vignettes have 0 to 1.5, images of tissue 3 and more."""
+
+PALEST_DROP = 2.0
+"""Grey levels below the ground; what is paler is not told from its noise."""
+
+BESIDE_PX = 2.0
+"""So near to the mask's outline what is pale is its blur."""
 
 THIN_PX = 2.0
 """Half the width up to which all of a part belongs to any click on it: an outline that is off all around."""
@@ -28,13 +34,23 @@ def even_ground_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bo
     None where the ground is not even, where no outline can be trusted, or where it says nothing against the mask at the
     click's pixel. The caller bounds its area.
     """
-    if border_statistics(evidence.image)[1] > EVENEST_SPREAD:
+    ground, spread = border_statistics(evidence.image)
+    if spread > EVENEST_SPREAD:
         return None
     outlined = automatic_mask(evidence.image, outline="local contrast").mask
+    if is_positive and evidence.depth(pixel) >= BESIDE_PX and (outlined is None or not outlined[pixel]):
+        outlined = _pale(evidence.image, ground, pixel)
     if outlined is None or outlined[pixel] != is_positive:
         return None
     difference = joined_part(outlined == is_positive, evidence.mask, pixel, is_positive)
     return joined_part(_without_thicker(difference, pixel), evidence.mask, pixel, is_positive)
+
+
+def _pale(grey: Grey, ground: float, pixel: tuple[int, int]) -> Mask | None:
+    """What is darker than the ground by half of what the clicked place is: fins and jelly that no outline holds."""
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)
+    drop = ground - float(smooth[pixel])
+    return smooth <= ground - drop / 2 if drop >= PALEST_DROP else None
 
 
 def _without_thicker(part: Mask, pixel: tuple[int, int]) -> Mask:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from label_studio_sdk.converter.brush import decode_rle
 from matplotlib.path import Path as Outline
 from playwright.sync_api import Page, Route
 
@@ -26,6 +25,7 @@ from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.pipeline.annotation.push_proposals import push
 from plankseg.storage.store import Store
 from tests.support.browser_session import ROUND, Desk, Pushed, propose, samples
+from tests.support.screen_masks import painted
 from tests.support.served_assistant import SECRET, assistant_for, served
 from tests.support.ui_walk import Person, find_chromium, open_window, out_of, picture_folders, task_page
 
@@ -77,15 +77,6 @@ def desk(label_studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 person = Person(page, pictures=picture_folders(folder))
                 person.log_in(label_studio.url, label_studio.email, label_studio.password)
                 yield Desk(person, store, client, project, label_studio.email, pushed)
-
-
-def painted(regions: list[dict[str, Any]], shape: tuple[int, int]) -> np.ndarray:
-    """The mask of the painted regions on the screen, by Label Studio's own decoder."""
-    mask = np.zeros(shape, dtype=bool)
-    for region in regions:
-        if "rle" in region["value"]:
-            mask |= decode_rle(region["value"]["rle"]).reshape(*shape, 4)[..., 3] >= 128
-    return mask
 
 
 def outlined(regions: list[dict[str, Any]], shape: tuple[int, int]) -> np.ndarray:

@@ -49,6 +49,17 @@ def test_where_an_object_starts_on_uneven_ground_its_grey_bounds_it() -> None:
     assert dice(answer, truth) > 0.8
 
 
+def test_a_click_on_a_pale_fin_adds_what_no_outline_holds_and_its_blur_beside_the_mask_stays_out() -> None:
+    image, truth, body = tailed()
+    image[47:57, 60:190] = 243  # 7 grey levels below the ground, the tail 130
+    answer = repair_mask(image, None, truth, Prompts((Click(52.5, 120.5, True),)), AssistConfig())
+    assert answer[48:56, 62:188].all()
+    assert not answer[60:, 60:].any()
+    assert even_ground_part(Evidence(image, None, truth), (47, 120), is_positive=True) is None, "a pixel from the mask"
+    image[70:80, 120:180] = 249
+    assert even_ground_part(Evidence(image, None, body), (75, 150), is_positive=True) is None, "as pale as noise"
+
+
 def test_nothing_is_said_of_uneven_ground_nor_where_mask_and_outline_agree() -> None:
     image, truth, body = tailed()
     noise = np.random.default_rng(0).normal(0, 8, truth.shape)

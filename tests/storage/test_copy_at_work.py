@@ -1,16 +1,11 @@
 """Backups taken in the middle of a real training and of real collects are restored elsewhere and go on."""
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from plankseg import local_servers
 from plankseg.errors import StoreBusyError
 from plankseg.storage.copy import copy_store
 from plankseg.storage.maintenance import maintain
@@ -18,23 +13,9 @@ from plankseg.storage.store import Store
 from plankseg.storage.verification import verify_store
 from tests.support.annotation_desk import Desk, desk_of_round
 from tests.support.little_store import add_model, add_proposal, noisy_image, square, store_with
-from tests.support.store_at_work import collect_one_by_one, train
+from tests.support.store_at_work import at_work, collect_one_by_one, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@contextmanager
-def at_work(work: str, store: Store, gate: Path) -> Iterator["subprocess.Popen[str]"]:
-    """The work in a process of its own, until the gate in its middle."""
-    command = [sys.executable, "-m", "tests.support.store_at_work", work, str(store.root), str(gate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=local_servers.ROOT) as process:
-        assert process.stdout is not None
-        for _ in range(2):
-            assert process.stdout.readline(), "the work ended before its middle"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def restored(folder: Path, original: Store) -> Store:

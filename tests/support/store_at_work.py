@@ -3,11 +3,14 @@
 It prints a line for each step. Between two steps in the middle it waits until the file GATE is there.
 """
 
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from plankseg import local_servers
 from plankseg.config import Recipe, Settings
 from plankseg.learning.trainer import EpochReport
 from plankseg.pipeline.annotation.collect_answers import collect
@@ -43,6 +46,20 @@ def collect_one_by_one(desk: Desk, gate: Path) -> None:
 def _wait_for(gate: Path) -> None:
     while not gate.exists():
         time.sleep(0.02)
+
+
+@contextmanager
+def at_work(work: str, store: Store, gate: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The work in a process of its own, until the gate in its middle."""
+    command = [sys.executable, "-m", "tests.support.store_at_work", work, str(store.root), str(gate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=local_servers.ROOT) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline(), "the work ended before its middle"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _main(work: str, root: str, gate: Path) -> None:
