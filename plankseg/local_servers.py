@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import httpx
-
 from plankseg.errors import ServerError
 from plankseg.files import atomic_write
 
@@ -30,6 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PRIVATE_UMASK = 0o077  # of the servers, their flows and all that they write: other users of this machine read nothing
 PREFECT_USER = "plankseg"
 PORTS = "ports.json"
+UP_AT_TERMINAL = "UP_AT_TERMINAL"
+"""Variable with the width of the terminal that a person reads, else absent: log-ins are never written into a log."""
+
 OUR_FILES = ("credentials.env", ".lock")  # by one of these a working directory is known
 START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
 
@@ -298,6 +299,8 @@ class Server:
 
     def is_healthy(self) -> bool:
         """True if the server answers its health address with 200."""
+        import httpx  # only now: who asks for an address alone need not wait for it
+
         try:
             return httpx.get(self.health, timeout=5, trust_env=False).status_code == httpx.codes.OK
         except httpx.HTTPError:

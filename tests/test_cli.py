@@ -18,7 +18,6 @@ from typer.testing import CliRunner, Result
 from plankseg import cli, local_servers
 from plankseg.cli import servers
 from plankseg.cli.demo import directory_for
-from plankseg.cli.readiness import AT_TERMINAL
 from plankseg.config import Recipe, settings
 from plankseg.errors import ModelError, SettingsError, StoreError
 from plankseg.pipeline.ingest.register_images import ingest_folder
@@ -149,7 +148,7 @@ def test_status_for_people_shows_what_the_tables_hold_and_takes_nothing_for_mark
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_model(store, "Dice +0.1 [low] and [/nothing]")
-    monkeypatch.setattr(import_module("plankseg.cli.status"), "console", Console(width=200))
+    monkeypatch.setattr(import_module("plankseg.cli.status_tables"), "console", Console(width=200))
     cli.status()
     output = capsys.readouterr().out
     assert "Dice +0.1 [low] and [/nothing]" in output
@@ -174,7 +173,7 @@ def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
     plain = full.model_copy(update=dict.fromkeys(counts, 0))
     for rounds in ([full, plain], [plain]):
         out = Console(width=80, file=io.StringIO())
-        out.print(import_module("plankseg.cli.status")._rounds_table(SimpleNamespace(rounds=rounds)))
+        out.print(import_module("plankseg.cli.status_tables")._rounds_table(SimpleNamespace(rounds=rounds)))
         shown = out.file.getvalue()
         assert "…" not in shown
         assert "19/100" in shown
@@ -183,7 +182,7 @@ def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
 
 def test_a_table_with_every_column_of_effort_fits_80_columns_and_cuts_no_word() -> None:
     cells = ["12", "with pre-mask", "19/100", "0.912", "1,234", "123,456", "123", "12", "123.4", "1,234"]
-    table = import_module("plankseg.cli.status")._table_of("Effort", COLUMNS, [cells, cells], left={"asked"})
+    table = import_module("plankseg.cli.status_tables")._table_of("Effort", COLUMNS, [cells, cells], left={"asked"})
     out = Console(width=80, file=io.StringIO())
     out.print(table)
     assert "…" not in out.file.getvalue()
@@ -341,7 +340,7 @@ def test_log_ins_are_for_a_person_at_a_terminal_alone(
     monkeypatch.setattr(servers, "console", Console(file=io.StringIO(), force_terminal=is_terminal, width=90))
     monkeypatch.setenv("PLANKSEG_STORE", str(tmp_path / "store"))
     assert CliRunner().invoke(cli.app, ["up", "--directory", str(tmp_path / "work")]).exit_code == 0
-    assert started.pop().get(AT_TERMINAL) == ("90" if is_terminal else None)
+    assert started.pop().get(local_servers.UP_AT_TERMINAL) == ("90" if is_terminal else None)
 
 
 def test_up_and_demo_let_nobody_else_read_what_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from plankseg import local_servers, moto_server
-from plankseg.cli.status import show, status_of
+from plankseg.cli.status import status_of
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import Settings
 from plankseg.errors import ServerError, SettingsError
@@ -117,6 +117,8 @@ def _watch(flow: "subprocess.Popen[bytes]", servers: list[local_servers.Server])
 
 def _print_results(server_settings: local_servers.ServerSettings, location: str) -> None:
     """Print the rounds, the change of the Dice, and where to look or click."""
+    from plankseg.cli.status_tables import show
+
     status = status_of(Settings(store=location))
     show(status)
     before, after = status.models[0].validation_dice, status.models[-1].validation_dice

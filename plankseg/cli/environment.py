@@ -1,7 +1,9 @@
-"""Checks before a command runs: open streams, a locale for all file names, a working directory that exists."""
+"""Before a command runs: open streams, a locale for all file names, a working directory that exists, fewer imports."""
 
+import importlib
 import os
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from plankseg.errors import SettingsError
@@ -43,3 +45,27 @@ def require_usable_environment() -> None:
             f"The working directory does not exist any more ({error.strerror}). Change to another one and run this "
             "again."
         ) from error
+
+
+def load_tables_without_pandas() -> None:
+    """Load pyarrow's tables without pandas, which it would load with them though no command here uses it.
+
+    That takes longer than all else that `plankseg status` does. Who converts a table to pandas later loads it then.
+    """
+    if "pandas" in sys.modules or "pyarrow.dataset" in sys.modules:
+        return
+    hide = _HidePandas()
+    sys.meta_path.insert(0, hide)
+    try:
+        importlib.import_module("pyarrow.dataset")
+    finally:
+        sys.meta_path.remove(hide)
+
+
+class _HidePandas(MetaPathFinder):
+    """While it is asked, an import of pandas fails as if it were not installed."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Raise ModuleNotFoundError for pandas, and leave all else to others."""
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name=name)

@@ -16,9 +16,6 @@ from rich.panel import Panel
 from plankseg import local_servers
 from plankseg.local_servers import HOST, Credentials, ServerSettings, ensure_credentials
 
-AT_TERMINAL = "UP_AT_TERMINAL"
-"""The width of the terminal that a person reads, else absent: log-ins are never written into a log."""
-
 LOOK_EVERY_S = 0.5
 WORKER = "plankseg"
 """The worker's name in its pool; it starts when every flow is deployed."""
@@ -97,7 +94,7 @@ def main() -> None:
     local_servers.die_with_parent()
     served = served_by(os.environ)
     credentials = ensure_credentials(served.directory)
-    width = os.environ.get(AT_TERMINAL)
+    width = os.environ.get(local_servers.UP_AT_TERMINAL)
     console = Console(width=max(int(width or 0), 80), markup=False, force_terminal=bool(width))
     wait_until_ready(parts(served, credentials), console)
     console.print(box(served, credentials, with_log_ins=width is not None))

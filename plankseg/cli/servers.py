@@ -3,17 +3,19 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from plankseg import local_servers
-from plankseg.cli.readiness import AT_TERMINAL
+from plankseg.cli.environment import load_tables_without_pandas
 from plankseg.cli.terminal import PROJECT, Directory, console
 from plankseg.config import settings
-from plankseg.doctor import Finding, next_step
+
+if TYPE_CHECKING:
+    from plankseg.doctor import Finding  # the libraries of tables and of HTTP
 
 USUAL_DIRECTORY = Path("demo")
 """Where `make up` and `make demo` work when nothing else is said."""
@@ -29,7 +31,8 @@ def doctor(
     ] = False,
 ) -> None:
     """Check every part, and say what to do where one is not in order."""
-    from plankseg.doctor import examine, examine_store
+    load_tables_without_pandas()
+    from plankseg.doctor import examine, examine_store, next_step
 
     if directory is None and "PREFECT_API_URL" not in os.environ and (USUAL_DIRECTORY / local_servers.PORTS).exists():
         directory = USUAL_DIRECTORY
@@ -46,7 +49,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _finding_rows(finding: Finding) -> Table:
+def _finding_rows(finding: "Finding") -> Table:
     """One part: its state, what was seen, and below it the cure; long words are folded, none is cut off."""
     rows = Table.grid(padding=(0, 1))
     for width in (6, 16, None):
@@ -129,7 +132,7 @@ def up(
         command = [honcho, "start", "--no-prefix", *(part for option in options.items() for part in option)]
         environment = server_settings.environment()
         if console.is_terminal:
-            environment[AT_TERMINAL] = str(console.width)
+            environment[local_servers.UP_AT_TERMINAL] = str(console.width)
         title = os.environ.get("PLANKSEG_PROJECT", PROJECT)  # a new one, where the old project was deleted
         os.execve(honcho, command, environment | {"PLANKSEG_PROJECT": title})  # noqa: S606
 

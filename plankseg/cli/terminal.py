@@ -5,14 +5,17 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from plankseg.cli.environment import load_tables_without_pandas
 from plankseg.config import Settings, settings
 from plankseg.errors import SettingsError
-from plankseg.storage.store import Store
+
+if TYPE_CHECKING:
+    from plankseg.storage.store import Store  # the libraries of tables, which --help and a wrong argument do without
 
 console = Console()
 
@@ -42,8 +45,11 @@ def with_store(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def existing_store(settings: Settings) -> Store:
+def existing_store(settings: Settings) -> "Store":
     """The store that the settings name. Raises SettingsError if there is none: a command must not make one."""
+    load_tables_without_pandas()
+    from plankseg.storage.store import Store
+
     location = settings.store_location
     if not Store.exists(location):
         raise SettingsError(

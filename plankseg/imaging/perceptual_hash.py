@@ -8,7 +8,6 @@ few of the 64 bits, different images in about half of them.
 
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt64
 
@@ -24,6 +23,8 @@ References = UInt64[np.ndarray, "m"]
 
 def perceptual_hash(grey: Grey) -> str:
     """The image's pHash as 16 hexadecimal digits; an image without any structure has the hash of a blank one."""
+    import cv2  # only now: hashes that are known are compared without it
+
     small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small.astype(np.float32))[:KEPT, :KEPT].round(2)  # rounded, so that a blank image's zeros are equal
     return np.packbits(low > np.median(low)).tobytes().hex()

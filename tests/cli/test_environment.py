@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plankseg.storage.store import Store
+from tests.support.little_store import store_with
 
 pytestmark = pytest.mark.slow
 PLANKSEG = f"{sys.executable} -m plankseg.cli"
@@ -101,3 +102,41 @@ def test_characters_that_a_terminal_does_not_have_are_escaped(work: Path) -> Non
     done = shell(f"{PLANKSEG} status", work, PLANKSEG_STORE=str(work / "störe"), PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert "st\\xf6re" in done.stdout
+
+
+IMPORTED = """
+import sys
+from plankseg.cli import app
+try:
+    app({arguments!r})
+except SystemExit:
+    pass
+print("imported", *(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def imported_by(arguments: list[str], *heavy: str) -> list[str]:
+    """Which of these libraries a command loads."""
+    program = IMPORTED.format(arguments=arguments, heavy=heavy)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["status", "--no-such-option"]])
+def test_help_and_a_wrong_argument_load_no_library_of_tables_servers_or_networks(arguments: list[str]) -> None:
+    assert imported_by(arguments, "numpy", "pyarrow", "deltalake", "httpx", "torch") == []
+
+
+def test_status_loads_neither_pandas_nor_opencv_nor_torch(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=2, validation=2)
+    found = imported_by(["status", "--store", str(store.root)], "deltalake", "pandas", "cv2", "torch", "matplotlib")
+    assert found == ["deltalake"]
+
+
+def test_pandas_is_there_for_who_asks_for_it_later() -> None:
+    program = (
+        "import sys; from plankseg.cli.environment import load_tables_without_pandas as load; load(); load();"
+        "import pyarrow as pa; assert 'pandas' not in sys.modules; assert pa.table({'a': [1]}).to_pandas().a[0] == 1;"
+        "import pandas as pd; assert pa.array(pd.Series([1, 2])).to_pylist() == [1, 2]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

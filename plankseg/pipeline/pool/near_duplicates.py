@@ -37,7 +37,7 @@ def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
     (validation,) = np.nonzero(every.in_role("validation") & every.is_hashed)
     if not len(validation):
         return []
-    from plankseg.imaging.perceptual_hash import nearest  # loads OpenCV, which an empty store can do without
+    from plankseg.imaging.perceptual_hash import nearest  # what an empty store can do without
 
     duplicates = []
     for role in TRAINING_ROLES:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from plankseg.cli.status import show
+from plankseg.cli.status_tables import show
 from plankseg.config import RoundsConfig
 from plankseg.pipeline.models.rivals import AUTOMATIC, FIXED, rival_verdict
 from plankseg.pipeline.reports.standing_tables import RivalLine, rival_lines
@@ -63,7 +63,7 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     judged: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = Console(width=200, file=io.StringIO())
-    monkeypatch.setattr(import_module("plankseg.cli.status"), "console", terminal)
+    monkeypatch.setattr(import_module("plankseg.cli.status_tables"), "console", terminal)
     show(status_of(judged))
     write_report(judged, tmp_path / "report.html")
     words = "conventional, masks 12 of 14 images"
