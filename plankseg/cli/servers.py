@@ -1,5 +1,6 @@
 """Commands that start servers, `up`, `webhook-relay` and `assist`, and `doctor`, which checks every part."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def doctor(
 ) -> None:
     """Check every part, and say what to do where one is not in order."""
     load_tables_without_pandas()
+    gc.disable()  # for the rest of this short process: the libraries of networks make many objects, and all stay
     from plankseg.doctor import examine, examine_store, next_step
 
     if directory is None and "PREFECT_API_URL" not in os.environ and (USUAL_DIRECTORY / local_servers.PORTS).exists():
