@@ -1,0 +1,44 @@
+"""What a recipe says of the person's work reaches the steps that ask the person."""
+
+from pathlib import Path
+
+import pytest
+
+import flows.advance
+import flows.propose
+from plankseg.config import Recipe, RoundsConfig
+from plankseg.storage.store import Store
+from tests.support.little_store import add_model, add_proposal, store_with
+from tests.support.tiny_recipe import TINY
+
+TWICE: Recipe = TINY.model_copy(update={"rounds": RoundsConfig(asked_twice=0.5)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A model in use whose recipe asks half of a round of two people, and an open round of four images."""
+    store = store_with(tmp_path, source=1, pool=5)
+    add_model(store, 0, recipe=TWICE)
+    add_proposal(store, 1, store.catalogue.ids("pool")[:4])
+    return store
+
+
+def test_the_share_that_two_people_are_asked_reaches_every_push_of_an_open_round(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[tuple[int, float]] = []
+    monkeypatch.setattr(flows.advance, "collect", lambda: None)
+    monkeypatch.setattr(flows.advance, "push", lambda *given: pushed.append(given))
+    assert "Label Studio" in flows.advance.do_what_is_due(store, None, None)
+    once = TINY.model_copy(update={"rounds": RoundsConfig()})
+    flows.advance.do_what_is_due(store, once, None)
+    assert pushed == [(1, 0.5), (1, 0.0)]
+
+
+def test_a_new_round_is_pushed_with_the_share_of_its_recipe(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: list[tuple[int, float]] = []
+    monkeypatch.setattr(flows.propose, "open_store", lambda: store)
+    monkeypatch.setattr(flows.propose, "choose", lambda *_: None)
+    monkeypatch.setattr(flows.propose, "push", lambda *given: pushed.append(given))
+    assert flows.propose.propose.fn() == 1
+    assert pushed == [(1, 0.5)]
