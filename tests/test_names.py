@@ -32,6 +32,8 @@ NO_MODULE = {
     "tests/archives/containers/test_hostile_containers.py": "containers that are damaged or made to deceive",
     "tests/archives/test_archive_guesses.py": "layouts and tables that do not agree",
     "tests/browser/test_clicking.py": "clicks, boxes and outlines in the real interface",
+    "tests/browser/test_clicking_through_faults.py": "clicks while Label Studio restarts, and beside a training",
+    "tests/browser/test_counting_actions.py": "how many actions a repair by clicks takes in the real interface",
     "tests/browser/test_correcting.py": "a person's answers in the real interface",
     "tests/browser/test_loop.py": "a whole round in the real interface",
     "tests/browser/test_turned_images.py": "masks painted on turned images of a bucket",

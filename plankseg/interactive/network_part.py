@@ -29,6 +29,8 @@ MOST_REMOVED, MOST_ADDED = 0.75, 3.0
 """Shares of the mask's area; what is more is no repair."""
 
 SMALLEST_PART_PX = 2
+MOST_OF_IMAGE = 0.8
+"""What contrast adds may be many times the mask's area: a tail, where only the body was found."""
 
 GREY_WEIGHT = 0.6
 """Of the log-odds by grey beside the network's."""
@@ -46,8 +48,10 @@ def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) 
     area = int(np.count_nonzero(evidence.mask))
     most = area * (MOST_ADDED if is_positive else MOST_REMOVED) if area else evidence.mask.size
     by_contrast = even_ground_part(evidence, pixel, is_positive)
-    if by_contrast is not None and SMALLEST_PART_PX <= np.count_nonzero(by_contrast) <= most:
-        return by_contrast
+    if by_contrast is not None:
+        largest = evidence.mask.size * MOST_OF_IMAGE if is_positive else most
+        if SMALLEST_PART_PX <= np.count_nonzero(by_contrast) <= largest:
+            return by_contrast
     if not area:
         return contrast_part(evidence, pixel, is_positive)
     scale = _scale(evidence.depth(pixel))

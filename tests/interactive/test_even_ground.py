@@ -26,6 +26,17 @@ def test_one_click_on_a_long_thin_tail_adds_all_of_it() -> None:
     assert dice(answer, truth) > 0.97
 
 
+def test_a_tail_may_be_many_times_as_large_as_the_body_that_was_found() -> None:
+    image, _, body = tailed()
+    image[35:55, 60:210] = 120
+    found = body.copy()
+    found[:, :38] = False
+    answer = repair_mask(image, None, found, Prompts((Click(45, 170, True),)), AssistConfig())
+    added = answer & ~found
+    assert added.sum() > 5 * found.sum()
+    assert added[36:54, 62:208].all()
+
+
 def test_one_alt_click_takes_a_tail_away_and_leaves_the_body() -> None:
     _, truth, _ = tailed()
     without_tail = np.where(truth, 120, 250).astype(np.uint8)
