@@ -12,8 +12,8 @@ from plankseg.pipeline.reports.standing_tables import (
     STANDING_COLUMNS,
     STANDING_WORDS,
     rival_lines,
-    rival_sentence,
     standing_rows,
+    verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import ROUND_HEADINGS, ROUND_WORDS, Status, last_decision
 
@@ -42,13 +42,13 @@ def show(status: Status) -> None:
             console.print(table)
         if table.row_count and table.title in LEGENDS:
             console.print(f"{LEGENDS[str(table.title)]}\n", highlight=False)
-    decision, sentence = last_decision(status), rival_sentence(status)
+    decision, sentence = last_decision(status), verdict_unless_told(status)
     for model in status.models:
         if model.reason not in decision:
             console.print(f"Model {model.round}: {model.reason}.", markup=False, highlight=False)
     if decision:
         console.print(decision, markup=False, highlight=False)
-    if sentence and sentence.partition(" is ")[2].rstrip(".") not in decision:
+    if sentence:
         console.print(sentence, markup=False, highlight=False)
     if status.anchoring:
         console.print(describe_anchoring(status.anchoring), markup=False, highlight=False)

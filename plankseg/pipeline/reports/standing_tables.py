@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from plankseg.pipeline.models.standings import HALVES
-from plankseg.pipeline.reports.status import Status
+from plankseg.pipeline.reports.status import Status, last_decision
 
 STANDING_COLUMNS = ("half", "masks by", "images", "Dice", "without the outline", "9 of 10 above", "below 0.8")
 STANDING_WORDS = (
@@ -63,6 +63,13 @@ def rival_sentence(found: Status) -> str:
         "The model in use was not compared with a conventional method: that needs validation images whose masks a "
         "person made. Run the flow 'annotate_validation', then train."
     )
+
+
+def verdict_unless_told(found: Status) -> str:
+    """The `rival_sentence`; empty where the last decision on the model in use has told it."""
+    sentence = rival_sentence(found)
+    words = sentence.partition(" is ")[2].rstrip(".")
+    return "" if words and words in last_decision(found) else sentence
 
 
 def standing_rows(found: Status) -> list[tuple[str, ...]]:

@@ -25,8 +25,8 @@ from plankseg.pipeline.reports.standing_tables import (
     STANDING_COLUMNS,
     STANDING_WORDS,
     rival_lines,
-    rival_sentence,
     standing_rows,
+    verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
     ROUND_HEADINGS,
@@ -61,7 +61,7 @@ def _page(store: Store, status: Status) -> Iterator[str]:
     yield page_head("plankseg: rounds and models")
     yield "<h1>plankseg: rounds and models</h1>"
     yield f'<p class="aside">Written on {_day(datetime.now(UTC).astimezone().date())} with plankseg {version}.</p>'
-    yield from _paragraphs(f"Next: {status.next}", last_decision(status), rival_sentence(status))
+    yield from _paragraphs(f"Next: {status.next}", last_decision(status), verdict_unless_told(status))
     yield from _data(store, status)
     if models:
         yield from _models(status, models)

@@ -12,7 +12,7 @@ from rich.console import Console
 from plankseg.cli.status_tables import show
 from plankseg.config import RoundsConfig
 from plankseg.pipeline.models.rivals import AUTOMATIC, FIXED, rival_verdict
-from plankseg.pipeline.reports.standing_tables import RivalLine, rival_lines
+from plankseg.pipeline.reports.standing_tables import RivalLine, rival_lines, rival_sentence, verdict_unless_told
 from plankseg.pipeline.reports.status import Status, read_status
 from plankseg.pipeline.reports.store_report import write_report
 from plankseg.storage.store import Store
@@ -77,3 +77,17 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     page = Tags.of(tmp_path / "report.html")
     assert words in page.text
     assert verdict in page.text
+
+
+def test_the_verdict_is_said_once(judged: Store) -> None:
+    status = status_of(judged)
+    assert verdict_unless_told(status) == rival_sentence(status) != ""
+    words = rival_sentence(status).partition(" is ")[2].rstrip(".")
+    told = [decision.model_copy(update={"reason": f"{words}; the first model"}) for decision in status.decisions]
+    assert verdict_unless_told(status.model_copy(update={"decisions": told})) == ""
+
+
+def test_that_nothing_was_compared_is_said_too(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1)
+    add_model(store, 0)
+    assert verdict_unless_told(status_of(store)).startswith("The model in use was not compared")
