@@ -48,7 +48,8 @@ def even_ground_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bo
 
 def _pale(grey: Grey, ground: float, pixel: tuple[int, int]) -> Mask | None:
     """What is darker than the ground by half of what the clicked place is: fins and jelly that no outline holds."""
-    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)
+    without_specks = cv2.medianBlur(np.ascontiguousarray(grey), 3)
+    smooth = cv2.GaussianBlur(without_specks, (0, 0), 1.0).astype(np.float32)
     drop = ground - float(smooth[pixel])
     return smooth <= ground - drop / 2 if drop >= PALEST_DROP else None
 
