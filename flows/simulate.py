@@ -55,7 +55,7 @@ def run_all(simulation: Simulation, side_by_side: int) -> list[State[Record]]:
 @task(cache_policy=NO_CACHE, task_run_name="show simulation {result.name}")
 def show(folder: Path, result: Result) -> str:
     """Table, curves and conclusion as artifacts; page and JSON in the work folder."""
-    from plankseg.imaging.overlay import data_uri
+    from plankseg.imaging.pictures.overlay import data_uri
     from plankseg.pipeline.reports.simulation_report import arm_rows, conclusion, curves_picture
     from plankseg.pipeline.reports.terminal_simulate import write_result
 

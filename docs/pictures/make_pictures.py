@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from plankseg import local_servers
 from plankseg.imaging.arrays import Rgb
 from plankseg.imaging.masks import decode_mask
-from plankseg.imaging.overlay import CORRECTION, GalleryRow, encode_rgb, gallery, outline
+from plankseg.imaging.pictures.overlay import CORRECTION, GalleryRow, encode_rgb, gallery, outline
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.pipeline.loop.effort import effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force

@@ -70,7 +70,7 @@ def show_augmentations(
     seed: Annotated[int, typer.Option(min=0, help="Start of chance: the same number, the same sheet.")] = 0,
 ) -> None:
     """Draw how training varies images: every kind of augmentation, with the masks' outlines, on one sheet."""
-    from plankseg.imaging.overlay import encode_rgb
+    from plankseg.imaging.pictures.overlay import encode_rgb
     from plankseg.pipeline.reports import augmentation_sheet as sheets
 
     if from_store and (images or references):

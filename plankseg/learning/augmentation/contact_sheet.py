@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from plankseg.imaging.overlay import GalleryRow, Picture, gallery, outline
+from plankseg.imaging.pictures.overlay import GalleryRow, Picture, gallery, outline
 from plankseg.learning.augmentation.compositions import COMPOSITIONS, compose, needs_references
 
 

@@ -25,7 +25,7 @@ from plankseg.config import SegmentConfig
 from plankseg.errors import ArchiveError, ImageReadError, OutputError, StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.imaging.masks import encode_mask_8bit
-from plankseg.imaging.overlay import encode_jpeg, outline
+from plankseg.imaging.pictures.overlay import encode_jpeg, outline
 from plankseg.imaging.reading import DEFAULT_MAX_PIXELS, read_grey
 from plankseg.inference.prediction import Prediction
 from plankseg.inference.prefetch import Square, Unreadable, squares_ahead

@@ -12,7 +12,7 @@ from plankseg.errors import SettingsError
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.imaging.masks import decode_mask
-from plankseg.imaging.overlay import Picture
+from plankseg.imaging.pictures.overlay import Picture
 from plankseg.imaging.reading import read_grey
 from plankseg.imaging.synthetic.generator import draw_sample
 from plankseg.imaging.threshold import automatic_mask

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from plankseg.imaging.learning_curves import learning_curves
-from plankseg.imaging.overlay import data_uri, fit_under
+from plankseg.imaging.pictures.learning_curves import learning_curves
+from plankseg.imaging.pictures.overlay import data_uri, fit_under
 from plankseg.pipeline.models.standings import recorded_verdict
 from plankseg.pipeline.reports.comparison_tables import rivals_table, seeds_table, table_of
 from plankseg.pipeline.reports.html_page import page_head, table, write_page

@@ -9,9 +9,9 @@ import pyarrow as pa
 import torch
 
 from plankseg.config import Settings
-from plankseg.imaging.animation import encode_gif, frames
 from plankseg.imaging.masks import decode_mask
-from plankseg.imaging.overlay import GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.imaging.pictures.animation import encode_gif, frames
+from plankseg.imaging.pictures.overlay import GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.inference.backends import plain_backend
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.learning.network.architecture import choose_device

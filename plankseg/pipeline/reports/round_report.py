@@ -10,7 +10,16 @@ import numpy as np
 from plankseg.errors import ImageReadError, StoreError
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import decode_mask
-from plankseg.imaging.overlay import CORRECTION, PAPER, GalleryRow, data_uri, fit_under, gallery, heatmap, outline
+from plankseg.imaging.pictures.overlay import (
+    CORRECTION,
+    PAPER,
+    GalleryRow,
+    data_uri,
+    fit_under,
+    gallery,
+    heatmap,
+    outline,
+)
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.storage.store import Store
 from plankseg.storage.tables.labels import LabelRow

@@ -9,7 +9,7 @@ import numpy as np
 from plankseg.config import Settings
 from plankseg.imaging.arrays import Grey, Mask, Rgb
 from plankseg.imaging.masks import dice
-from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.imaging.pictures.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.evaluation import Evaluator
 from plankseg.pipeline.pool.candidates import choosable

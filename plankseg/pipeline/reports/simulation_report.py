@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plankseg.imaging.overlay import data_uri
+from plankseg.imaging.pictures.overlay import data_uri
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.budget_curves import Curve, Panel, budget_curves

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 
 from plankseg.config import NetworkConfig
-from plankseg.imaging.overlay import CORRECTION, data_uri, encode_jpeg, fit_under, gallery, outline
-from plankseg.imaging.overlay import GalleryRow as Row
+from plankseg.imaging.pictures.overlay import CORRECTION, data_uri, encode_jpeg, fit_under, gallery, outline
+from plankseg.imaging.pictures.overlay import GalleryRow as Row
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.annotators import work_by_annotator
 from plankseg.pipeline.models.learning_curve import curve_svg, learning_curves, svg

@@ -11,7 +11,7 @@ from plankseg.config import Settings
 from plankseg.errors import TrainingError
 from plankseg.imaging.arrays import Grey, Mask
 from plankseg.imaging.masks import decode_mask, dice
-from plankseg.imaging.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
+from plankseg.imaging.pictures.overlay import Colour, GalleryRow, data_uri, fit_under, gallery, outline
 from plankseg.imaging.threshold import automatic_mask
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.models.evaluation import Evaluator

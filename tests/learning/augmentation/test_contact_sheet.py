@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plankseg.imaging.overlay import PRE_MASK
+from plankseg.imaging.pictures.overlay import PRE_MASK
 from plankseg.learning.augmentation.compositions import COMPOSITIONS
 from plankseg.learning.augmentation.contact_sheet import contact_sheet
 

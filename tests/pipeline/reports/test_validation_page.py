@@ -8,7 +8,7 @@ import pytest
 
 from plankseg.config import Settings
 from plankseg.errors import TrainingError
-from plankseg.imaging.overlay import outline
+from plankseg.imaging.pictures.overlay import outline
 from plankseg.pipeline.reports.validation_page import PERSON, ValidationImage, validation_images, write_validation_page
 from plankseg.pipeline.training.round_training import fit
 from tests.support.little_store import square, store_with

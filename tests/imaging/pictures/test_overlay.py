@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plankseg.errors import MaskShapeError
-from plankseg.imaging.overlay import (
+from plankseg.imaging.pictures.overlay import (
     CORRECTION,
     PRE_MASK,
     GalleryRow,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from plankseg.imaging.arrays import Grey, Mask, Probability
 from plankseg.imaging.masks import dice
-from plankseg.imaging.overlay import CORRECTION, GalleryRow, Picture, gallery, heatmap, outline
+from plankseg.imaging.pictures.overlay import CORRECTION, GalleryRow, Picture, gallery, heatmap, outline
 from plankseg.imaging.shape import without_background
 
 FRAME_MS = 700

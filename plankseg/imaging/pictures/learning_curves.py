@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from plankseg.imaging.overlay import Colour
+from plankseg.imaging.pictures.overlay import Colour
 
 _OTHERS = "#b9b9b9"
 _INK = "#1e1e1e"
