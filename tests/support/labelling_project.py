@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def second_person(server: Any, email: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, follow_redirects=True, headers={"Referer": server.url}) as browser:
         page = browser.get(link).raise_for_status().text
         form = {"csrfmiddlewaretoken": re.findall('csrfmiddlewaretoken" value="([^"]+)"', page)[0]}
-        form |= {"email": email, "password": "a-second-person-1", "how_find_us": "a colleague", "elaborate": ""}
+        form |= {"email": email, "password": secrets.token_urlsafe(12), "how_find_us": "a colleague", "elaborate": ""}
         browser.post(link, data=form).raise_for_status()
         assert browser.get("/api/current-user/whoami").json()["email"] == email
         browser.headers["X-CSRFToken"] = browser.cookies["csrftoken"]
