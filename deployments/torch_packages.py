@@ -62,7 +62,7 @@ def _of_build(pin: str, build: str) -> str:
 def find_links_of_pip() -> list[str]:
     """Folders and pages of pip's setting, or of PIP_FIND_LINKS above it."""
     named = os.environ.get("PIP_FIND_LINKS")
-    if named is None:
+    if not named:
         asked = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
         named = subprocess.run(asked, capture_output=True, text=True, check=False).stdout  # fails where it is not set
     return named.split()

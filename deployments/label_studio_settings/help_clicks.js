@@ -59,7 +59,11 @@
 
   // An answer without suggestions removes the click and changes nothing; Label Studio itself would keep the click.
   const answered = async (response, regions) => {
-    const body = await response.clone().json();
+    const body = await response.clone().json().catch(() => null);
+    if (body === null) {
+      show("Label Studio gave no answer to the click; the mask is unchanged. Reload the page if that stays so.");
+      return unchanged();
+    }
     let failed = null;
     if (body.errors?.length) failed = "The assistant does not answer; the mask is unchanged. Paint, or click again.";
     else if (body.data?.result?.length && regions && (await isChanged(regions))) {
@@ -78,7 +82,10 @@
     if (!ASKS_ASSISTANT.test(String(address?.url ?? address))) return send(address, options);
     const regions = attempt("the mask cannot be sent along", drawn);
     // While Label Studio is restarted it does not answer at all; its own page would say nothing and keep the click.
-    const response = await send(address, regions ? withMask(options, regions) : options).catch(() => null);
+    const response = await send(address, regions ? withMask(options, regions) : options).catch((error) => {
+      if (error?.name === "AbortError") throw error; // the page itself no longer wants the answer
+      return null;
+    });
     if (response?.ok) return answered(response, regions);
     const why = response ? `Label Studio refused the click (${response.status})` : "Label Studio does not answer";
     show(`${why}; the mask is unchanged. Nothing on the screen is lost: click again in a moment, or reload if that stays so.`);

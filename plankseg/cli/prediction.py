@@ -92,14 +92,23 @@ def export_model(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,
 ) -> None:
     """Write a model as plain files, for `plankseg predict --model` on any machine, and for other programs."""
-    from plankseg.pipeline.models.backend_choice import choose_archive_backend
+    from plankseg.errors import BackendError, StoreError
+    from plankseg.pipeline.models.backend_choice import choose_archive_backend, recorded_choices
     from plankseg.pipeline.models.exported_model import example_images, model_of_store, with_graph, write_model
+    from plankseg.pipeline.models.recipes import recipe_of
     from plankseg.pipeline.models.registry import find_model, model_for
 
     here = existing_store(settings())
     row = model_for(here) if model is None else find_model(here, model)
-    with console.status("Finding the fastest way to compute it, which goes with the model ..."):
-        choose_archive_backend(here, row, here.catalogue.matching(), device=settings().device)
+    if recipe_of(row).inference.backend == "auto" and not recorded_choices(here, row):
+        with console.status("Finding the fastest way to compute it, which goes with the model ..."):
+            try:
+                choose_archive_backend(here, row, here.catalogue.matching(), device=settings().device)
+            except (BackendError, StoreError) as error:
+                console.print(
+                    f"No way to compute it goes with the model, so `predict` will try which is fastest: {error}",
+                    highlight=False,
+                )
     exported = model_of_store(here, row)
     if onnx:
         with console.status("Writing the ONNX graph and comparing it ..."):

@@ -33,7 +33,14 @@ def doctor(
 ) -> None:
     """Check every part, and say what to do where one is not in order."""
     load_tables_without_pandas()
-    gc.disable()  # for the rest of this short process: the libraries of networks make many objects, and all stay
+    gc.disable()  # the libraries of networks make many objects, and all stay
+    try:
+        _examine(directory, deep=deep)
+    finally:
+        gc.enable()
+
+
+def _examine(directory: Path | None, *, deep: bool) -> None:
     from plankseg.doctor import examine, examine_store, next_step
 
     if directory is None and "PREFECT_API_URL" not in os.environ and (USUAL_DIRECTORY / local_servers.PORTS).exists():

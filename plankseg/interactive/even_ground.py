@@ -16,7 +16,8 @@ EVENEST_SPREAD = 2.0
 """Grey levels of the image's border: nine of ten ZooScan vignettes have 0 to 1.5, images of tissue 3 and more."""
 
 PALEST_DROP = 2.0
-"""Grey levels below the ground; what is paler is not told from its noise."""
+"""Grey levels below the ground; what is paler is not told from its noise. Where the border's spread is 1 or more: twice
+that spread."""
 
 BESIDE_PX = 2.0
 """So near to the mask's outline what is pale is its blur."""
@@ -28,30 +29,32 @@ THICKER = 1.5
 """What is so many times thicker than the place of the click is something else, which needs a click of its own."""
 
 
-def even_ground_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) -> Mask | None:
+def even_ground_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool, *, most_pale: float) -> Mask | None:
     """The difference between mask and outline by contrast that is joined to `pixel` (row, column).
 
     None where the ground is not even, where no outline can be trusted, or where it says nothing against the mask at the
-    click's pixel. The caller bounds its area.
+    click's pixel. What is too pale for the outline may add `most_pale` pixels; the caller bounds what the outline adds.
     """
     ground, spread = border_statistics(evidence.image)
     if spread > EVENEST_SPREAD:
         return None
     outlined = automatic_mask(evidence.image, outline="local contrast").mask
     if is_positive and evidence.depth(pixel) >= BESIDE_PX and (outlined is None or not outlined[pixel]):
-        outlined = _pale(evidence.image, ground, pixel)
+        pale = _pale(evidence.image, ground, pixel, least_drop=max(PALEST_DROP, 2 * spread))
+        part = None if pale is None else joined_part(pale, evidence.mask, pixel, is_positive)
+        outlined = pale if part is not None and np.count_nonzero(part) <= most_pale else None
     if outlined is None or outlined[pixel] != is_positive:
         return None
     difference = joined_part(outlined == is_positive, evidence.mask, pixel, is_positive)
     return joined_part(_without_thicker(difference, pixel), evidence.mask, pixel, is_positive)
 
 
-def _pale(grey: Grey, ground: float, pixel: tuple[int, int]) -> Mask | None:
+def _pale(grey: Grey, ground: float, pixel: tuple[int, int], *, least_drop: float) -> Mask | None:
     """What is darker than the ground by half of what the clicked place is: fins and jelly that no outline holds."""
     without_specks = cv2.medianBlur(np.ascontiguousarray(grey), 3)
     smooth = cv2.GaussianBlur(without_specks, (0, 0), 1.0).astype(np.float32)
     drop = ground - float(smooth[pixel])
-    return smooth <= ground - drop / 2 if drop >= PALEST_DROP else None
+    return smooth <= ground - drop / 2 if drop >= least_drop else None
 
 
 def _without_thicker(part: Mask, pixel: tuple[int, int]) -> Mask:

@@ -47,7 +47,7 @@ def network_part(evidence: Evidence, pixel: tuple[int, int], is_positive: bool) 
     """The pixels that are meant by a click at `pixel` (row, column)."""
     area = int(np.count_nonzero(evidence.mask))
     most = area * (MOST_ADDED if is_positive else MOST_REMOVED) if area else evidence.mask.size
-    by_contrast = even_ground_part(evidence, pixel, is_positive)
+    by_contrast = even_ground_part(evidence, pixel, is_positive, most_pale=most)
     if by_contrast is not None:
         largest = evidence.mask.size * MOST_OF_IMAGE if is_positive else most
         if SMALLEST_PART_PX <= np.count_nonzero(by_contrast) <= largest:

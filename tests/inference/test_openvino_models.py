@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,53 @@ def test_what_gives_no_logit_per_pixel_is_neither_converted_nor_kept(cache: Path
     with pytest.raises(ScoreError, match="one logit per pixel"):
         openvino_model(torch.nn.Conv2d(3, 2, 1).eval())
     assert not cache.exists()
+
+
+def test_a_cache_that_may_only_be_read_serves_and_says_nothing(
+    cache: Path, conversions: list[torch.nn.Module], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = network_of()
+    before = logits(network)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr(openvino_models.os, "utime", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(logits(network), before)
+    assert len(conversions) == 1
+    assert not caplog.records
+
+
+def test_where_a_model_cannot_be_packed_the_run_goes_on(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(openvino_models, "packed", full)
+    with caplog.at_level(logging.WARNING):
+        assert logits(network_of()).shape == (2, 64, 64)
+    assert "No space left on device" in caplog.text
+
+
+def test_a_user_without_a_home_converts_each_time_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(openvino_models, "user_cache", homeless)
+    with caplog.at_level(logging.WARNING):
+        assert logits(network_of()).shape == (2, 64, 64)
+    assert "set PLANKSEG_WORK" in caplog.text
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(cache: Path) -> None:
+    cache.mkdir()
+    for name, age_s in (("old", 2 * 24 * 3600), ("new", 60)):
+        path = cache / f".{name}.zip.1.ab.partial"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_s,) * 2)
+    openvino_model(network_of())
+    assert [path.name for path in cache.glob(".*")] == [".new.zip.1.ab.partial"]

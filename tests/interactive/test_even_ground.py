@@ -11,6 +11,12 @@ from plankseg.interactive.prompts import Click, Prompts
 from plankseg.interactive.repair import repair_mask
 
 
+def part_at(
+    evidence: Evidence, pixel: tuple[int, int], *, is_positive: bool, most_pale: float = 20_000
+) -> np.ndarray | None:
+    return even_ground_part(evidence, pixel, is_positive, most_pale=most_pale)
+
+
 def tailed(ground: int = 250) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A dark body with a tail of 4 px on white ground: the image, its true mask, and its body alone."""
     body = np.zeros((90, 220), bool)
@@ -66,18 +72,18 @@ def test_a_click_on_a_pale_fin_adds_what_no_outline_holds_and_its_blur_beside_th
     answer = repair_mask(image, None, truth, Prompts((Click(52.5, 120.5, True),)), AssistConfig())
     assert answer[48:56, 62:188].all()
     assert not answer[60:, 60:].any()
-    assert even_ground_part(Evidence(image, None, truth), (47, 120), is_positive=True) is None, "a pixel from the mask"
+    assert part_at(Evidence(image, None, truth), (47, 120), is_positive=True) is None, "a pixel from the mask"
     image[70:80, 120:180] = 249
-    assert even_ground_part(Evidence(image, None, body), (75, 150), is_positive=True) is None, "as pale as noise"
+    assert part_at(Evidence(image, None, body), (75, 150), is_positive=True) is None, "as pale as noise"
 
 
 def test_nothing_is_said_of_uneven_ground_nor_where_mask_and_outline_agree() -> None:
     image, truth, body = tailed()
     noise = np.random.default_rng(0).normal(0, 8, truth.shape)
     noisy = np.clip(image - 40 + noise, 0, 255).astype(np.uint8)
-    assert even_ground_part(Evidence(noisy, None, body), (45, 170), is_positive=True) is None
-    assert even_ground_part(Evidence(image, None, body), (80, 170), is_positive=True) is None, "that is ground"
-    assert even_ground_part(Evidence(image, None, body), (45, 30), is_positive=False) is None, "that is the body"
+    assert part_at(Evidence(noisy, None, body), (45, 170), is_positive=True) is None
+    assert part_at(Evidence(image, None, body), (80, 170), is_positive=True) is None, "that is ground"
+    assert part_at(Evidence(image, None, body), (45, 30), is_positive=False) is None, "that is the body"
 
 
 def test_a_click_on_a_thin_error_does_not_bring_back_what_was_taken_away() -> None:
@@ -87,7 +93,7 @@ def test_a_click_on_a_thin_error_does_not_bring_back_what_was_taken_away() -> No
     mask = truth.copy()
     mask[30:60, 15] = False  # a column of the body is missing, and nothing of the debris is wanted
     mask[30:32, 15:50] = False
-    part = even_ground_part(Evidence(image, None, mask), (45, 15), is_positive=True)
+    part = part_at(Evidence(image, None, mask), (45, 15), is_positive=True)
     assert part is not None
     assert part[45, 15]
     assert not part[12:28, 64:86].any()
@@ -103,3 +109,14 @@ def test_greys_vote_for_what_looks_like_the_object_and_are_silent_of_too_few_pix
     refused = grey_votes(Evidence(image, None, truth), part, is_positive=False)
     assert refused[80, 150] > 1
     assert not grey_votes(Evidence(image, None, np.zeros_like(truth)), np.zeros_like(truth), is_positive=True).any()
+
+
+def test_a_click_on_shaded_ground_does_not_add_the_ground() -> None:
+    rows, columns = np.mgrid[:240, :250]
+    shaded = 250 - 3 * columns / 249 + np.random.default_rng(1).normal(0, 1, columns.shape)
+    truth = (abs(rows - 120) < 20) & (abs(columns - 60) < 20)
+    image = np.where(truth, 120, shaded).clip(0, 255).round().astype(np.uint8)
+    answer = repair_mask(image, None, truth, Prompts((Click(200.5, 230.5, True),)), AssistConfig())
+    assert (answer & ~truth).sum() <= 3 * truth.sum()
+    part = part_at(Evidence(image, None, truth), (200, 230), is_positive=True, most_pale=3.0 * truth.sum())
+    assert part is None

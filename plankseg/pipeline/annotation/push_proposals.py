@@ -1,7 +1,7 @@
 """Push the proposed images of a round into Label Studio, with their pre-masks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -75,7 +75,9 @@ def push(
     report = push_round(label_studio, project, items, round=round_number, pushed=pushed)
     open_before = {row.image_id: existing[row.image_id] for row in rows if row.image_id in existing}
     report = replace(report, tasks=open_before | report.tasks)
-    _ask_two_people(store, label_studio, project, round_number, report.tasks, share=options.asked_twice)
+    twice = asked_of_two([row.image_id for row in store.proposals.asked(round_number)], options.asked_twice)
+    wanted = {task for image_id, task in report.tasks.items() if image_id in twice}
+    _ask_two_people(label_studio, project, round_number, wanted)
     store.pushes.add(
         PushRow(round=round_number, image_id=image_id, title=options.title, project=project, task=task)
         for image_id, task in report.tasks.items()
@@ -85,12 +87,8 @@ def push(
     return report
 
 
-def _ask_two_people(
-    store: Store, label_studio: LabelStudio, project: int, round_number: int, tasks: Mapping[str, int], *, share: float
-) -> None:
-    """Offer a share of the round's images to a second person; a task that is offered to more people stays so."""
-    twice = asked_of_two([row.image_id for row in store.proposals.asked(round_number)], share)
-    wanted = {task for image_id, task in tasks.items() if image_id in twice}
+def _ask_two_people(label_studio: LabelStudio, project: int, round_number: int, wanted: Set[int]) -> None:
+    """Offer these tasks of a round to a second person; one that is offered to more people stays so."""
     if wanted:
         listed = label_studio.list_tasks(project, round_number)
         once = [int(task["id"]) for task in listed if task["id"] in wanted and task.get("overlap", 1) < PEOPLE]

@@ -37,7 +37,8 @@ class LearningCurve:
 
 def learning_curves(models: Sequence[ModelRow]) -> list[LearningCurve]:
     """One curve for each half on which the newest model was measured; the half that only tests comes first."""
-    recorded = {model.round: json.loads(model.metrics) for model in sorted(models, key=lambda model: model.round)}
+    of_rounds = [model for model in sorted(models, key=lambda model: model.round) if model.candidate is None]
+    recorded = {model.round: json.loads(model.metrics) for model in of_rounds}
     halves: tuple[Half, ...] = ("test", "selection")
     curves = (_curve(recorded, half) for half in halves)
     return [curve for curve in curves if curve is not None]
@@ -80,9 +81,10 @@ def curve_svg(curves: Sequence[LearningCurve]) -> bytes:
     for axes, curve in zip(panels, curves, strict=True):
         rounds, dices = zip(*((point.round, point.dice) for point in curve.points), strict=True)
         spread = [
-            [0.0 if point.low is None else point.dice - point.low for point in curve.points],
-            [0.0 if point.high is None else point.high - point.dice for point in curve.points],
+            [0.0 if point.low is None else max(0.0, point.dice - point.low) for point in curve.points],
+            [0.0 if point.high is None else max(0.0, point.high - point.dice) for point in curve.points],
         ]
+        # Dice of images are recorded rounded, intervals are not: of one image a bound can lie beyond the mean
         axes.errorbar(rounds, dices, yerr=spread, fmt="o-", capsize=3, color="#0060a0", label="model")
         for rival, style in zip(curve.rivals, ("--", ":", "-."), strict=False):
             name = f"{rival.name} ({rival.images} of {curve.images} images)"

@@ -187,7 +187,7 @@ def _start(network: NetworkConfig) -> str:
 
 def _one_after_the_other(store: Store, models: Sequence[ModelRow]) -> Iterator[str]:
     """The same images by model after model, with the person's mask."""
-    recorded = {model.round: json.loads(model.metrics) for model in models}
+    recorded = {model.round: json.loads(model.metrics) for model in models if model.candidate is None}
     kept = {n: shown_masks(metrics) for n, metrics in recorded.items() if shown_masks(metrics)}
     if not kept:
         return

@@ -1,6 +1,7 @@
 """The learning curve takes models that were measured on the same images, and the lines of conventional methods."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,19 @@ def test_the_same_curves_give_the_same_picture(tmp_path: Path) -> None:
     assert first == curve_svg(curves)
     assert first.startswith(b"<?xml")
     assert b"<svg" in first
+
+
+def test_one_image_whose_interval_is_not_rounded_is_drawn(tmp_path: Path) -> None:
+    exact = 0.812345678  # of one image the interval is the Dice itself, which is recorded with five digits
+    recorded = json.loads(metrics(round(exact, 5), ("a",)))
+    recorded["test"]["dice_interval"] = [exact, exact]
+    curves = learning_curves(models(tmp_path, json.dumps(recorded)))
+    assert [point.dice for point in curves[0].points] == [0.81235]
+    assert b"<svg" in curve_svg(curves)
+
+
+def test_a_candidate_of_a_comparison_does_not_take_the_place_of_its_rounds_model(tmp_path: Path) -> None:
+    (own,) = models(tmp_path, metrics(0.5, A))
+    candidate = replace(own, metrics=metrics(0.9, A), candidate="larger", experiment="sizes", fingerprint="f")
+    (curve,) = learning_curves([own, candidate])
+    assert [point.dice for point in curve.points] == [pytest.approx(0.5)]

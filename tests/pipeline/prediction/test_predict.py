@@ -36,12 +36,14 @@ from tests.support.little_store import add_answers, add_model, noisy_image, squa
 pytestmark = pytest.mark.slow
 CPU = PredictOptions(device="cpu")
 FILLED = Postprocessing(fill_holes=True)
+BY_THE_IMAGE = Postprocessing(outline_reach_px=3, outline_share=0.25, automatic_above=0.8)
 
 
 @pytest.fixture
-def store(tmp_path: Path, weights: bytes) -> Iterator[Store]:
+def store(tmp_path: Path, weights: bytes, request: pytest.FixtureRequest) -> Iterator[Store]:
     store = Store.open(tmp_path / "store")
-    add_model(store, 0, weights=weights, metrics=json.dumps({"postprocessing": asdict(FILLED)}))
+    postprocessing = getattr(request, "param", FILLED)
+    add_model(store, 0, weights=weights, metrics=json.dumps({"postprocessing": asdict(postprocessing)}))
     yield store
     loading.clear_cache()
 
@@ -74,6 +76,7 @@ def content(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.parametrize("store", [FILLED, BY_THE_IMAGE], indirect=True)
 def test_the_masks_are_those_of_segment_at_the_images_own_paths(
     store: Store, model: ExportedModel, images: Path, tmp_path: Path
 ) -> None:

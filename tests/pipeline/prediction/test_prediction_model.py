@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from plankseg import cli
 from plankseg.config import InferenceConfig, SegmentConfig, settings
+from plankseg.errors import StoreError
 from plankseg.imaging.arrays import Grey
 from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.backends import machine
@@ -90,3 +91,19 @@ def test_export_settles_the_backend_that_segment_takes_later(
     assert BackendChoice.model_validate_json(row.record).backend == recorded.backend
     loading.clear_cache()
     settings.cache_clear()
+
+
+def test_a_store_that_may_only_be_read_is_exported_without_a_backend_and_says_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise StoreError("the store cannot be written to")
+
+    monkeypatch.setattr("plankseg.pipeline.models.backend_choice.choose_archive_backend", read_only)
+    monkeypatch.setenv("PLANKSEG_STORE", str(store.root))
+    settings.cache_clear()
+    result = CliRunner().invoke(cli.app, ["export-model", str(tmp_path / "model"), "--no-onnx"])
+    settings.cache_clear()
+    assert result.exit_code == 0, result.output
+    assert "the store cannot be written to" in result.output
+    assert read_model(tmp_path / "model").facts.backends == ()
