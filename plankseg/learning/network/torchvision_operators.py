@@ -16,10 +16,10 @@ import torch
 
 STARTUP_FILE = "plankseg-torchvision.pth"
 STARTUP_LINE = (
-    "import importlib.machinery as _machinery; _machinery.PathFinder.find_spec('plankseg') and "
-    "__import__('plankseg.learning.network.torchvision_at_import', fromlist=['.']).declare_at_import()\n"
+    "import sys; exec('try:\\n from plankseg.learning.network.torchvision_at_import import declare_at_import"
+    "\\n declare_at_import()\\nexcept ImportError: pass')\n"
 )
-"""Python runs it as it starts; it does nothing where plankseg was taken away."""
+"""Python runs it as it starts; it does nothing where plankseg was taken away, or is one from before this module."""
 
 _declared: list[torch.library.Library] = []  # a Library undoes its declarations when it is collected
 
