@@ -106,7 +106,7 @@ def export_model(
                 choose_archive_backend(here, row, here.catalogue.matching(), device=settings().device)
             except (BackendError, StoreError) as error:
                 console.print(
-                    f"No way to compute it goes with the model, so `predict` will try which is fastest: {error}",
+                    f"No backend is recorded with the model, so `predict` will try which is fastest: {error}",
                     highlight=False,
                 )
     exported = model_of_store(here, row)

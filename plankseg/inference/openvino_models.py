@@ -86,9 +86,9 @@ def openvino_model(network: torch.nn.Module) -> Any:
     """
     openvino()
     folder = _folder()
-    kept = None if folder is None else folder / f"{_key(network)}.zip"
-    if kept is None:
+    if folder is None:
         return _converted(network)
+    kept = folder / f"{_key(network)}.zip"
     if (model := _read(kept)) is not None:
         return model
     model = _converted(network)
