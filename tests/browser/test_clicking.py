@@ -321,9 +321,14 @@ def test_a_task_that_is_not_ours_is_left_alone_and_the_person_is_told_why(desk: 
 
 
 def test_the_assistant_is_registered_once_and_gives_no_predictions_of_its_own(desk: Desk) -> None:
-    again = desk.client.ensure_assistant(desk.project, registered(desk)["url"], SECRET)
+    url = registered(desk)["url"]
+    project, hook = f"api/projects/{desk.project}/", {"project": desk.project, "url": f"{url}/webhook"}
+    # As Label Studio leaves a registration behind: whoever asked for it was killed before the rest.
+    desk.client._write("POST", "api/webhooks/", hook | {"send_payload": True, "send_for_all_actions": True})
+    desk.client._write("PATCH", project, {"model_version": ASSISTANT})
+    again = desk.client.ensure_assistant(desk.project, url, SECRET)
     assert again == registered(desk)["id"]
-    assert desk.client._read(f"api/projects/{desk.project}/")["model_version"] != ASSISTANT
+    assert desk.client._read(project)["model_version"] == ""
     assert desk.client._read("api/webhooks/", project=desk.project) == [], "answers are not sent to the assistant"
 
 

@@ -227,9 +227,13 @@ def test_the_assistant_registers_itself_in_an_earlier_project_once_with_its_cont
             project, row["url"], local_servers.ensure_credentials(at.directory).webhook_secret
         )
         assert again == row["id"]
-        hooks = [hook["url"] for hook in client._read("api/webhooks/", project=project)]
-        assert not [url for url in hooks if f":{at.assistant_port}" in url]
+
+        def hooks() -> list[str]:
+            urls = [hook["url"] for hook in client._read("api/webhooks/", project=project)]
+            return [url for url in urls if f":{at.assistant_port}" in url]
+
         # The registration is seen before `up` has set back what Label Studio makes of it.
+        until(lambda: not hooks(), what=lambda: f"answers are sent to {hooks()}")
         until(lambda: client._read(f"api/projects/{project}/")["model_version"] == "", what=lambda: "it answers tasks")
         now = client._read(f"api/projects/{project}/")
         assert ElementTree.fromstring(now["label_config"]).find(".//KeyPoint[@name='click']") is not None

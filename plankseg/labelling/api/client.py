@@ -219,21 +219,21 @@ class LabelStudioClient(Transport, LabelStudio):
         ours, *spare = [row for row in self._read("api/ml", project=project) if row["title"] == ASSISTANT] or [None]
         for row in spare:
             self._json(self._send("DELETE", f"api/ml/{row['id']}"))
-        if ours is not None and is_registered(ours, wanted):
-            return int(ours["id"])
-        if ours is not None:
-            self._write("PATCH", f"api/ml/{ours['id']}", wanted)
-            return int(ours["id"])
-        made = int(self._write("POST", "api/ml", wanted)["id"])
-        # A Label Studio that meets a locked database repeats the request, and has then made two.
-        for row in self._read("api/ml", project=project):
-            if row["title"] == ASSISTANT and row["id"] != made:
-                self._json(self._send("DELETE", f"api/ml/{row['id']}"))
+        if ours is None:
+            kept = int(self._write("POST", "api/ml", wanted)["id"])
+            # A Label Studio that meets a locked database repeats the request, and has then made two.
+            for row in self._read("api/ml", project=project):
+                if row["title"] == ASSISTANT and row["id"] != kept:
+                    self._json(self._send("DELETE", f"api/ml/{row['id']}"))
+        else:
+            kept = int(ours["id"])
+            if not is_registered(ours, wanted):
+                self._write("PATCH", f"api/ml/{kept}", wanted)
         # Label Studio also sends every answer to a webhook of the backend, and takes predictions from a backend that it
-        # meets before any prediction.
+        # meets before any prediction. Set back each time: whoever registered it may have been killed before this.
         for row in self._read("api/webhooks/", project=project):
             if row["url"] == f"{url.rstrip('/')}/webhook":
                 self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
         if self._read(f"api/projects/{project}/")["model_version"] == ASSISTANT:
             self._write("PATCH", f"api/projects/{project}/", {"model_version": ""})
-        return made
+        return kept
