@@ -1,0 +1,115 @@
+"""The last training, the masks of the archive, their audit and their export."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from plankseg.config.choices import BackendName
+from plankseg.config.frozen_model import FrozenModel
+
+
+class FinalConfig(FrozenModel):
+    """The last training, after the rounds; everything else is as in the active model's recipe."""
+
+    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description="Images are brought to squares of this side.")
+    batch_size: int = Field(
+        8,
+        ge=2,
+        title="Images per step",
+        description="After so many images the network is adjusted; fewer need less memory.",
+    )
+    epochs: int = Field(40, ge=1, description="Passes over the training images: more than in a round.")
+    labels_only: bool = Field(
+        False, title="Answers alone", description="Train on what people answered alone, without the source."
+    )
+    warm_start: bool = Field(
+        True,
+        title="Go on from the model in use",
+        description="The training goes on from the model in use. Off: it starts anew from the encoder weights.",
+    )
+
+
+class Part(FrozenModel):
+    """A part of the catalogue; what is left empty does not narrow it."""
+
+    role: Literal["all", "source", "pool", "validation"] = Field("all", description="Images of one role, or of all.")
+    dataset: str | None = Field(None, title="Data set", description="Images of one data set.")
+    taxon: str | None = Field(None, description="Images of one taxon, as it is written in the catalogue.")
+
+
+class SegmentConfig(FrozenModel):
+    """How masks of the archive are made."""
+
+    views: Literal["none", "recipe", "dihedral"] = Field(
+        "recipe",
+        title="Views of an image",
+        description="The mean of a model's answers to several views of an image is better than one answer. recipe: "
+        "the five published views (plain, two mirrored, one turned, one with noise). dihedral: eight turns and "
+        "reflections. none: the image alone, faster.",
+    )
+    largest_part: bool = Field(
+        False, title="Largest part only", description="Keep only the largest connected part of each mask."
+    )
+    backend: Literal["auto", BackendName] = Field(
+        "auto",
+        title="Way of computing",
+        description="auto: what the model's recipe names, else the fastest of what this machine has, tried on some "
+        "images. Or one by name. torch: as trained. folded, compiled, openvino: the same network, prepared to be "
+        "faster. With -bf16: in numbers of 16 bits, less exact.",
+    )
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        title="Images per part",
+        description="The archive is done in parts, of which a run that is ended early loses at most one. Empty: as "
+        "many as take a minute here, found on a first small part.",
+    )
+    forward_batch: int = Field(
+        32, ge=1, le=4096, title="Views computed at once", description="More are faster until memory is full."
+    )
+
+
+class AuditConfig(FrozenModel):
+    """How many masks of the archive a person judges, and which count as usable."""
+
+    masks: int = Field(
+        60,
+        ge=5,
+        le=2_000,
+        title="Masks to judge",
+        description="So many masks are drawn at random. If all of 60 are usable, at least 94 % of the archive's masks "
+        "are, with 95 % certainty; 300 of 300: 99 %.",
+    )
+    usable_dice: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        title="Usable: least Dice",
+        description="A mask is usable if it agrees with the person's to at least this Dice.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of the random draw. Another number makes another audit of the same masks.",
+    )
+
+
+class ExportConfig(FrozenModel):
+    """What is made of the masks: a table of measures, and zips that EcoTaxa imports."""
+
+    pixel_size_mm: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Pixel size (mm)",
+        description="Side of a pixel in mm, for measures in mm too (ZooScan at 2400 dpi: 0.0106).",
+    )
+    ecotaxa: bool = Field(
+        True, title="EcoTaxa", description="Write zips for EcoTaxa: images without background, and their measures."
+    )
+    image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
+    folder: str | None = Field(
+        None, description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's."
+    )

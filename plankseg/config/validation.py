@@ -1,0 +1,57 @@
+"""The images that measure models."""
+
+from pydantic import Field
+
+from plankseg.config.frozen_model import FrozenModel
+
+
+class ValidationConfig(FrozenModel):
+    """Images with a person's masks that measure models: where they come from, and what is kept apart from them."""
+
+    ask_for: int = Field(
+        0,
+        ge=0,
+        le=100,
+        title="Images to ask a person for",
+        description="Where there is no validation set, the loop begins by asking a person to mask so many images of "
+        "the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it does not "
+        "ask.",
+    )
+
+    near_duplicate_bits: int = Field(
+        6,
+        ge=0,
+        le=20,
+        title="Near duplicates: bits that differ",
+        description="Images that look nearly like one of the validation set are never proposed nor trained on. Each "
+        "image is summed up in 64 bits; two look nearly alike if at most so many of them differ.",
+    )
+
+
+class ValidationDraw(FrozenModel):
+    """Which images of the pool a person masks to measure with."""
+
+    per_class: int = Field(
+        2,
+        ge=1,
+        le=100,
+        title="Images of each class",
+        description="So many images of each class are in the validation set.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed of chance",
+        description="Start of the random choice within each class: the same number gives the same images.",
+    )
+    replace_refused: bool = Field(
+        True,
+        title="Replace refused images",
+        description="Take the next image of a class for one that was skipped or called unusable.",
+    )
+    premasks: bool = Field(
+        False,
+        title="Show pre-masks",
+        description="Show the masks of the model in use, to correct. Off: the person draws on the bare image, slower, "
+        "but the masks that models are measured with do not lean towards one of them.",
+    )
