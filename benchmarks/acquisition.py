@@ -1,18 +1,20 @@
 """Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
 usage: acquisition.py [--setting synthetic|sea|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3]
-                      [--draws 512] [--out DIR]
+                      [--draws 512] [--out DIR] [--commit HASH] [--only-data DIR]
 
 As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
 minutes on two cores. `synthetic` draws its images, `sea` a pool of 2,000 of them; `nuclei` and `wbc` take those of the
 data folder; the hundred noisy cells of `wbc` are cut into a pool of 60 and 40 test images by hash. With --work a run
 that was stopped goes on, and more arms and seeds can be added; --out gets the page and the JSON, whose paths begin with
-`data` for the data folder.
+`data` for the data folder and with `work` for what was drawn or cut. `--only-data work` makes that again, for
+`plankseg simulate ... --again`.
 """
 
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -113,6 +115,13 @@ def without_place(result: Result, data: Path, work: Path) -> Result:
     return replace(result, data=SimulationData.model_validate(shown))
 
 
+def working_tree() -> str:
+    """The commit of the code that runs, with `+` where files differ from it."""
+    git = partial(subprocess.run, cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
+    commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+    return f"{commit}{'+' if git(['git', 'status', '--porcelain']).stdout.strip() else ''}"
+
+
 def main(
     setting: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "synthetic",
     data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
@@ -124,11 +133,18 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     draws: Annotated[int, typer.Option(min=2, help="Images per epoch of each training.")] = 512,
     out: Annotated[Path | None, typer.Option(help="Folder for the page and the JSON.")] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="Commit whose code made the records. Left out: the working tree's.")
+    ] = None,
+    only_data: Annotated[Path | None, typer.Option(help="Draw or cut the setting's images there, and end.")] = None,
 ) -> None:
     """Simulate and print; the last line is the JSON of the tests."""
     cv2.setNumThreads(0)
     if setting not in SETTINGS:
         raise typer.BadParameter(f"{setting} is not known: {', '.join(SETTINGS)}")
+    if only_data is not None:
+        print(SETTINGS[setting].folders(data.resolve(), only_data).model_dump_json())
+        return
     chosen, names = SETTINGS[setting], get_args(ArmName) if arms == "all" else tuple(arms.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = ((work or Path(temporary)) / setting).resolve()
@@ -142,7 +158,8 @@ def main(
         result = simulate(setting, folders, simulation, on_round=report)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            write_result(out, without_place(result, data.resolve(), folder))
+            made_by = {"commit": commit or working_tree(), **result.made_by}
+            write_result(out, without_place(replace(result, made_by=made_by), data.resolve(), folder))
         print(conclusion(result))
         print(json.dumps([asdict(test) | {"verdict": test.verdict} for test in paired_tests(result.whole)]))
 

@@ -1,6 +1,6 @@
 """HTML page of a simulation: budget curves, table of the arms, tests against the control, rank correlations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,14 @@ from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.budget_curves import Curve, Panel, budget_curves
 from plankseg.pipeline.simulation.simulate import Result
-from plankseg.pipeline.simulation.summary import curve, paired_tests, summaries
+from plankseg.pipeline.simulation.summary import (
+    SMALL_BUDGET,
+    PairedTest,
+    curve,
+    paired_tests,
+    small_budget,
+    summaries,
+)
 
 
 def write_simulation(path: Path, result: Result) -> None:
@@ -27,15 +34,22 @@ def conclusion(result: Result) -> str:
     control, seeds = tests[0].control, max(test.seeds for test in tests)
     sentences = [
         f"Compared with {control}, {seeds} time{'s' if seeds > 1 else ''}, over {result.config.rounds} rounds of"
-        f" {result.config.batch_size} images:"
+        f" {result.config.batch_size} images:",
+        *_verdicts(tests),
     ]
+    best = max(tests, key=lambda test: test.area)
+    sentences.append(f"The largest mean difference over the rounds is that of {best.arm}: {best.area:+.3f} Dice.")
+    if result.config.rounds > SMALL_BUDGET:
+        sentences += [f"Over the first {SMALL_BUDGET} rounds:", *_verdicts(paired_tests(small_budget(result.whole)))]
+    return " ".join(sentences)
+
+
+def _verdicts(tests: Sequence[PairedTest]) -> Iterator[str]:
+    """A sentence for each verdict that was found, with the arms that it holds for."""
     for verdict in ("better", "worse", "no difference shown", "too few seeds"):
         names = [test.arm for test in tests if test.verdict == verdict]
         if names:
-            sentences.append(f"{verdict}: {', '.join(names)}.")
-    best = max(tests, key=lambda test: test.area)
-    sentences.append(f"The largest mean difference over the rounds is that of {best.arm}: {best.area:+.3f} Dice.")
-    return " ".join(sentences)
+            yield f"{verdict}: {', '.join(names)}."
 
 
 def _page(result: Result) -> Iterator[str]:
@@ -57,11 +71,14 @@ def _page(result: Result) -> Iterator[str]:
             " from none to all, so a mean Dice on the way. Answers to reach random: how many answers the mean curve"
             " needs to reach the final Dice of random.</p>"
         )
-        yield "<h2>Compared with the control</h2>" + _tests_table(result)
+        yield "<h2>Compared with the control</h2>" + _tests_table(paired_tests(result.whole))
         yield (
             "<p>Differences seed by seed; p of a paired t-test, corrected for the number of ways (Holm): below 0.05 a"
             " difference is not put down to chance. Below three seeds there is no test.</p>"
         )
+        if config.rounds > SMALL_BUDGET:
+            yield f"<h2>Compared over the first {SMALL_BUDGET} rounds</h2>"
+            yield _tests_table(paired_tests(small_budget(result.whole)))
     yield "<h2>Which measure knows where masks are wrong</h2>"
     ranked = sorted(result.correlations.items(), key=lambda row: -row[1])
     yield table(("measure", "rank correlation"), [(name, f"{value:.3f}") for name, value in ranked])
@@ -130,7 +147,7 @@ def _arms_table(result: Result) -> str:
     return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _tests_table(result: Result) -> str:
+def _tests_table(tests: Sequence[PairedTest]) -> str:
     def p(value: float | None) -> str | None:
         return None if value is None else f"{value:.3f}"
 
@@ -139,6 +156,6 @@ def _tests_table(result: Result) -> str:
             *(test.arm, test.control, test.seeds, f"{test.area:+.4f}", p(test.p_area)),
             *(f"{test.final_dice:+.4f}", p(test.p_final_dice), test.verdict),
         )
-        for test in paired_tests(result.whole)
+        for test in tests
     ]
     return table(("way", "control", "seeds", "area", "p of it", "final Dice", "p of it", "verdict"), rows)

@@ -23,7 +23,8 @@ from plankseg.files import atomic_write
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.rank_correlations import rank_correlations
 from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation, run_arm
-from plankseg.pipeline.simulation.summary import paired_tests, summaries, whole
+from plankseg.pipeline.simulation.summary import Record as AnyRecord
+from plankseg.pipeline.simulation.summary import paired_tests, small_budget, summaries, whole
 from plankseg.pipeline.simulation.world import make_world, start_of
 
 SMALL = Recipe(
@@ -75,11 +76,16 @@ class Result:
             "recipe": self.recipe.model_dump(mode="json"),
             "arms": {name: ARMS[name].words for name in self.config.arms},
             "summary": [asdict(arm) for arm in summaries(self.whole, self.config.batch_size)] if self.whole else [],
-            "tests": [asdict(test) | {"verdict": test.verdict} for test in paired_tests(self.whole)],
+            "tests": _tests(self.whole),
+            "tests_of_small_budget": _tests(small_budget(self.whole)),
             "rank_correlations": dict(self.correlations),
             "records": list(self.records),
         }
         return json.dumps(_rounded(document), indent=1).encode()
+
+
+def _tests(records: Sequence[AnyRecord]) -> list[dict[str, Any]]:
+    return [asdict(test) | {"verdict": test.verdict} for test in paired_tests(records)]
 
 
 def read_result(path: Path) -> Result:

@@ -15,6 +15,9 @@ FEWEST_SEEDS = 3
 """With fewer seeds no test is made."""
 
 ALPHA = 0.05
+SMALL_BUDGET = 3
+"""Arms are also compared over so many first rounds, since an hour of a person's time is seldom more."""
+
 CONTROLS: tuple[ArmName, ...] = ("stratified", "random")
 """What other arms are compared with: the first of these that was run."""
 
@@ -68,6 +71,11 @@ class PairedTest:
 def whole(records: Iterable[Record], rounds: int) -> list[Record]:
     """Records with as many rounds as were asked for; only these are compared."""
     return [record for record in records if len(record["rounds"]) == rounds]
+
+
+def small_budget(records: Iterable[Record]) -> list[Record]:
+    """The records cut off after the first rounds."""
+    return [{**record, "rounds": record["rounds"][:SMALL_BUDGET]} for record in records]
 
 
 def curve(record: Record, value: str = "dice") -> list[float]:

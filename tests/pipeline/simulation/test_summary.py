@@ -8,6 +8,7 @@ from plankseg.pipeline.simulation.summary import (
     curve,
     holm,
     paired_tests,
+    small_budget,
     summaries,
     whole,
 )
@@ -68,6 +69,15 @@ def test_equal_curves_are_no_difference() -> None:
     records = [record(arm, seed, [0.5, 0.6 + seed]) for arm in ("random", "power") for seed in range(3)]
     (test,) = paired_tests(records)
     assert test.verdict == "no difference shown"
+
+
+def test_a_small_budget_is_that_of_the_first_three_rounds() -> None:
+    early = [0.5, 0.6, 0.7, 0.8]
+    records = [record("random", seed, [*early, 0.9]) for seed in range(3)]
+    records += [record("power", seed, [*early, 0.95]) for seed in range(3)]
+    (late,), (small,) = paired_tests(records), paired_tests(small_budget(records))
+    assert (late.final_dice, late.verdict) == (pytest.approx(0.05), "better")
+    assert (small.final_dice, small.verdict) == (0, "no difference shown")
 
 
 def test_without_a_control_there_is_nothing_to_compare_with() -> None:
