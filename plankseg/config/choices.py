@@ -24,6 +24,7 @@ ArmName = Literal[
     "random",
     "stratified",
     "published",
+    "published-controls",
     "partition",
     "top-k",
     "power",

@@ -31,6 +31,10 @@ ARMS: Mapping[ArmName, Arm] = {
     "random": Arm("drawn at random", {"selector": "random"}),
     "stratified": Arm("drawn at random, evenly over the taxa", {"selector": "stratified"}),
     "published": Arm("the best of 50 random batches by variance of the views", {"selector": "stochastic_batches"}),
+    "published-controls": Arm(
+        "published, but two of a round's images are drawn at random",
+        {"selector": "stochastic_batches", "random_controls": 2},
+    ),
     "partition": Arm(
         "the best part of one random permutation, as in the paper",
         {"selector": "stochastic_batches", "mode": "partition", "batches": 10_000},
