@@ -43,6 +43,7 @@ ArmName = Literal[
     "weight-1",
     "share-half",
     "growing",
+    "constant",
     "wrong-inverse",
     "oracle",
 ]

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from plankseg.config import ArmName, Recipe, SimulationConfig
+from plankseg.config import ArmName, Recipe, SimulationConfig, TrainingConfig
+from plankseg.learning.schedule import plan_round
 
 Scoring = Literal["model", "wrong inverse", "true error"]
 """Where scores come from: the model's views; views of which one is undone wrongly; or the truth, as nobody has it."""
@@ -18,14 +19,27 @@ class Arm:
     query: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     scoring: Scoring = "model"
+    computes_like: Mapping[str, Any] | None = None
+    """Settings of a training that grows: a round gets the epochs that see as many pixels as its rounds on average."""
 
     def recipe(self, shared: Recipe, config: SimulationConfig, seed: int) -> Recipe:
         """The recipe of this arm with a seed."""
         rounds = {"batch_size": config.batch_size, "power_rounds": config.rounds, "seed": seed}
         query = type(shared.query).model_validate({**shared.query.model_dump(), **self.query, **rounds})
         training = type(shared.training).model_validate({**shared.training.model_dump(), **self.training, "seed": seed})
+        if self.computes_like is not None:
+            growing = training.model_copy(update=dict(self.computes_like))
+            training = training.model_copy(update={"epochs": equal_epochs(growing, config.rounds)})
         return shared.model_copy(update={"query": query, "training": training})
 
+
+def equal_epochs(growing: TrainingConfig, rounds: int) -> int:
+    """Epochs of a training of constant side that in so many rounds sees as many pixels as one that grows."""
+    plans = [plan_round(growing, number) for number in range(1, rounds + 1)]
+    return round(sum(plan.epochs * (plan.side_px / growing.side_px) ** 2 for plan in plans) / rounds)
+
+
+GROWTH = {"grow_from_round": 3, "epochs_per_round": 1, "side_px_per_round": 16}
 
 ARMS: Mapping[ArmName, Arm] = {
     "random": Arm("drawn at random", {"selector": "random"}),
@@ -66,7 +80,12 @@ ARMS: Mapping[ArmName, Arm] = {
     "growing": Arm(
         "random, epochs and side grow from round 3",
         {"selector": "random"},
-        {"grow_from_round": 3, "epochs_per_round": 1, "side_px_per_round": 16},
+        GROWTH,
+    ),
+    "constant": Arm(
+        "random, as many pixels seen in all rounds as by growing, but always the same epochs and side",
+        {"selector": "random"},
+        computes_like=GROWTH,
     ),
     "wrong-inverse": Arm(
         "published, but a turned view is turned back the wrong way",
