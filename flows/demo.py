@@ -136,7 +136,7 @@ def demo(folders: DemoFolders, recipe: Recipe = SYNTHETIC, named: RecipeName | N
             recipe = recipe_for(store, named, recipe)
         elif named:
             recipe = recipe_in_force(store).model_copy(update={"rounds": recipe.rounds})
-        pretrain(recipe=recipe)
+        pretrain("own", recipe)
         wait_for_label_studio()
         advance(recipe)
         while folders.pool_masks and (progress := read_progress(store)).unanswered:

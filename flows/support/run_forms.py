@@ -81,8 +81,10 @@ def without_none(field: Schema) -> Schema:
     shown = {key: value for key, value in field.items() if key not in ("anyOf", "default")} | alternatives[0]
     if field.get("default") is not None:
         shown["default"] = field["default"]
-    if "enum" in shown:
-        shown["enum"] = [*shown["enum"], None]  # for scripts; the form lists words alone
+    if "enum" in shown:  # for scripts, which may send None; the form lists words alone
+        shown["enum"] = [*shown["enum"], None]
+        if "default" in shown:  # Prefect takes None where a type is named and no default
+            del shown["type"]
     return shown
 
 

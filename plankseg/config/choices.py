@@ -9,6 +9,7 @@ BackendName = Literal[
     "torch", "torch-bf16", "folded", "folded-bf16", "compiled", "compiled-bf16", "openvino", "openvino-bf16"
 ]
 RecipeName = Literal["laptop", "quality", "published"]
+RecipeChoice = Literal[RecipeName, "own"]  # own: every number is one's own
 ScoringName = Literal[BackendName, "openvino-int8"]  # good enough to rank images by, not for masks
 ComputingName = Literal[ScoringName, "onnxruntime"]  # exported graphs
 

@@ -61,6 +61,7 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         wait_for_end(at, form.submit())
     form = RunForm(person.page, at.prefect_url, deployment_id(at, "pretrain"))
     assert form.height_px() < 1000, "it fits on one screen"
+    form.choose("Recipe", "own")
     for group in ("Advanced", "Network", "Training", "Choice of images"):
         form.open(group)
     small = {

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from plankseg.config import MasksConfig, NetworkConfig, Recipe, RecipeName, TrainingConfig, ValidationConfig
+from plankseg.config import (
+    MasksConfig,
+    NetworkConfig,
+    Recipe,
+    RecipeChoice,
+    RecipeName,
+    TrainingConfig,
+    ValidationConfig,
+)
+from plankseg.errors import SettingsError
 from plankseg.pipeline.models.automatic_masks import target_acceptance
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
@@ -50,6 +59,28 @@ def named_recipe(name: RecipeName, images: int) -> Recipe:
         training = ON_SCANS.model_copy(update={"side_px": 512, "epochs": 40, "largest_zoom": 1.5})
     masks, validation = MasksConfig(postprocessing="choose"), ValidationConfig(ask_for=ASKED_FOR)
     return Recipe(network=LITE, training=training, masks=masks, validation=validation)
+
+
+def chosen_recipe(store: Store, choice: RecipeChoice, others: Recipe) -> Recipe:
+    """What a person chose: the recipe of a name for a store's images, or `others` as it is.
+
+    Raises SettingsError where a name is chosen and `others` has settings that the named recipe would replace.
+    """
+    if choice == "own":
+        return others
+    untouched = Recipe()
+    replaced = [
+        f"{part}.{field}"
+        for part in ("network", "training", "masks")
+        for field, value in getattr(others, part)
+        if value != getattr(getattr(untouched, part), field)
+    ]
+    if replaced:
+        raise SettingsError(
+            f"The recipe '{choice}' has a network, training and masks of its own, so {', '.join(replaced)} would not"
+            " be used. Choose the recipe 'own' to train with your numbers, or leave these as they are."
+        )
+    return recipe_for(store, choice, others)
 
 
 def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:

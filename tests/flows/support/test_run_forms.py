@@ -98,7 +98,8 @@ def test_a_form_begins_with_what_a_run_takes_and_ends_with_what_few_need(name: s
 def test_a_training_begins_with_the_name_of_the_recipe() -> None:
     first = min(form_of("pretrain")["properties"].values(), key=lambda shown: shown["position"])
     assert first["title"] == "Recipe"
-    assert [word for word in first["enum"] if word] == ["laptop", "quality", "published"]
+    assert [word for word in first["enum"] if word] == ["laptop", "quality", "published", "own"]
+    assert first["default"] == "laptop", "what a computer without a GPU trains in minutes"
 
 
 @pytest.mark.parametrize("name", DEPLOYED)

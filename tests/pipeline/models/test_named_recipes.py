@@ -5,10 +5,11 @@ from typing import get_args
 
 import pytest
 
-from plankseg.config import QueryConfig, Recipe, RecipeName, RoundsConfig
+from plankseg.config import QueryConfig, Recipe, RecipeName, RoundsConfig, TrainingConfig
+from plankseg.errors import SettingsError
 from plankseg.learning.network.packaged_weights import is_packaged
 from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
-from plankseg.pipeline.models.named_recipes import named_recipe, recipe_for
+from plankseg.pipeline.models.named_recipes import chosen_recipe, named_recipe, recipe_for
 from tests.support.little_store import add_answers, clean_image, noisy_image, square, store_with, write_images
 
 
@@ -37,6 +38,17 @@ def test_a_stores_recipe_counts_masks_outside_of_the_validation_set_and_keeps_th
     assert found.validation == others.validation.model_copy(update={"ask_for": 20})
     add_answers(store, 1, store.catalogue.ids("pool")[:5], mask=square((34, 41), 9))
     assert recipe_for(store, "laptop", others).training == named_recipe("laptop", 45).training
+
+
+def test_numbers_that_a_named_recipe_would_replace_are_refused_and_ones_own_are_taken(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=6, validation=2)
+    query = QueryConfig(batch_size=7)
+    changed = Recipe(training=TrainingConfig(epochs=3, batch_size=4), query=query)
+    with pytest.raises(SettingsError, match=r"so training\.epochs, training\.batch_size would not be used.*'own'"):
+        chosen_recipe(store, "laptop", changed)
+    assert chosen_recipe(store, "own", changed) == changed
+    kept = Recipe(query=query)
+    assert chosen_recipe(store, "laptop", kept) == recipe_for(store, "laptop", kept)
 
 
 def test_a_crowded_pool_gets_neighbours_and_any_other_none(tmp_path: Path) -> None:
