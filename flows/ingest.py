@@ -15,6 +15,9 @@ from plankseg.errors import ArchiveError
 from plankseg.pipeline.ingest.register_images import IngestOptions, IngestReport, ingest_folder
 from plankseg.progress_bars import Pace, Throttled
 
+LISTED = 500
+"""So many files that were left out are shown in the Prefect UI."""
+
 
 class Reading(FrozenModel):
     """How images are laid out, where that is not found by itself."""
@@ -128,9 +131,11 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         get_run_logger().warning(warning)
     if written is not None:
         get_run_logger().info("All %d files that were left out, or have no mask: %s", len(report.problems), written)
-        rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:500]]
-        text = f"The first 500 files that were left out, or have no automatic mask; all {len(report.problems)} are in"
-        show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text} {written}.")
+        rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:LISTED]]
+        total = len(report.problems)
+        which = "Below are the files" if total <= LISTED else f"Below are the first {LISTED} of {total} files"
+        text = f"{which} that were left out, or have no automatic mask. All are listed in {written}."
+        show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text}")
 
 
 def report_progress(role: str) -> Throttled:

@@ -67,7 +67,10 @@ def choose(recipe: Recipe, round_number: int) -> None:
         f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
         f"pre-mask. The number is its uncertainty in thousandths ({recipe.query.measure}).",
     )
-    images = proposed_images(store, round_number)
+    # Without answers: nobody has answered yet, and the table would go on saying so.
+    images = [
+        {name: cell for name, cell in row.items() if name != "answer"} for row in proposed_images(store, round_number)
+    ]
     show_table(f"round-{round_number}-images", images, f"Round {round_number}: the images of the gallery, line by line")
 
 

@@ -84,7 +84,7 @@ def test_without_a_store_there_is_one_clear_line_and_none_is_made(tmp_path: Path
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
         advice = "Name one by --store or PLANKSEG_STORE, or run `make demo`."
-        assert line == f"SettingsError: There is no store at {nowhere}. {advice}"
+        assert line == f"Error: There is no store at {nowhere}. {advice}"
     assert list(nowhere.iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_variable_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> Non
     done = run("status", store=tmp_path / "store", PLANKSEG_MAX_IMAGE_PIXELS="many")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("SettingsError: PLANKSEG_MAX_IMAGE_PIXELS='many' cannot be used")
+    assert line.startswith("Error: PLANKSEG_MAX_IMAGE_PIXELS='many' cannot be used")
 
 
 def test_a_glance_at_the_status_loads_nothing_heavy(store: Store, tmp_path: Path) -> None:
@@ -232,7 +232,18 @@ def test_the_option_names_a_store_above_the_environment(store: Store, tmp_path: 
     ingest_folder(other, write_images(tmp_path / "pool", range(3)), role="pool")
     runner = CliRunner()
     assert "0 pool" in runner.invoke(cli.app, ["status"]).stdout
-    assert "3 pool" in runner.invoke(cli.app, ["status", "--store", str(tmp_path / "other")]).stdout
+    for arguments in (["status", "--store"], ["--store"]):
+        settings.cache_clear()
+        command = [*arguments, str(tmp_path / "other"), *(["status"] if arguments == ["--store"] else [])]
+        assert "3 pool" in runner.invoke(cli.app, command).stdout, command
+
+
+def test_help_calls_kinds_of_values_by_words() -> None:
+    seen = CliRunner().invoke(cli.app, ["--help"]).stdout
+    for command in (*cli.READING, *cli.WRITING, *cli.SERVING, *cli.OF_THEIR_OWN_STORE):
+        seen += CliRunner().invoke(cli.app, [command.__name__.replace("_", "-"), "--help"]).stdout
+    assert "NUMBER" in seen
+    assert re.findall(r"<bool>|<str>|<path>|list\[|int range|float range", seen) == []
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -272,7 +283,7 @@ def test_an_error_of_ours_is_printed_as_it_is(
         cli.main()
     assert end.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("SettingsError: the list ['a', 'b'] and [/tmp] and more")
+    assert line.startswith("Error: the list ['a', 'b'] and [/tmp] and more")
 
 
 def test_help_names_every_command() -> None:

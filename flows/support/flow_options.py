@@ -9,9 +9,12 @@ from prefect.tasks import exponential_backoff
 from flows.support.store_lock import open_store
 from plankseg.config import Recipe
 from plankseg.errors import LabelStudioDownError, StoreDownError
-from plankseg.pipeline.loop.progress import read_progress
+from plankseg.pipeline.loop.progress import due, read_progress
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.storage.store import Store
+
+WITHOUT_ROUND = {"ingest": "no model yet", "pretrain": "no model yet", "finished": "all rounds are done"}
+"""Why `advance` has no round to work on, by the step that is due."""
 
 
 def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
@@ -20,12 +23,22 @@ def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
 
 
 def step_name() -> str:
-    """Name of a run: the round it works on and its step, for example 'round 3 · propose'."""
-    flow = runtime.flow_run.flow_name
-    given = runtime.flow_run.parameters.get("round_number")
+    """Name of a run: the round it works on and its step, for example 'round 3 · propose'.
+
+    A run of `advance` that has no round to work on is called by the reason: 'no model yet' or 'all rounds are done'.
+    """
+    flow, parameters = runtime.flow_run.flow_name, runtime.flow_run.parameters
+    given = parameters.get("round_number")
     if given is not None:
         return f"round {given} · {flow}"
-    progress = read_progress(open_store())
+    store = open_store()
+    progress = read_progress(store)
+    if flow == "advance":
+        recipe, budget = parameters.get("recipe"), parameters.get("budget")
+        in_force = recipe if isinstance(recipe, Recipe) else recipe_in_force(store)
+        without_round = due(progress, budget=in_force.rounds.budget if budget is None else budget)
+        if without_round in WITHOUT_ROUND:
+            return f"{WITHOUT_ROUND[without_round]} · {flow}"
     starts_next = flow in {"propose", "advance"} and (progress.trained or not progress.round)
     return f"round {progress.round + starts_next} · {flow}"
 

@@ -19,10 +19,10 @@ from plankseg.cli.prediction import audit, export, export_model, predict
 from plankseg.cli.servers import assist, doctor, up, webhook_relay
 from plankseg.cli.simulation import simulate
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
-from plankseg.cli.terminal import with_store
+from plankseg.cli.terminal import PlainHelp, StoreOption, name_store, with_store
 from plankseg.errors import PlanksegError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=PlainHelp, no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
 WRITING = (export, audit, export_model, promote, rollback, remove, restore, ingest)
 SERVING = (webhook_relay, assist)
@@ -41,15 +41,18 @@ def _show_version(is_wanted: bool) -> None:
 
 @app.callback()
 def plankseg(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  (its callback answers)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    store: StoreOption = None,
 ) -> None:
     """Train on clean images, correct masks of noisy ones, and mask a whole archive.
 
     Commands work on the store that --store, PLANKSEG_STORE or the file .env names, else on ./plankseg-store.
     `plankseg up` serves the pages from which everything else is started.
     """
+    if store is not None:
+        name_store(store)
 
 
 def main() -> None:
@@ -59,7 +62,7 @@ def main() -> None:
         require_usable_environment()
         _run()
     except PlanksegError as error:
-        message = f"[red]{type(error).__name__}[/red]: {escape(str(error))}"
+        message = f"[red]Error:[/red] {escape(str(error))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         sys.exit(1)
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
+from rich.table import Table
 
 from plankseg import local_servers
 from plankseg.local_servers import HOST, Credentials, ServerSettings, ensure_credentials
@@ -75,18 +76,24 @@ def wait_until_ready(waiting: dict[str, Callable[[], bool]], console: Console) -
 
 def box(served: ServerSettings, credentials: Credentials, *, with_log_ins: bool) -> Panel:
     """Where everything is, and what to do next."""
-    prefect = f"\n  log-in       {credentials.prefect_login}" if with_log_ins else ""
-    label_studio = f"\n  log-in       {credentials.email}   {credentials.password}" if with_log_ins else ""
-    text = (
-        f"Label Studio   {served.label_studio_url}   here you correct masks{label_studio}\n"
-        f"Prefect        {served.prefect_url}   here you start and watch steps{prefect}\n\n"
-        f"Log-ins        {served.directory / 'credentials.env'} (you alone can read it)\n"
-        f"Store          {served.store_location}\n"
-        f"Logs           {served.directory / 'logs'}\n\n"
-        "First time? Open Prefect, Deployments, ingest, Run.\n"
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")  # a long path goes on below its beginning
+    rows.add_row("Label Studio", f"{served.label_studio_url}   here you correct masks")
+    if with_log_ins:
+        rows.add_row("  log-in", f"{credentials.email}   {credentials.password}")
+    rows.add_row("Prefect", f"{served.prefect_url}   here you start and watch steps")
+    if with_log_ins:
+        rows.add_row("  log-in", credentials.prefect_login)
+    rows.add_row()
+    rows.add_row("Log-ins", f"{served.directory / 'credentials.env'}\n(you alone can read it)")
+    rows.add_row("Store", served.store_location)
+    rows.add_row("Logs", str(served.directory / "logs"))
+    next_steps = (
+        "\nFirst time? Open Prefect, Deployments, ingest, Run, Custom run.\n"
         "Ctrl-C ends it all. A run that is cut off goes on at the next start."
     )
-    return Panel.fit(text, title="ready", highlight=False)
+    return Panel.fit(Group(rows, next_steps), title="ready", highlight=False)
 
 
 def main() -> None:

@@ -15,13 +15,11 @@ from plankseg.pipeline.reports.standing_tables import (
     standing_rows,
     verdict_unless_told,
 )
-from plankseg.pipeline.reports.status import ROUND_HEADINGS, ROUND_WORDS, Status, last_decision
+from plankseg.pipeline.reports.status import RARE_ANSWERS, ROUND_HEADINGS, ROUND_WORDS, Status, last_decision
 
 STANDINGS = "Model in use and conventional masks, on the validation images"
 LEGENDS = {"Rounds": ROUND_WORDS, "Effort": EFFORT_WORDS, STANDINGS: STANDING_WORDS}
 """What the columns of a table mean, by its title."""
-
-RARE = ("drawn", "empty", "skipped", "unusable", "quarantined")  # together in a column that is shown where there is one
 
 REASONS_SHOWN = 5
 
@@ -100,7 +98,7 @@ def _dice(value: float | None) -> str:
 def _rounds_table(status: Status) -> Table:
     table = _table("Rounds")
     rare = [
-        ", ".join(f"{n} {ROUND_HEADINGS.get(name, name)}" for name in RARE if (n := getattr(row, name)))
+        ", ".join(f"{n} {ROUND_HEADINGS.get(name, name)}" for name in RARE_ANSWERS if (n := getattr(row, name)))
         for row in status.rounds
     ]
     fields = ["round", "proposed", "answered", "accepted", "corrected"]

@@ -72,7 +72,8 @@ class SimulationConfig(FrozenModel):
         ("random", "stratified", "published", "power", "stratified-power"),
         min_length=1,
         title="Ways that are compared (arms)",
-        description="Ways of choosing images, and of training on them. random is what all are compared with.",
+        description="Ways of choosing images, and of training on them; docs/simulation.md explains each. All are "
+        "compared with random.",
     )
     seeds: int = Field(
         3,

@@ -111,5 +111,6 @@ class ExportConfig(FrozenModel):
     )
     image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
     folder: str | None = Field(
-        None, description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's."
+        None,
+        description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's folder.",
     )

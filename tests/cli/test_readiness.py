@@ -44,6 +44,17 @@ def test_the_box_says_where_everything_is_and_log_ins_to_a_person_alone(with_log
     assert credentials.token not in shown
 
 
+def test_the_box_fits_80_columns_and_breaks_no_word_but_a_long_path(tmp_path: Path) -> None:
+    served = ServerSettings(tmp_path / "plankton of the Bay of Villefranche" / "demo", 52341, 40689)
+    console, out = printed(80)
+    console.print(box(served, ensure_credentials(served.directory), with_log_ins=True))
+    lines = out.getvalue().splitlines()
+    assert {len(line) for line in lines} == {80}
+    shown = [line.strip("│ ") for line in lines]
+    assert "(you alone can read it)" in shown
+    assert "First time? Open Prefect, Deployments, ingest, Run, Custom run." in shown
+
+
 def test_a_part_that_is_ready_is_named_once_and_the_wait_ends_with_the_last() -> None:
     console, out = printed()
     looks = iter([False, False, True])

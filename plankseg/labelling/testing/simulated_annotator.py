@@ -1,7 +1,7 @@
 """A simulated annotator, who knows the true masks and answers through the same interface as a person."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -30,6 +30,11 @@ class AnswerCounts:
     skipped: int = 0
     unusable: int = 0
     left_alone: int = 0
+
+    def __str__(self) -> str:
+        """The numbers that are not zero, in words: '1 accepted, 17 redrawn'."""
+        counts = [f"{count} {deed.replace('_', ' ')}" for deed, count in asdict(self).items() if count]
+        return ", ".join(counts) or "nothing was open"
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ EFFORT_WORDS = (
     "Seconds saved: in the whole round, against the time per image of round 1."
 )
 
-WHERE_USED = ("clicks", "outlines")
-"""Columns that are left out of a table in which nobody used such a tool: it must fit a terminal."""
+USUAL = "with pre-mask"
+ONLY_WITH = {"asked": ("", USUAL), "clicks": ("", "0"), "outlines": ("", "0")}
+"""Columns that are left out of a table in which every row has one of these: it must fit a terminal and a page."""
 
 
 def effort_table(efforts: Sequence[RoundEffort]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -48,7 +49,7 @@ def effort_table(efforts: Sequence[RoundEffort]) -> tuple[tuple[str, ...], list[
     shown = [
         column
         for column, heading in enumerate(COLUMNS)
-        if heading not in WHERE_USED or any(row[column] not in ("", "0") for row in rows)
+        if heading not in ONLY_WITH or any(row[column] not in ONLY_WITH[heading] for row in rows)
     ]
     return tuple(COLUMNS[column] for column in shown), [tuple(row[column] for column in shown) for row in rows]
 
@@ -61,7 +62,7 @@ def effort_rows(efforts: Sequence[RoundEffort]) -> list[tuple[str, ...]]:
     rows = []
     for round_effort in efforts:
         groups = (
-            ("with pre-mask", round_effort.shown),
+            (USUAL, round_effort.shown),
             ("- by clicks", round_effort.clicked),
             ("- by brush", round_effort.brushed),
             (HIDDEN, round_effort.blind),
@@ -124,7 +125,7 @@ def effort_figure(efforts: Sequence[RoundEffort]) -> "Figure":
     FigureCanvasAgg(figure)
     for axes, (title, value) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         groups = (
-            ("with pre-mask", "o-", "shown"),
+            (USUAL, "o-", "shown"),
             ("by clicks", "v-.", "clicked"),
             ("by brush", "P-.", "brushed"),
             (HIDDEN, "s--", "blind"),

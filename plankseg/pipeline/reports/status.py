@@ -108,6 +108,9 @@ class RoundStatus(BaseModel):
 ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "seconds per image"}
 """What columns of the table of rounds are called for people, where the field's name does not say it."""
 
+RARE_ANSWERS = ("drawn", "empty", "skipped", "unusable", "quarantined")
+"""Kinds of answers that a table of rounds shows only where there is one."""
+
 ROUND_WORDS = (
     "Accepted: submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no organism. "
     "Skipped: left undecided. Unusable: not to be asked again. Set aside: the answer cannot be used. Redrawn: answer "

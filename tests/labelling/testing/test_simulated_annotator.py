@@ -7,7 +7,7 @@ from plankseg.errors import SettingsError
 from plankseg.labelling.sync.pull import RoundAnswers, read_round
 from plankseg.labelling.sync.push import push_round
 from plankseg.labelling.testing.fake import FakeLabelStudio
-from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
+from plankseg.labelling.testing.simulated_annotator import AnswerCounts, SimulatedAnnotator
 from tests.support.labelling_project import CONFIG, Bench, disc, item
 
 SHAPE = (24, 40)
@@ -142,3 +142,8 @@ def test_by_clicks_a_mask_is_repaired_where_they_bring_it_far_enough_else_redraw
     np.testing.assert_array_equal(answers["img1"].mask, GOOD)
     np.testing.assert_array_equal(answers["img2"].mask, TRUTH)
     assert (answers["img1"].seconds or 0) < (answers["img2"].seconds or 0)
+
+
+def test_counts_are_told_in_words_without_what_never_happened() -> None:
+    assert str(AnswerCounts(accepted=1, redrawn=17, left_alone=2)) == "1 accepted, 17 redrawn, 2 left alone"
+    assert str(AnswerCounts()) == "nothing was open"

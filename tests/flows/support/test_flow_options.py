@@ -1,0 +1,48 @@
+"""Names of runs: the round that is worked on, or why there is none."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flows.support import flow_options
+from plankseg.config import RoundsConfig
+from plankseg.storage.store import Store
+from tests.support.little_store import add_model, add_proposal, store_with
+from tests.support.tiny_recipe import TINY
+
+TWO_ROUNDS = TINY.model_copy(update={"rounds": RoundsConfig(budget=2)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return store_with(tmp_path, source=1, pool=9)
+
+
+def name_of(flow: str, store: Store, monkeypatch: pytest.MonkeyPatch, **parameters: object) -> str:
+    run = SimpleNamespace(flow_name=flow, parameters=parameters)
+    monkeypatch.setattr(flow_options, "runtime", SimpleNamespace(flow_run=run))
+    monkeypatch.setattr(flow_options, "open_store", lambda: store)
+    return flow_options.step_name()
+
+
+def test_a_run_is_called_by_its_round_and_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_model(store, 0, recipe=TWO_ROUNDS)
+    assert name_of("advance", store, monkeypatch) == "round 1 · advance"
+    assert name_of("propose", store, monkeypatch) == "round 1 · propose"
+    add_proposal(store, 1, store.catalogue.ids("pool")[:4])
+    assert name_of("advance", store, monkeypatch) == "round 1 · advance"
+    assert name_of("retrain", store, monkeypatch) == "round 1 · retrain"
+    assert name_of("propose", store, monkeypatch, round_number=7) == "round 7 · propose"
+
+
+def test_advance_without_a_round_says_why(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert name_of("advance", store, monkeypatch) == "no model yet · advance"
+    for n in range(3):
+        if n:
+            add_proposal(store, n, store.catalogue.ids("pool")[3 * n : 3 * n + 3])
+        add_model(store, n, recipe=TWO_ROUNDS)
+    assert name_of("advance", store, monkeypatch) == "all rounds are done · advance"
+    assert name_of("advance", store, monkeypatch, budget=3) == "round 3 · advance"
+    four = TWO_ROUNDS.model_copy(update={"rounds": RoundsConfig(budget=4)})
+    assert name_of("advance", store, monkeypatch, recipe=four) == "round 3 · advance"
