@@ -195,7 +195,7 @@ def _prefect(_: Settings) -> Finding:
             )
         version = answer.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON
-        return Finding("Prefect", "broken", f"{url}: {error}", "run `make up`, or correct PREFECT_API_URL")
+        return Finding("Prefect", "broken", _why(url, error), "run `make up`, or correct PREFECT_API_URL")
     return Finding("Prefect", "fine", f"{version} at {url}")
 
 
@@ -209,13 +209,23 @@ def _label_studio(settings: Settings) -> Finding:
             "none is named: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
             "run `make up`, or copy a token of yours",
         )
+    url = settings.label_studio_url
+    try:
+        httpx.get(f"{url}/health", timeout=5)  # the client would ask several times, and write a line each time
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding("Label Studio", "broken", _why(url, error), "run `make up`, or correct its address")
     try:
         with connect(settings):
             pass
     except LabelStudioError as error:
         return Finding("Label Studio", "broken", str(error), "run `make up`, or correct address and token")
     here = (Path.cwd() / ".env").exists()
-    return Finding("Label Studio", "fine", f"{settings.label_studio_url}{' (.env read)' if here else ''}")
+    return Finding("Label Studio", "fine", f"{url}{' (.env read)' if here else ''}")
+
+
+def _why(url: str, error: Exception) -> str:
+    """What is wrong with a server, in words where nobody is there."""
+    return f"nobody answers at {url}" if isinstance(error, httpx.ConnectError) else f"{url}: {error}"
 
 
 def _relay(settings: Settings) -> Finding:
@@ -245,7 +255,7 @@ def _beside_label_studio(settings: Settings, part: str, url: str, *, without_it:
     try:
         answer = httpx.get(f"{url}/health", timeout=5).raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON
-        return Finding(part, "broken", f"{url}: {error}; {without_it}", cure)
+        return Finding(part, "broken", f"{_why(url, error)}; {without_it}", cure)
     if answer != {"status": "UP"}:
         return Finding(part, "broken", f"something else answers at {url}; {without_it}", cure)
     return Finding(part, "fine", f"answers at {url}")

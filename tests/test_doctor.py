@@ -171,13 +171,16 @@ def test_prefect_is_absent_without_an_address_and_broken_at_a_wrong_one(
         assert "PREFECT_API_URL" in found.cure
 
 
-def test_label_studio_is_absent_without_a_token_and_broken_when_nobody_answers(tmp_path: Path) -> None:
+def test_label_studio_is_absent_without_a_token_and_broken_when_nobody_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     absent = doctor._label_studio(settings(tmp_path))
     assert (absent.state, absent.cure != "") == ("absent", True)
     url = f"http://127.0.0.1:{free_port()}"
     broken = doctor._label_studio(settings(tmp_path, label_studio_url=url, label_studio_token="0" * 8))
     assert broken.state == "broken"
-    assert url in broken.seen
+    assert broken.seen == f"nobody answers at {url}"
+    assert caplog.messages == [], "no line between those of the parts"
 
 
 @pytest.mark.parametrize("part", ["relay", "assistant"])

@@ -67,6 +67,7 @@ def test_a_model_goes_out_makes_masks_and_they_go_on(work: Path) -> None:
         (("predict", "images", "--out", "masks", "--views", "all"), "--views all is not known"),
         (("predict", "images", "--out", "masks", "--store", "gone"), "no store at"),
         (("predict", "gone", "--out", "masks"), "gone does not exist; give the folder"),
+        (("predict", "gone", "--out", "masks", "--model", "gone"), "gone does not exist; give the folder"),
         (("predict", "images", "--out", "masks", "--model", "gone"), "No model is called 'gone'"),
         (("export", "xml", "masks.xml"), "'xml' is no format"),
         (("export", "coco", "masks.json", "--only", "me"), "--only me is not known"),
