@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
@@ -20,6 +20,12 @@ from plankseg.errors import StoreBusyError
 from plankseg.pipeline.loop.effort import plateau_reason
 from plankseg.pipeline.loop.progress import describe, due, read_progress
 from plankseg.storage.store import Store
+
+
+AT_WORK = (
+    "Another run is at work, so this one did nothing, and you need do nothing. What is due then is done by that run or "
+    "at the next tick of the clock."
+)
 
 
 def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, go_on: bool = False) -> str:
@@ -78,4 +84,5 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
         with hold_store(store), show_new_answers(store):
             return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
-        return Completed(name="Skipped", message=f"Another run is at work, this one did nothing. {busy}")
+        get_run_logger().info("%s", busy)
+        return Completed(name="Skipped", message=AT_WORK)

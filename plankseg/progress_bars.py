@@ -51,9 +51,10 @@ class _PerSecond(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        """The speed, once it is known."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s", style="progress.data.speed")
+        """The mean speed since the bar began, once something is done: that of the last moment says little of parts."""
+        speed = task.completed / task.elapsed if task.elapsed else 0.0
+        digits = 0 if speed >= 10 else 1
+        return Text(f"{speed:,.{digits}f} {self._unit}/s" if task.completed else "", style="progress.data.speed")
 
 
 @dataclass(frozen=True)

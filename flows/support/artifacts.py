@@ -13,18 +13,10 @@ from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, STANDING_WORDS, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import (
-    RARE_ANSWERS,
-    ROUND_HEADINGS,
-    ROUND_WORDS,
-    Status,
-    last_decision,
-    read_status,
-)
+from plankseg.pipeline.reports.status import ROUND_WORDS, last_decision, read_status, rounds_table
 from plankseg.storage.store import Store
 
 TASKS_SHOWN = 500
-ROUND_COLUMNS = ("round", "proposed", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS, "model")
 
 
 def show_rounds(store: Store) -> None:
@@ -32,19 +24,12 @@ def show_rounds(store: Store) -> None:
     recipe = recipe_in_force(store)
     status = read_status(store, recipe.rounds)
     if status.rounds:
-        show_table("rounds", rounds_table(status), f"{last_decision(status)}\n\nNext: {status.next}\n\n{ROUND_WORDS}")
+        show_table(
+            "rounds", rounds_table(status.rounds), f"{last_decision(status)}\n\nNext: {status.next}\n\n{ROUND_WORDS}"
+        )
     if cells_of_rows := standing_rows(status):
         table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
         show_table("model-and-rivals", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
-
-
-def rounds_table(status: Status) -> list[dict[str, object]]:
-    """The rounds with what matters most on the left, as a page shows few columns; kinds of answers that none had are
-    left out.
-    """
-    rounds = [row.model_dump() for row in status.rounds]
-    columns = [name for name in ROUND_COLUMNS if name not in RARE_ANSWERS or any(row[name] for row in rounds)]
-    return [{ROUND_HEADINGS.get(name, name): row[name] for name in columns} for row in rounds]
 
 
 def show_effort(store: Store) -> None:

@@ -76,7 +76,8 @@ def limits(side_px: int) -> list[str]:
         "Found good on images like those of its validation set. Instruments, nets, seas and sizes that are not among "
         "them were not tried.",
         f"The network sees {side_px} px: of larger images, hairs and antennae thinner than a pixel there are lost.",
-        "`expected_dice` is what the model itself expects. It ranks masks; it promises nothing.",
+        "The column `expected_dice` of the measures is what the model itself expects. It ranks masks; it promises "
+        "nothing.",
     ]
 
 

@@ -19,7 +19,7 @@ img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { font-size: .85r
 @page { size: A4; margin: 16mm 14mm; }
 @media print {
   body { font-size: 10pt; max-width: none; margin: 0; padding: 0; }
-  h1, h2, h3 { break-after: avoid; } table, tr, figure, li, section { break-inside: avoid; }
+  h1, h2, h3, h2 + p { break-after: avoid; } table, tr, figure, li, section { break-inside: avoid; }
   thead { display: table-header-group; } table { font-size: 8.5pt; } th, td { padding: .15rem .3rem; }
   th { font-size: 7.5pt; }
   p { orphans: 3; widows: 3; } figcaption { font-size: 8pt; } img { max-height: 240mm; }

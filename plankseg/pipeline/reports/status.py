@@ -111,6 +111,9 @@ ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "seconds per image"}
 RARE_ANSWERS = ("drawn", "empty", "skipped", "unusable", "quarantined")
 """Kinds of answers that a table of rounds shows only where there is one."""
 
+ROUND_COLUMNS = ("round", "proposed", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS, "model")
+"""What matters most first: a page may show only some of them."""
+
 ROUND_WORDS = (
     "Accepted: submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no organism. "
     "Skipped: left undecided. Unusable: not to be asked again. Set aside: the answer cannot be used. Redrawn: answer "
@@ -158,6 +161,13 @@ class Status(BaseModel):
             if not found[name]:
                 del found[name]
         return found
+
+
+def rounds_table(rounds: Sequence[RoundStatus]) -> list[dict[str, object]]:
+    """The rounds for people, by headings; kinds of answers that no round has are left out."""
+    rows = [row.model_dump() for row in rounds]
+    columns = [name for name in ROUND_COLUMNS if name not in RARE_ANSWERS or any(row[name] for row in rows)]
+    return [{ROUND_HEADINGS.get(name, name): row[name] for name in columns} for row in rows]
 
 
 def read_status(store: Store, rules: RoundsConfig) -> Status:

@@ -29,12 +29,11 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
-    ROUND_HEADINGS,
     ROUND_WORDS,
-    RoundStatus,
     Status,
     last_decision,
     read_status,
+    rounds_table,
 )
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -45,7 +44,6 @@ ROUND_BYTES = 900_000
 SHOWN_ROUNDS = (0, 1, 3)
 CELL_PX = 200
 MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "Dice of", "put to use")
-ROUND_COLUMNS = tuple(name for name in RoundStatus.model_fields if name != "model")
 ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
 
 
@@ -219,10 +217,8 @@ def _dice_of(metrics: dict[str, object], image_id: str) -> str:
 
 
 def _rounds(store: Store, status: Status) -> Iterator[str]:
-    yield "<h2>Rounds</h2>" + table(
-        [ROUND_HEADINGS.get(column, column) for column in ROUND_COLUMNS],
-        [tuple(getattr(row, column) for column in ROUND_COLUMNS) for row in status.rounds],
-    )
+    rows = [{name: cell for name, cell in row.items() if name != "model"} for row in rounds_table(status.rounds)]
+    yield "<h2>Rounds</h2>" + table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     yield from _paragraphs(ROUND_WORDS)
     yield from _people(store, status)
     if status.effort:

@@ -7,7 +7,7 @@ import pytest
 
 from plankseg.config import RoundsConfig
 from plankseg.imaging.masks import dice
-from plankseg.pipeline.reports.status import Status, read_status
+from plankseg.pipeline.reports.status import Status, read_status, rounds_table
 from plankseg.storage.store import Store
 from tests.support.little_store import MANIFEST, add_answers, add_model, add_proposal, square, store_with
 
@@ -152,3 +152,14 @@ def test_two_people_are_there_where_two_are_asked_or_answered(answered: Store, t
     assert [row.answered for row in read_status(answered, rules).rounds] == [
         row.answered for row in status_of(answered).rounds
     ]
+
+
+def test_the_table_of_rounds_shows_first_what_matters_and_no_column_of_zeros(tmp_path: Path) -> None:
+    store = store_with(tmp_path, source=1, pool=5)
+    ids = store.catalogue.ids("pool")
+    add_proposal(store, 1, ids[:3])
+    add_answers(store, 1, ids[:1], status="skipped")
+    columns = ["round", "proposed", "answered", "redrawn", "seconds per image", "accepted", "corrected"]
+    (row,) = rounds_table(read_status(store, RoundsConfig()).rounds)
+    assert list(row) == [*columns, "skipped", "model"]
+    assert (row["proposed"], row["answered"], row["skipped"]) == (3, 1, 1)
