@@ -21,7 +21,6 @@ from plankseg.pipeline.loop.effort import plateau_reason
 from plankseg.pipeline.loop.progress import describe, due, read_progress
 from plankseg.storage.store import Store
 
-
 AT_WORK = (
     "Another run is at work, so this one did nothing, and you need do nothing. What is due then is done by that run or "
     "at the next tick of the clock."
