@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prefect import runtime
 
 from flows.support.crashed_runs import mark_crashed
+from flows.support.plain_errors import show_errors_in_words
 from plankseg.config import settings
 from plankseg.errors import StoreError
 from plankseg.storage.store import Store
@@ -46,7 +47,8 @@ class StoreLocation:
 
 
 def open_store() -> Store:
-    """The store of PLANKSEG_STORE."""
+    """The store of PLANKSEG_STORE. Flows and tasks begin with it: from then on errors of ours are logged in words."""
+    show_errors_in_words()
     return Store.open(settings().store_location, max_image_pixels=settings().max_image_pixels)
 
 

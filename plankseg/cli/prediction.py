@@ -34,6 +34,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
 ) -> None:
     """Write the mask of every image into a folder, with measures; no servers. Run again, it makes what is missing."""
+    from plankseg.archives.open_container import open_container
+
+    open_container(images)  # says what is wrong with the path; loading and reading the model takes seconds
+
     from plankseg.pipeline.prediction.terminal_predict import PredictArguments, predict_at_terminal
 
     arguments = PredictArguments(

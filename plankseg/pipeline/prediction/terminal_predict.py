@@ -7,7 +7,6 @@ from typing import get_args
 from rich.console import Console
 
 from plankseg.archives.open_archive import Archive, open_archive
-from plankseg.archives.open_container import open_container
 from plankseg.config import BackendName, SegmentConfig, Settings
 from plankseg.errors import ArchiveError, SettingsError
 from plankseg.pipeline.archive.answers import Answers
@@ -43,7 +42,6 @@ def predict_at_terminal(console: Console, settings: Settings, images: str, argum
         OutputError: as `predict`.
     """
     how = _how(arguments)
-    open_container(images)  # says what is wrong with the path before the model is read, which takes seconds
     store = _store(settings, arguments)
     with console.status("Reading the model ..."):
         model = named_model(arguments.model, store)
