@@ -50,7 +50,7 @@ def test_a_model_goes_out_makes_masks_and_they_go_on(work: Path) -> None:
     (work / "images" / "torn.png").write_bytes(b"torn")
     told = run("predict", "images", "--model", "model", "--out", "masks", "--overlays")
     assert "5 masks in" in told
-    assert "1 files were left out" in told
+    assert "1 file was left out" in told
     assert "torn.png: A file of 4 bytes" in told
     assert len(list((work / "masks").rglob("*.jpg"))) == 5
     assert np.asarray(Image.open(work / "masks" / "copepod" / "0000.png")).dtype == np.uint8

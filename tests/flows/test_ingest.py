@@ -25,7 +25,7 @@ def test_a_cut_off_tar_fails_after_all_that_was_whole_is_kept_and_shown(
     assert "ArchiveError" in output
     assert "cut off or damaged after" in output
     archive.write_bytes(tar_of(files | {"imgs/Egg/9.jpg": jpeg(9)}))
-    assert "pool: 1 new images, 3 known" in alone(program, environment=environment)
+    assert "pool: 1 new image, 3 known" in alone(program, environment=environment)
     assert len(Store.open(tmp_path / "store").catalogue.ids("pool")) == 4
     shown = artifacts(server_settings)
     assert "bad.jpg" in str(shown["ingest-pool"]["data"])

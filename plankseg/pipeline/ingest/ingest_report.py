@@ -21,6 +21,10 @@ class Problem:
     image_id: str | None = None
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 @dataclass
 class IngestReport:
     """What an ingest did. `added` counts new images, `known` those that were there already.
@@ -62,9 +66,12 @@ class IngestReport:
     def summary(self) -> str:
         """One line for a log."""
         moved = f" ({self.moved} at a new place)" if self.moved else ""
+        new = _counted(self.added - self.changed_role.total(), "new image")
+        others = "".join(f", {count} from the {role}" for role, count in self.changed_role.items())
+        rejected = _counted(len(self.rejected) + self.unlisted, "file")
         return (
-            f"{self.role}: {self.added} new images, {self.known} known{moved}, {self.masks} masks, "
-            f"{len(self.maskless)} without, {len(self.rejected) + self.unlisted} files rejected, {self.ignored} ignored"
+            f"{self.role}: {new}{others}, {self.known} known{moved}, {_counted(self.masks, 'mask')}, "
+            f"{len(self.maskless)} without, {rejected} rejected, {self.ignored} ignored"
         )
 
     def warnings(self) -> list[str]:

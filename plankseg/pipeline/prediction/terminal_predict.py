@@ -79,7 +79,8 @@ def summary(done: Predicted, out: Path) -> list[str]:
         f"Measures: {out / TABLE} and {SPREADSHEET} beside it.",
     ]
     if done.left_out:
-        lines += [f"{len(done.left_out)} files were left out, all listed in {out / LEFT_OUT}:"]
+        were = "1 file was" if len(done.left_out) == 1 else f"{len(done.left_out)} files were"
+        lines += [f"{were} left out, listed in {out / LEFT_OUT}:"]
         lines += [f"  {path}: {reason}" for path, reason in done.left_out[:SHOWN]]
     return lines
 

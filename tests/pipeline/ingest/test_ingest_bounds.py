@@ -96,7 +96,7 @@ def test_a_table_of_three_million_rows_in_a_small_zip_takes_little_memory(tmp_pa
         archive.writestr("t.csv", b"file,area\n" + b"a,1\n" * 3_000_000)
         archive.writestr("A/1.jpg", jpeg(1))
     peak, output = peak_of_ingest(tmp_path / "a.zip", tmp_path / "store")
-    assert "1 new images" in output
+    assert "1 new image, " in output
     assert peak < 1e9
 
 

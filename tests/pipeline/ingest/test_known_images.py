@@ -163,6 +163,7 @@ def test_an_image_that_changes_its_role_says_so_and_how_many(tmp_path: Path) -> 
     assert not ingest_folder(store, tmp_path / "im", role="pool").changed_role
     report = ingest_folder(store, tmp_path / "other", role="validation")
     assert (report.added, report.changed_role) == (2, {"pool": 1})
+    assert report.summary().startswith(f"{report.role}: 1 new image, 1 from the pool, 0 known, ")
     assert "1 of these images were in the pool before; from now on they are in the validation." in report.warnings()
     assert not ingest_folder(store, tmp_path / "other", role="validation").changed_role
     assert store.catalogue.counts() == {"source": 0, "pool": 3, "validation": 2}

@@ -39,7 +39,7 @@ def test_a_cut_off_archive_a_wrong_word_and_a_busy_store_are_told(tmp_path: Path
     cut.write_bytes(COMPRESS["tar"](tar_of({"1.jpg": jpeg(1), "2.jpg": jpeg(2)})[:3500]))
     with pytest.raises(ArchiveError, match="what was whole is kept"):
         run(tmp_path, cut)
-    assert "pool: 1 new images" in (tmp_path / "output.txt").read_text()
+    assert "pool: 1 new image, " in (tmp_path / "output.txt").read_text()
     with pytest.raises(SettingsError, match="give one of source, pool, validation"):
         run(tmp_path, cut, role="sauce")
     with pytest.raises(SettingsError, match="class_folders"):
