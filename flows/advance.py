@@ -75,7 +75,7 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
 
     Args:
         recipe: Numbers of the method. Left as it is: those of the model in use.
-        budget: After so many rounds the loop ends. Left empty: as the recipe says.
+        budget: The loop ends after this number of rounds. Left empty: as the recipe says.
         go_on: Choose images of one more round although the last ones brought neither less effort nor a better Dice.
     """
     store = open_store()

@@ -21,8 +21,8 @@ class Upkeep(FrozenModel):
         ge=1,
         le=3650,
         title="Keep files for (days)",
-        description="Files that the tables have not needed for so many days are removed; what a model was trained on "
-        "stays.",
+        description="Old versions of the store's tables are removed when they have not been needed for this number of "
+        "days. Images, answers, masks and models always stay.",
     )
     dry_run: bool = Field(False, title="List only", description="Change nothing, only list what would be removed now.")
 

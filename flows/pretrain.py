@@ -19,7 +19,8 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
         named: laptop: for a computer with two cores. quality: for one with a GPU. published: the numbers of the
             published method. These three have a network, training and masks of their own. own: all numbers are those
             under Advanced.
-        recipe: Every number of the method; later rounds go on with them. Left as it is: the published ones.
+        recipe: Every number of the method; later rounds go on with them. With the recipe own all of them count, else
+            all but network, training and masks. Left as it is: the published ones.
     """
     store = open_store()
     with hold_store(store):

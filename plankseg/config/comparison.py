@@ -80,18 +80,18 @@ class SimulationConfig(FrozenModel):
         ge=1,
         le=20,
         title="Repetitions (seeds)",
-        description="How often each way is repeated, with other chances each time. Below three nothing can be "
+        description="How often each way is repeated, with another seed of chance each time. Below three nothing can be "
         "concluded.",
     )
-    rounds: int = Field(5, ge=1, le=50, description="So many rounds of each way.")
+    rounds: int = Field(5, ge=1, le=50, description="Number of rounds of each way.")
     batch_size: int = Field(
-        20, ge=1, le=1000, title="Images per round", description="So many images the simulated person gets per round."
+        20, ge=1, le=1000, title="Images per round", description="How many images the simulated person gets in a round."
     )
     test_images: int = Field(
         160,
         ge=4,
         title="Test images used",
-        description="So many of the test images are used, always the same ones. Half of them decide which epoch of a "
+        description="How many of the test images are used, always the same ones. Half of them decide which epoch of a "
         "training is kept, the other half only measures.",
     )
     clicks: bool = Field(

@@ -16,11 +16,11 @@ class FinalConfig(FrozenModel):
         8,
         ge=2,
         title="Images per step",
-        description="After so many images the network is adjusted; fewer need less memory.",
+        description="The network is adjusted after this number of images; fewer need less memory.",
     )
     epochs: int = Field(40, ge=1, description="Passes over the training images: more than in a round.")
     labels_only: bool = Field(
-        False, title="Answers alone", description="Train on what people answered alone, without the source."
+        False, title="Answers alone", description="Train only on what people answered, without the source."
     )
     warm_start: bool = Field(
         True,
@@ -78,8 +78,8 @@ class AuditConfig(FrozenModel):
         ge=5,
         le=2_000,
         title="Masks to judge",
-        description="So many masks are drawn at random. If all of 60 are usable, at least 94 % of the archive's masks "
-        "are, with 95 % certainty; 300 of 300: 99 %.",
+        description="How many masks are drawn at random. If all of 60 are usable, at least 94 % of the archive's masks "
+        "are (95 % interval); if all of 300 are, at least 98 %.",
     )
     usable_dice: float = Field(
         0.9,

@@ -27,13 +27,13 @@ class QueryConfig(FrozenModel):
         "parts, so that no image is in two.",
     )
     batch_size: int = Field(
-        20, ge=1, le=1000, title="Images per round", description="So many images a person gets per round."
+        20, ge=1, le=1000, title="Images per round", description="How many images a person gets in a round."
     )
     batches: int = Field(
         50,
         ge=1,
         title="Candidate batches",
-        description="So many batches are compared. The ways from power on choose from as many images, drawn at "
+        description="How many batches are compared. The ways from power on choose from as many images, drawn at "
         "random, as these batches hold.",
     )
     power_start: float = Field(
@@ -52,14 +52,14 @@ class QueryConfig(FrozenModel):
         10,
         ge=1,
         title="Power: rounds until the last exponent",
-        description="In so many rounds the exponent goes from the first to the last.",
+        description="Number of rounds in which the exponent goes from the first to the last value.",
     )
     spread_share: float = Field(
         2 / 3,
         ge=0,
         le=1,
         title="Share spread over the taxa",
-        description="stratified_power: so much of a round is spread over the taxa, or over groups. From 0 to 1.",
+        description="stratified_power: this share of a round is spread over the taxa, or over groups. From 0 to 1.",
     )
     strata: Literal["taxon", "clusters"] = Field(
         "taxon",
@@ -113,14 +113,14 @@ class QueryConfig(FrozenModel):
         0,
         ge=0,
         title="Images without a pre-mask",
-        description="So many images of a round are shown without a pre-mask, to see how much a visible one leads the "
+        description="How many images of a round are shown without a pre-mask, to see how much a visible one leads the "
         "person.",
     )
     random_controls: int = Field(
         0,
         ge=0,
         title="Images drawn at random",
-        description="So many images of a round are drawn at random: their effort and Dice are those of the whole "
+        description="How many images of a round are drawn at random: their effort and Dice are those of the whole "
         "pool, not only of difficult images.",
     )
     forward_batch: int = Field(

@@ -31,7 +31,7 @@ class InferenceConfig(FrozenModel):
         ge=4,
         le=500,
         title="Images to try the ways on",
-        description="So many images of the pool; a smaller pool is computed the plain way (torch).",
+        description="Number of images of the pool that are tried; a smaller pool is computed the plain way (torch).",
     )
     min_dice: float = Field(
         0.98,
@@ -84,14 +84,14 @@ class AssistConfig(FrozenModel):
         ge=0,
         le=100_000,
         title="Fill holes of at most (px)",
-        description="Holes of at most so many pixels are filled in answers; 0: none.",
+        description="Holes of at most this number of pixels are filled in answers; 0: none.",
     )
 
 
 class RoundsConfig(FrozenModel):
     """When to stop, what counts as effort, what is asked of two people, and what becomes of skipped images."""
 
-    budget: int = Field(10, ge=1, title="Rounds in all", description="After so many rounds the loop ends.")
+    budget: int = Field(10, ge=1, title="Rounds in all", description="The loop ends after this number of rounds.")
     redrawn_below: float = Field(
         0.95,
         gt=0,
@@ -104,7 +104,7 @@ class RoundsConfig(FrozenModel):
         ge=0,
         le=1,
         title="Share asked of two people",
-        description="So much of a round's images is asked of two people, who do not see each other's masks: their "
+        description="This share of a round's images is asked of two people, who do not see each other's masks: their "
         "Dice says how far people agree. A round does not wait for the second. From 0 to 1.",
     )
     replace_skipped: bool = Field(

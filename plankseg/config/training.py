@@ -40,7 +40,7 @@ class TrainingConfig(FrozenModel):
     epochs: int = Field(
         20,
         ge=1,
-        description="An epoch is one pass over the training images; a training has so many. Later rounds have more, "
+        description="Number of passes over the training images, or of draws from them. Later rounds have more, "
         "see below.",
     )
     grow_from_round: int = Field(
@@ -57,9 +57,9 @@ class TrainingConfig(FrozenModel):
         gt=0,
         le=8,
         title="Keep the scale: largest zoom",
-        description="Images keep their scale, enlarged at most so many times: each lies in the smallest of some "
-        "squares that holds it, and the largest square has the side above. Empty: every image fills a square of that "
-        "side.",
+        description="Images keep their scale, or are enlarged at most by this factor: each lies in the smallest of "
+        "some squares that holds it, and the largest square has the side above. Empty: every image fills a square of "
+        "that side.",
     )
     side_px_per_round: int = Field(
         16,
@@ -72,7 +72,7 @@ class TrainingConfig(FrozenModel):
         16,
         ge=2,
         title="Images per step",
-        description="After so many images the network is adjusted; fewer need less memory.",
+        description="The network is adjusted after this number of images; fewer need less memory.",
     )
     learning_rate: float = Field(
         3e-4, gt=0, description="How much one step changes the network, at the start of the training (optimizer AdamW)."
@@ -87,8 +87,8 @@ class TrainingConfig(FrozenModel):
         3,
         ge=0,
         title="Learning rate: epochs until a drop",
-        description="Schedule plateau: the rate drops after so many epochs without a better Dice on the validation "
-        "images.",
+        description="Schedule plateau: the rate drops after this number of epochs without a better Dice on the "
+        "validation images.",
     )
     plateau_factor: float = Field(
         0.3,
@@ -137,7 +137,7 @@ class TrainingConfig(FrozenModel):
         ge=0,
         le=1,
         title="Share of images with pasted neighbours",
-        description="So many of the shown images get objects of other training images beside their own, as "
+        description="This share of the shown images gets objects of other training images beside their own, as "
         "background: for pools whose images hold several objects. From 0 to 1.",
     )
     correction_weight: float = Field(
@@ -151,16 +151,16 @@ class TrainingConfig(FrozenModel):
         gt=0,
         lt=1,
         title="Share of corrected images",
-        description="So much of an epoch are corrected images, however many there are; from 0 to 1. Empty: the weight "
-        "above decides.",
+        description="Corrected images are this share of an epoch, however many there are; from 0 to 1. Empty: the "
+        "weight above decides.",
     )
     pool_mask_weight: float | None = Field(
         None,
         gt=0,
         title="Weight of the pool's automatic masks",
-        description="Train on the pool's automatic masks too, each shown so many times as often as an image of the "
-        "source; a person's answer replaces the automatic mask. Ingest the pool with automatic masks before. Empty: "
-        "they are not trained on.",
+        description="Train on the pool's automatic masks too, each shown as often as an image of the source, times "
+        "this number; a person's answer replaces the automatic mask. Ingest the pool with automatic masks before. "
+        "Empty: they are not trained on.",
     )
     pool_mask_min_share: float = Field(
         0.8,
@@ -181,8 +181,8 @@ class TrainingConfig(FrozenModel):
         gt=0,
         lt=0.5,
         title="Share of the source kept for measuring",
-        description="Where there is no validation set, so much of the source is not trained on and measures the model "
-        "instead. From 0 to 0.5.",
+        description="Where there is no validation set, this share of the source is not trained on and measures the "
+        "model instead. From 0 to 0.5.",
     )
     warm_start: bool = Field(
         True,
@@ -201,14 +201,14 @@ class TrainingConfig(FrozenModel):
         ge=1,
         le=64,
         title="GPUs that train together",
-        description="GPUs of one machine, each computes a part of every step. Without a GPU: so many processes.",
+        description="GPUs of one machine, each computes a part of every step. Without a GPU: number of processes.",
     )
     loader_workers: int = Field(
         2,
         ge=0,
         le=64,
         title="Processes that read images",
-        description="So many processes for each GPU read and vary the images; 0: the training itself does it.",
+        description="How many processes for each GPU read and vary the images; 0: the training itself does it.",
     )
     seed: int = Field(
         0,

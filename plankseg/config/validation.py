@@ -13,9 +13,9 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=100,
         title="Images to ask a person for",
-        description="Where there is no validation set, the loop begins by asking a person to mask so many images of "
-        "the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it does not "
-        "ask.",
+        description="Where there is no validation set, the loop begins by asking a person to mask this number of "
+        "images of the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it "
+        "does not ask.",
     )
 
     near_duplicate_bits: int = Field(
@@ -24,7 +24,7 @@ class ValidationConfig(FrozenModel):
         le=20,
         title="Near duplicates: bits that differ",
         description="Images that look nearly like one of the validation set are never proposed nor trained on. Each "
-        "image is summed up in 64 bits; two look nearly alike if at most so many of them differ.",
+        "image is summed up in 64 bits; two look nearly alike if at most this number of them differs.",
     )
 
 
@@ -36,7 +36,7 @@ class ValidationDraw(FrozenModel):
         ge=1,
         le=100,
         title="Images of each class",
-        description="So many images of each class are in the validation set.",
+        description="How many images of each class are in the validation set.",
     )
     seed: int = Field(
         0,
