@@ -79,7 +79,7 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
         text = "The best run and conventional masks, on the same images"
         show_table(f"compare-{experiment}-rivals", rivals, text)
     if seeds := seeds_table(comparison):
-        show_table(f"compare-{experiment}-seeds", seeds, "The same runs with other seeds of chance")
+        show_table(f"compare-{experiment}-seeds", seeds, "The same runs with other random seeds")
     show_picture(f"compare-{experiment}-curves", f"{experiment}: learning curves", report.curves_picture(comparison))
     if images:
         titles = report.titles_of(comparison)

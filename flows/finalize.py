@@ -42,7 +42,8 @@ def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> st
 
     Args:
         final: Size and length of the final training.
-        recipe: Everything else. Left as it is: the numbers of the model in use.
+        recipe: Everything else. Left as it is: the numbers of the model in use. A group that you open begins with the
+            published numbers, and all of its numbers then count, but for side, batch size and epochs: those above do.
     """
     store = open_store()
     with hold_store(store):

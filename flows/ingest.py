@@ -59,8 +59,8 @@ class ImageFolder(FrozenModel):
     )
     automatic_masks: bool = Field(
         False,
-        description="Of a pool: make automatic masks too, as of a source. The recipes laptop and quality train on them "
-        "too; nobody is shown one as an answer.",
+        description="Make automatic masks for the images of a pool too. The recipes laptop and quality train on them; "
+        "they never count as a person's answers.",
     )
     outline: Literal["level", "local contrast"] = Field(
         "level",

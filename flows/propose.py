@@ -111,7 +111,8 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     """Choose the next images and put them into Label Studio with pre-masks.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use.
+        recipe: Numbers of the method. Left as it is: those of the model in use. A group that you open begins with the
+            published numbers, and all of its numbers then count.
         round_number: Left empty: the round that a person is correcting now, else the next one.
     """
     store = open_store()

@@ -29,7 +29,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
     )
     verdict = "put to use" if model.promoted else "not put to use"
     log.info(
-        "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s: %s. %.0f s.",
+        "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s. In words: %s. It took %.0f s.",
         round_number,
         model.side_px,
         model.epochs,
@@ -47,7 +47,8 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
     """Train the next model on the source and on all corrections so far.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use.
+        recipe: Numbers of the method. Left as it is: those of the model in use. A group that you open begins with the
+            published numbers, and all of its numbers then count.
         round_number: Left empty: the last round whose images were chosen.
     """
     store = open_store()

@@ -67,7 +67,7 @@ def segment(
     Args:
         part: Which images get masks.
         model: The first characters of a model's id. Left empty: the final model; the model in use where there is no
-            final one, or where that was judged worse or rounds were trained since.
+            final one, where the final one was judged worse, or where a round was trained after it.
         how: How masks are made.
         export: What is written beside the masks.
     """

@@ -90,12 +90,12 @@ def _torch(settings: Settings) -> Finding:
 
 
 def _torchvision(_: Settings) -> Finding:
-    from plankseg.learning.network.torchvision_operators import cure, installed_builds, misfit
+    from plankseg.learning.network.torchvision_operators import installed_builds, misfit
 
     seen = misfit()
     if not seen:
         return Finding("torchvision", "fine", f"{installed_builds()[1]}, of the build of torch")
-    return Finding("torchvision", "fine", f"{seen}; its operators do not load, and none is used here", cure())
+    return Finding("torchvision", "fine", f"{seen}; its operators do not load, and none is used here")
 
 
 def _openvino(_: Settings) -> Finding:

@@ -31,13 +31,13 @@ def show_epochs(log: LoggerAdapter[Any], key: str, epochs: int) -> Callable[[Any
 
 
 def progress_text(done: int, epochs: int, dice: float, seconds: list[float], now: datetime) -> str:
-    """Epochs done, Dice so far, and when the training ends if all epochs take as long as those in `seconds`."""
+    """When the training ends if epochs take as long as those in `seconds`; epochs done, and Dice so far."""
     text = f"{done} of {epochs} epochs, validation Dice {dice:.3f}"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
     if left <= timedelta(0):
-        return f"{text}; done"
+        return f"done: {text}"
     end = (now + left).strftime("%H:%M" if left < timedelta(hours=12) else "%A %H:%M")
-    return f"{text}; ends at about {end}, in {in_words(left)}"
+    return f"ends at about {end}, in {in_words(left)}: {text}"  # a card of the UI shows the first words alone
 
 
 def in_words(left: timedelta) -> str:

@@ -58,7 +58,13 @@ def show(status: Status) -> None:
             console.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
         if len(status.not_used) > REASONS_SHOWN:
             console.print(f"  {len(status.not_used) - REASONS_SHOWN} more: see `plankseg status --json`.")
-    console.print(f"Next: {status.next}")
+    if status.at_work_since is None:
+        console.print(f"Next: {status.next}")
+    else:
+        since = status.at_work_since.astimezone().strftime("%A %H:%M")
+        console.print(
+            f"A run is at work since {since}: see Runs in the Prefect UI. What is next is known when it has ended."
+        )
 
 
 def _models_table(status: Status) -> Table:

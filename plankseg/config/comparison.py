@@ -46,7 +46,7 @@ class Grid(FrozenModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
         max_length=20,
-        title="Seeds of chance",
+        title="Random seeds",
         description="The same training once for each number, to see how much of a difference is chance.",
     )
 
@@ -80,7 +80,7 @@ class SimulationConfig(FrozenModel):
         ge=1,
         le=20,
         title="Repetitions (seeds)",
-        description="How often each way is repeated, with another seed of chance each time. Below three nothing can be "
+        description="How often each way is repeated, with another random seed each time. Below three nothing can be "
         "concluded.",
     )
     rounds: int = Field(5, ge=1, le=50, description="Number of rounds of each way.")

@@ -85,13 +85,13 @@ class AuditConfig(FrozenModel):
         0.9,
         gt=0,
         le=1,
-        title="Usable: least Dice",
+        title="Usable: minimum Dice",
         description="A mask is usable if it agrees with the person's to at least this Dice.",
     )
     seed: int = Field(
         0,
         ge=0,
-        title="Seed of chance",
+        title="Random seed",
         description="Start of the random draw. Another number makes another audit of the same masks.",
     )
 

@@ -133,7 +133,7 @@ class QueryConfig(FrozenModel):
     seed: int = Field(
         0,
         ge=0,
-        title="Seed of chance",
+        title="Random seed",
         description="Start of all random choices: the same number gives the same choices. Each round chooses anew.",
     )
 

@@ -52,7 +52,7 @@ class InferenceConfig(FrozenModel):
     seed: int = Field(
         0,
         ge=0,
-        title="Seed of chance",
+        title="Random seed",
         description="Start of the random choice of the images that are tried: the same number gives the same images.",
     )
 

@@ -213,7 +213,7 @@ class TrainingConfig(FrozenModel):
     seed: int = Field(
         0,
         ge=0,
-        title="Seed of chance",
+        title="Random seed",
         description="Start of all random choices of the training: the same number gives the same choices.",
     )
 

@@ -41,7 +41,7 @@ class ValidationDraw(FrozenModel):
     seed: int = Field(
         0,
         ge=0,
-        title="Seed of chance",
+        title="Random seed",
         description="Start of the random choice within each class: the same number gives the same images.",
     )
     replace_refused: bool = Field(

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Locks(Protocol):
 
         The block gets the `note` of the one who held it before and was killed with it, '' if it was given back.
         """
+        ...
+
+    def held_since(self, name: str) -> datetime | None:
+        """When the present holder took a lock; None where nobody holds it. Takes and writes nothing."""
         ...
 
 
@@ -60,6 +65,23 @@ class FolderLocks:
                 if signed:
                     os.ftruncate(descriptor, 0)  # given back: who is killed leaves its signature
                 os.close(descriptor)  # ends the lock
+
+    def held_since(self, name: str) -> datetime | None:
+        """When the present holder took a lock; None where nobody holds it."""
+        path = self.root / "locks" / f"{name}.lock"
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:  # nobody ever held it, or it may only be asked for by its owner
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _signed_at(os.pread(descriptor, SIGNATURE_BYTES, 0))
+        except OSError:  # a file system without locks
+            return None
+        finally:
+            os.close(descriptor)
+        return None
 
 
 def _open_lock(path: Path) -> int:
@@ -95,6 +117,14 @@ def _note_in(signature: bytes) -> str:
         return str(json.loads(signature)["note"])
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _signed_at(signature: bytes) -> datetime:
+    """When a lock was signed; now where its holder is just about to."""
+    try:
+        return datetime.fromisoformat(json.loads(signature)["since"])
+    except (ValueError, KeyError, TypeError):
+        return utc_now()
 
 
 def _holder(path: Path) -> str:

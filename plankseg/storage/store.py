@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -158,6 +159,10 @@ class Store:
         Raises StoreBusyError, saying who holds it, when it is not free within `wait_s` seconds.
         """
         return self._locks.hold(_checked(name), wait_s=wait_s, note=note)
+
+    def held_since(self, name: str) -> datetime | None:
+        """Since when somebody holds a named lock; None where nobody does."""
+        return self._locks.held_since(_checked(name))
 
     def work_dir(self, name: str) -> Path:
         """A folder for half-done work, such as checkpoints, made if missing; nothing in it counts as stored."""

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from plankseg.config import Settings
 from plankseg.errors import StoreBusyError, StoreError
+from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.exclusions import ExclusionRow
 from tests.support.store_locations import bytes_at, spoil
@@ -91,12 +92,17 @@ def test_a_newer_or_damaged_layout_is_left_alone(root: str, marker: str) -> None
 @pytest.mark.every_s3_server
 def test_the_second_one_is_told_who_is_at_work(root: str) -> None:
     store = Store.open(root)
+    assert store.held_since("advance") is None, "nobody ever held it"
     with store.lock("advance"):
+        since = store.held_since("advance")
+        assert since is not None
+        assert abs((utc_now() - since).total_seconds()) < 60
         with pytest.raises(StoreBusyError, match=rf"process {os.getpid()} on .+ since \d{{4}}-"):
             with Store.open(root).lock("advance"):
                 pytest.fail("two had the lock")
         with store.lock("another.name"), store.lock("another.other"):
             pass
+    assert store.held_since("advance") is None
     with store.lock("advance"):
         pass
 

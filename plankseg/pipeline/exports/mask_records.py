@@ -37,6 +37,7 @@ class Masks:
     count: int
     records: Iterator[MaskRecord]
     skipped: int = 0
+    without_segment: bool = False  # of a store where no model has masked the archive yet
 
 
 def masks_of_folder(folder: Path, *, only: Only = "all") -> Masks:
@@ -124,7 +125,7 @@ def masks_of_store(store: Store, *, model: str | None = None, only: Only = "all"
         return _record(row, mask=mask, read_image=partial(store.catalogue.read_bytes, image.image_id))
 
     records = ordered_map(read, range(len(ordered)), threads=READERS, ahead=8 * READERS, name="read-masks")
-    return Masks(len(ordered), records, skipped=len(refused & {*made}))
+    return Masks(len(ordered), records, skipped=len(refused & {*made}), without_segment=only == "all" and not made)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ def export_at_terminal(console: Console, store: Store | None, arguments: ExportA
     with counting(console, f"export {kind}", unit="masks") as told:
         written = write_masks(masks, kind, target, overwrite=arguments.overwrite, told=told)
     lines = [f"{written.images} masks written: {target}"]
+    if masks.without_segment:
+        lines.append("All are a person's answers: the masks of the other images are made by the flow 'segment'.")
     if masks.skipped:
         lines.append(f"{masks.skipped} images that a person skipped or called unusable are left out.")
     if written.without:

@@ -39,7 +39,7 @@ def _header(facts: "ModelFacts") -> list[str]:
 def _data(facts: "ModelFacts") -> list[str]:
     training = facts.training
     return [
-        f"- training images: {_known(training.training_images)}, of which corrected by a person: "
+        f"- training images: {_known(training.training_images)}, of which answered by a person: "
         f"{_known(training.corrections)}; the others have automatic masks",
         f"- rounds of correction: {training.round}; model before: {training.parent or 'none'}",
         f"- validation: {_known(training.validation_set)}",
@@ -73,8 +73,8 @@ def limits(side_px: int) -> list[str]:
     """What a model that sees squares of this side is not good for, one sentence or two each."""
     return [
         "One image, one object: parts of several animals in one image become one mask.",
-        "Found good on images like those of its validation set. Instruments, nets, seas and sizes that are not among "
-        "them were not tried.",
+        "Measured on images like those of its validation set only. Instruments, nets, seas and sizes that are not "
+        "among them were not tried.",
         f"The network sees {side_px} px: of larger images, hairs and antennae thinner than a pixel there are lost.",
         "The column `expected_dice` of the measures is what the model itself expects. It ranks masks; it promises "
         "nothing.",

@@ -70,8 +70,8 @@ class RivalVerdict:
         else:
             outcome = f"not better than the {self.rival}, which needs no model"
         return (
-            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the same {self.images} images, "
-            f"{self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the {self.images} images that"
+            f" both mask, {self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
         )
 
 

@@ -71,7 +71,7 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
         yield f"<h2>The best run and conventional masks</h2>{_html(rivals)}"
         yield f"<p>The best run is {escape(verdict.words())}.</p>"
     if seeds := seeds_table(comparison):
-        yield f"<h2>The same runs with other seeds of chance</h2>{_html(seeds)}"
+        yield f"<h2>The same runs with other random seeds</h2>{_html(seeds)}"
     yield "<h2>Learning curves</h2>"
     yield f'<img src="{curves_picture(comparison)}" alt="validation Dice and loss by epoch">'
     yield "<h2>The best side by side</h2>"

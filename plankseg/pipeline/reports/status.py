@@ -136,7 +136,8 @@ class Status(BaseModel):
     """Images, models, decisions on them, rounds, the person's effort, and what is due next.
 
     `rivals` is there only where conventional methods were judged beside the active model, `not_used` only where answers
-    are quarantined or images were left out: the reasons; `two_people` only where two are asked or answered.
+    are quarantined or images were left out: the reasons; `two_people` only where two are asked or answered;
+    `at_work_since` only while a run holds the store.
     """
 
     store: str
@@ -151,13 +152,14 @@ class Status(BaseModel):
     rivals: RivalStatus | None = None
     not_used: list[str] = []
     two_people: list[AgreementStatus] = []
+    at_work_since: datetime | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent_rivals(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         found: dict[str, object] = handler(self)
         if self.rivals is None:
             del found["rivals"]
-        for name in ("not_used", "two_people"):
+        for name in ("not_used", "two_people", "at_work_since"):
             if not found[name]:
                 del found[name]
         return found
@@ -196,6 +198,7 @@ def read_status(store: Store, rules: RoundsConfig) -> Status:
             AgreementStatus.model_validate(asdict(found) | {"words": describe_agreement(found)})
             for found in agreements(store, asked_twice=rules.asked_twice)
         ],
+        at_work_since=store.held_since("advance"),
     )
 
 

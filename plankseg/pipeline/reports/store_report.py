@@ -166,7 +166,7 @@ def _card(model: ModelRow) -> Iterator[str]:
         ("network", f"{network.architecture} with the encoder {network.encoder}, started from {_start(network)}"),
         ("input", f"grey squares of {model.side_px} px"),
         ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
-        ("corrected by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
+        ("answered by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
         ("Dice", f"{dice}, on the {model.validation_set or 'validation images'}"),
     ]
     yield "<section><h2>Model card</h2>"

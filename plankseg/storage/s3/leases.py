@@ -95,6 +95,13 @@ class Leases:
                 renewing.join()
                 _give_back(address)
 
+    def held_since(self, name: str) -> datetime | None:
+        """When the present holder took a lease; None where nobody holds it. Raises StoreError as `client.ask`."""
+        folder = self.root / "locks" / name
+        newest = self._newest(folder)
+        holder = None if newest.is_free else _read(folder / _key(newest.generation))
+        return None if holder is None or _is_dead(holder) else datetime.fromisoformat(holder.since)
+
     def _taken(self, folder: Address, note: str) -> tuple[int, str] | None:
         """The generation that we have got now, and the note of a killed holder; None where somebody else has it."""
         newest = self._newest(folder)
