@@ -1,10 +1,12 @@
 """On even ground a click is answered by the outline at local contrast; elsewhere that is not asked."""
 
+import cv2
 import numpy as np
 
 from plankseg.config import AssistConfig
+from plankseg.imaging.background import border_statistics
 from plankseg.imaging.masks import dice
-from plankseg.interactive.even_ground import even_ground_part
+from plankseg.interactive.even_ground import EVENEST_SPREAD, even_ground_part
 from plankseg.interactive.evidence import Evidence
 from plankseg.interactive.local_contrast import grey_votes
 from plankseg.interactive.prompts import Click, Prompts
@@ -120,3 +122,41 @@ def test_a_click_on_shaded_ground_does_not_add_the_ground() -> None:
     assert (answer & ~truth).sum() <= 3 * truth.sum()
     part = part_at(Evidence(image, None, truth), (200, 230), is_positive=True, most_pale=3.0 * truth.sum())
     assert part is None
+
+
+def test_the_ground_of_a_small_vignette_is_even_although_the_objects_blur_reaches_its_border() -> None:
+    rows, columns = np.mgrid[:30, :30]
+    body = np.where(np.hypot(rows - 14.5, columns - 14.5) < 12, 100, 255).astype(np.uint8)
+    blurred = cv2.GaussianBlur(body, (0, 0), 2.0)
+    assert border_statistics(blurred)[1] > EVENEST_SPREAD
+    empty = np.zeros(blurred.shape, bool)
+    answer = repair_mask(blurred, None, empty, Prompts((Click(14.5, 14.5, True),)), AssistConfig())
+    assert dice(answer, blurred < 215) > 0.95, "a quarter of the contrast"
+    grey = np.asarray(blurred - 40)
+    assert part_at(Evidence(grey, None, empty), (14, 14), is_positive=True) is None, "its ground is not white"
+
+
+def test_a_click_near_the_thin_end_of_a_tail_that_widens_slowly_adds_all_of_it() -> None:
+    rows, columns = np.mgrid[:100, :260]
+    tail = (columns > 40) & (columns < 220) & (abs(rows - 50) < 6 + (columns - 40) / 10)
+    image = np.where(tail, 150, 250).astype(np.uint8)
+    body = np.zeros_like(tail)
+    body[40:60, 220:250] = True
+    image[body] = 60
+    answer = repair_mask(image, None, body, Prompts((Click(50.5, 130.5, True),)), AssistConfig())
+    assert dice(answer, tail | body) > 0.97
+
+
+def test_a_click_on_a_pale_fin_leaves_the_blur_around_the_body_and_takes_the_arm_of_the_fin() -> None:
+    image = np.full((120, 200), 254, np.uint8)
+    body, fin = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
+    body[30:90, 100:160] = True
+    fin[50:70, 40:100] = True
+    fin[59:62, 10:40] = True  # its arm
+    halo = cv2.dilate(body.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    image[halo | fin] = 244
+    image[body] = 60
+    answer = repair_mask(image, None, body, Prompts((Click(60.5, 70.5, True),)), AssistConfig())
+    assert answer[54:66, 44:94].all()
+    assert answer[60, 14:40].all()
+    assert not answer[35:85, 162:].any(), "the blur behind the body"
