@@ -1,7 +1,7 @@
 """Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
 usage: acquisition.py [--setting synthetic|sea|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3]
-                      [--draws 512] [--out DIR] [--commit HASH] [--only-data DIR]
+                      [--draws 512] [--out DIR] [--commit HASH] [--collect] [--only-data DIR]
 
 As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
 minutes on two cores. `synthetic` draws its images, `sea` a pool of 2,000 of them; `nuclei` and `wbc` take those of the
@@ -25,13 +25,14 @@ from typing import Annotated, get_args
 import cv2
 import typer
 
-from plankseg.config import ArmName, Settings, SimulationConfig, SimulationData
+from plankseg.config import ArmName, Recipe, Settings, SimulationConfig, SimulationData
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.reports.simulation_report import conclusion
 from plankseg.pipeline.reports.terminal_simulate import words, write_result
-from plankseg.pipeline.simulation.simulate import SMALL, Result, prepare, simulate
-from plankseg.pipeline.simulation.simulated_rounds import Record
+from plankseg.pipeline.simulation.simulate import SMALL, Result, collect_result, prepare, simulate
+from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation
 from plankseg.pipeline.simulation.summary import paired_tests
+from plankseg.pipeline.simulation.world import World
 from plankseg.stable_hash import stable_hash
 
 DATA = Path("../shared/data")
@@ -122,6 +123,29 @@ def working_tree() -> str:
     return f"{commit}{'+' if git(['git', 'status', '--porcelain']).stdout.strip() else ''}"
 
 
+def collected(setting: str, work: Path) -> Result:
+    """What was run so far, whatever arms and seeds those are; runs that were not finished are listed, not compared."""
+    described = json.loads((work / "simulation.json").read_text())
+    records = [json.loads(path.read_text()) for path in sorted((work / "records").glob("*-seed-*.json"))]
+    arms = tuple(arm for arm in get_args(ArmName) if arm in {record["arm"] for record in records})
+    numbers = {name: described[name] for name in ("rounds", "batch_size", "test_images", "clicks")}
+    config = SimulationConfig(arms=arms, seeds=1 + max(record["seed"] for record in records), **numbers)
+    recipe, data = Recipe.model_validate(described["recipe"]), SimulationData.model_validate(described["data"])
+    simulation = Simulation(World(work), recipe, config, Settings(store=os.devnull))
+    return collect_result(setting, data, simulation, records)
+
+
+def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int) -> Result:
+    """Run what is missing of a simulation in a folder of that setting."""
+    folders = chosen.folders(data.resolve(), folder)
+    sizes = {"batch_size": chosen.batch_size, "test_images": chosen.test_images}
+    training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": draws})
+    recipe = SMALL.model_copy(update={"training": training})
+    sized = SimulationConfig.model_validate({**config.model_dump(), **sizes})
+    simulation = prepare(folder / "simulation", folders, recipe, sized, Settings(store=os.devnull))
+    return simulate(folder.name, folders, simulation, on_round=report)
+
+
 def main(
     setting: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "synthetic",
     data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
@@ -136,6 +160,7 @@ def main(
     commit: Annotated[
         str | None, typer.Option(help="Commit whose code made the records. Left out: the working tree's.")
     ] = None,
+    collect: Annotated[bool, typer.Option("--collect", help="Run nothing: show every arm and seed of --work.")] = False,
     only_data: Annotated[Path | None, typer.Option(help="Draw or cut the setting's images there, and end.")] = None,
 ) -> None:
     """Simulate and print; the last line is the JSON of the tests."""
@@ -149,13 +174,10 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = ((work or Path(temporary)) / setting).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        folders = chosen.folders(data.resolve(), folder)
-        sizes = {"rounds": rounds, "batch_size": chosen.batch_size, "test_images": chosen.test_images}
-        config = SimulationConfig(arms=names, seeds=seeds, **sizes)
-        training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": draws})
-        recipe = SMALL.model_copy(update={"training": training})
-        simulation = prepare(folder / "simulation", folders, recipe, config, Settings(store=os.devnull))
-        result = simulate(setting, folders, simulation, on_round=report)
+        if collect:
+            result = collected(setting, folder / "simulation")
+        else:
+            result = run(chosen, folder, data, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             made_by = {"commit": commit or working_tree(), **result.made_by}

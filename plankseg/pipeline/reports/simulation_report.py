@@ -58,7 +58,7 @@ def _page(result: Result) -> Iterator[str]:
     yield f"<h1>Simulation {escape(result.name)}</h1>"
     yield (
         f"<p>{len(config.arms)} ways of choosing images, {config.rounds} rounds of {config.batch_size} images, each"
-        f" {config.seeds} times with other random seeds. A simulated person accepts a mask from a Dice of 0.95 on"
+        f" up to {config.seeds} times with other random seeds. A simulated person accepts a mask from a Dice of 0.95 on"
         " and draws the true one otherwise. All ways with one seed start from the same model 0 and share one recipe."
         " Dice is that of the model in use, on the half of the test images that decides nothing.</p>"
     )
