@@ -37,8 +37,10 @@ def conclusion(result: Result) -> str:
         f" {result.config.batch_size} images:",
         *_verdicts(tests),
     ]
-    best = max(tests, key=lambda test: test.area)
-    sentences.append(f"The largest mean difference over the rounds is that of {best.arm}: {best.area:+.3f} Dice.")
+    tested = [test for test in tests if test.p_area is not None]
+    if tested:
+        best = max(tested, key=lambda test: test.area)
+        sentences.append(f"The largest mean difference over the rounds is that of {best.arm}: {best.area:+.3f} Dice.")
     if result.config.rounds > SMALL_BUDGET:
         sentences += [f"Over the first {SMALL_BUDGET} rounds:", *_verdicts(paired_tests(small_budget(result.whole)))]
     return " ".join(sentences)
@@ -73,8 +75,9 @@ def _page(result: Result) -> Iterator[str]:
         )
         yield "<h2>Compared with the control</h2>" + _tests_table(paired_tests(result.whole))
         yield (
-            "<p>Differences seed by seed; p of a paired t-test, corrected for the number of ways (Holm): below 0.05 a"
-            " difference is not put down to chance. Below three seeds there is no test.</p>"
+            "<p>Differences seed by seed; the verdict is that on the area. p of a paired t-test, corrected for the"
+            " number of ways (Holm): below 0.05 a difference is not put down to chance. Below three seeds there is no"
+            " test.</p>"
         )
         if config.rounds > SMALL_BUDGET:
             yield f"<h2>Compared over the first {SMALL_BUDGET} rounds</h2>"
@@ -154,8 +157,12 @@ def _tests_table(tests: Sequence[PairedTest]) -> str:
     rows = [
         (
             *(test.arm, test.control, test.seeds, f"{test.area:+.4f}", p(test.p_area)),
-            *(f"{test.final_dice:+.4f}", p(test.p_final_dice), test.verdict),
+            *(f"{test.final_dice:+.4f}", p(test.p_final_dice)),
+            *(None if test.clicks is None else f"{test.clicks:+.1f}", p(test.p_clicks), test.verdict),
         )
         for test in tests
     ]
-    return table(("way", "control", "seeds", "area", "p of it", "final Dice", "p of it", "verdict"), rows)
+    return table(
+        ("way", "control", "seeds", "area", "p of it", "final Dice", "p of it", "clicks a round", "p of it", "verdict"),
+        rows,
+    )

@@ -48,7 +48,10 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """An arm less the control, seed by seed: means, and p by a paired t-test, corrected over the arms (Holm 1979)."""
+    """An arm less the control, seed by seed: means, and p by a paired t-test, corrected over the arms (Holm 1979).
+
+    `clicks` are those of a round; None where they were not counted.
+    """
 
     arm: str
     control: str
@@ -57,6 +60,8 @@ class PairedTest:
     final_dice: float
     p_area: float | None
     p_final_dice: float | None
+    clicks: float | None
+    p_clicks: float | None
 
     @property
     def verdict(self) -> str:
@@ -158,16 +163,33 @@ def paired_tests(records: Sequence[Record]) -> list[PairedTest]:
         pairs = [(curve(ours[seed]), curve(by_arm[control][seed])) for seed in seeds]
         areas = np.array([area_under(a) - area_under(b) for a, b in pairs])
         finals = np.array([a[-1] - b[-1] for a, b in pairs])
-        compared.append((name, areas, finals))
-    corrected = [holm([_p(differences[n]) for _, *differences in compared]) for n in (0, 1)]
+        clicks = np.array([_clicks(ours[seed]) - _clicks(by_arm[control][seed]) for seed in seeds])
+        compared.append((name, areas, finals, clicks))
+    corrected = [holm([_p(differences[n]) for _, *differences in compared]) for n in range(3)]
     return [
-        PairedTest(name, control, len(areas), float(areas.mean()), float(finals.mean()), p_area, p_final)
-        for (name, areas, finals), p_area, p_final in zip(compared, *corrected, strict=True)
+        PairedTest(
+            arm=name,
+            control=control,
+            seeds=len(areas),
+            area=float(areas.mean()),
+            final_dice=float(finals.mean()),
+            p_area=p_area,
+            p_final_dice=p_final,
+            clicks=None if np.isnan(clicks).any() else float(clicks.mean()),
+            p_clicks=p_clicks,
+        )
+        for (name, areas, finals, clicks), p_area, p_final, p_clicks in zip(compared, *corrected, strict=True)
     ]
 
 
+def _clicks(record: Record) -> float:
+    """Mean clicks a round; NaN where they were not counted."""
+    counted = [found["clicks"] for found in record["rounds"]]
+    return float("nan") if None in counted else float(np.mean(counted))
+
+
 def _p(differences: np.ndarray) -> float | None:
-    if len(differences) < FEWEST_SEEDS:
+    if len(differences) < FEWEST_SEEDS or np.isnan(differences).any():
         return None
     if np.ptp(differences) == 0:
         return 1.0 if differences[0] == 0 else 0.0

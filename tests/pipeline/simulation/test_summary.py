@@ -57,6 +57,17 @@ def test_differences_are_paired_by_seed_and_corrected_for_the_number_of_arms() -
     assert power.p_area == pytest.approx(2 * alone)
     assert power.area == pytest.approx(0.025)
     assert (power.verdict, top_k.verdict) == ("better", "no difference shown")
+    assert (power.clicks, power.p_clicks) == (0, 1.0)
+
+
+def test_effort_is_compared_where_it_was_counted() -> None:
+    clicks = {"random": 5, "power": 8}
+    records = [record(arm, seed, [0.5, 0.6], clicks=clicks[arm] + seed) for arm in clicks for seed in range(3)]
+    (test,) = paired_tests(records)
+    assert (test.clicks, test.p_clicks) == (3, 0.0)
+    uncounted = [record(arm, seed, [0.5, 0.6], clicks=None) for arm in clicks for seed in range(3)]
+    (test,) = paired_tests(uncounted)
+    assert (test.clicks, test.p_clicks) == (None, None)
 
 
 def test_two_seeds_are_too_few_for_a_test() -> None:
