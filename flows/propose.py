@@ -62,7 +62,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     show_table(f"round-{round_number}-computing", proposal.choice.table(), proposal.choice.describe())
     show_picture(
         f"round-{round_number}-gallery",
-        f"Round {round_number}: the images that teach most",
+        f"Round {round_number}: the images to correct",
         proposal_gallery(store, proposal),
         f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
         f"pre-mask. The number is its uncertainty in thousandths ({recipe.query.measure}).",

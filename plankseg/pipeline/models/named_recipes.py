@@ -5,6 +5,7 @@ import numpy as np
 from plankseg.config import (
     MasksConfig,
     NetworkConfig,
+    QueryConfig,
     Recipe,
     RecipeChoice,
     RecipeName,
@@ -38,6 +39,10 @@ ONE_SCALE = 2.0
 SQUARE_SIDE_PX = {"laptop": 160, "quality": 256}
 """Side of the one square for images that are not of one scale."""
 MOST_MEASURED = 2_000
+
+CONTROLS = 2
+"""Images of a round that are drawn at random: their effort is that of the whole pool. In simulations even all of them
+at random cost nothing that could be measured (docs/simulation.md)."""
 
 ASKED_FOR = 20
 """Validation images that a person is asked for where there are none."""
@@ -87,7 +92,8 @@ def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
     """The recipe of a name for the images of a store that have a usable mask and are not of the validation set.
 
     Network, training, masks and the validation images that are asked for are the named recipe's; the rest of the
-    validation, query, rounds and inference are those of `others`. Where the automatic method rejects more than one
+    validation, query, rounds and inference are those of `others`. Where its query was left as it is, two images of a
+    round are drawn at random. Where the automatic method rejects more than one
     image of five of the target, its images are taken to hold more than one object each, and objects of other images are
     pasted beside those of the training. Where images of source and target differ in size by more than a factor of two,
     as those of two instruments do, a pixel is not the same length in both, and all are laid into one square.
@@ -101,7 +107,16 @@ def recipe_for(store: Store, name: RecipeName, others: Recipe) -> Recipe:
         training = training.model_copy(update={"neighbour_share": CROWDED_NEIGHBOURS})
     if name != "published" and not _are_of_one_scale(store):
         training = training.model_copy(update={"largest_zoom": None, "side_px": SQUARE_SIDE_PX[name]})
-    changed = {"network": named.network, "training": training, "masks": named.masks, "validation": validation}
+    query = others.query
+    if name != "published" and query == QueryConfig():
+        query = query.model_copy(update={"random_controls": CONTROLS})
+    changed = {
+        "network": named.network,
+        "training": training,
+        "masks": named.masks,
+        "validation": validation,
+        "query": query,
+    }
     return others.model_copy(update=changed)
 
 

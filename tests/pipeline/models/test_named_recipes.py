@@ -47,6 +47,7 @@ def test_numbers_that_a_named_recipe_would_replace_are_refused_and_ones_own_are_
     with pytest.raises(SettingsError, match=r"so training\.epochs, training\.batch_size would not be used.*'own'"):
         chosen_recipe(store, "laptop", changed)
     assert chosen_recipe(store, "own", changed) == changed
+    assert chosen_recipe(store, "laptop", Recipe()).query.random_controls == 2
     kept = Recipe(query=query)
     assert chosen_recipe(store, "laptop", kept) == recipe_for(store, "laptop", kept)
 
