@@ -32,14 +32,11 @@ from tests.support.ui_walk import Person, find_chromium, open_window, picture_fo
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.slow]
 
 GOOD = 0.95
-# fmt: off
 BIVALVE_OF_29_PX = (
-    (9, 1), (13, 1), (16, 2), (17.5, 2.6), (19, 4), (21, 5.5), (22.2, 7), (23.2, 9), (25, 11), (26, 13), (26.6, 15),
-    (26.6, 18), (26, 20.5), (25.5, 22.5), (24, 24.5), (21.5, 26.3), (18, 27.3), (14, 27.3), (11.5, 26.2), (9.5, 25),
-    (7, 24), (5.5, 22.8), (4, 21.8), (2.8, 20.5), (2, 19), (1.5, 17), (1.2, 14), (1.2, 10.5), (1.5, 7.5), (2, 6),
-    (2.5, 5), (3, 3.7), (4, 2.8), (5.5, 2), (7.5, 1.2),
+    "9,1 13,1 16,2 17.5,2.6 19,4 21,5.5 22.2,7 23.2,9 25,11 26,13 26.6,15 26.6,18 26,20.5 25.5,22.5 24,24.5 "
+    "21.5,26.3 18,27.3 14,27.3 11.5,26.2 9.5,25 7,24 5.5,22.8 4,21.8 2.8,20.5 2,19 1.5,17 1.2,14 1.2,10.5 "
+    "1.5,7.5 2,6 2.5,5 3,3.7 4,2.8 5.5,2 7.5,1.2"
 )
-# fmt: on
 """Corners (x, y in pixels) of its outline, by eye on the image enlarged 20 times, before any answer was seen; where its
 blur ends, as in the masks of the others."""
 
@@ -50,7 +47,7 @@ class Vignette:
 
     file: str
     by_brush: int
-    outline: tuple[tuple[float, float], ...] | None = None
+    outline: str | None = None
 
     def read(self, data: Path) -> tuple[Grey, Mask]:
         grey = read_grey((data / "zooscannet-sample" / "imgs" / f"{self.file}.jpg").read_bytes())
@@ -59,11 +56,12 @@ class Vignette:
         return grey, decode_mask((data / "zooscannet-masks" / "masks" / f"{self.file}.png").read_bytes())
 
 
-def inside(outline: tuple[tuple[float, float], ...], shape: tuple[int, int]) -> Mask:
-    """The pixels of which at least half is inside of an outline with these corners (x, y in pixels)."""
+def inside(outline: str, shape: tuple[int, int]) -> Mask:
+    """The pixels of which at least half is inside of an outline with these corners ("x,y x,y ...", in pixels)."""
+    corners = np.array([pair.split(",") for pair in outline.split()], dtype=float)
     finer = 16
     drawn = np.zeros((shape[0] * finer, shape[1] * finer), np.uint8)
-    cv2.fillPoly(drawn, [(np.array(outline) * finer).astype(np.int32)], 1)
+    cv2.fillPoly(drawn, [(corners * finer).astype(np.int32)], 1)
     share = cv2.resize(drawn.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(share >= 0.5)
 
