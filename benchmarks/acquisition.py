@@ -117,7 +117,9 @@ def without_place(result: Result, data: Path, work: Path) -> Result:
 
 
 def working_tree() -> str:
-    """The commit of the code that runs, with `+` where files differ from it."""
+    """The commit of the code that runs, with `+` where files differ from it; 'unknown' without git."""
+    if shutil.which("git") is None or not (Path(__file__).parents[1] / ".git").exists():
+        return "unknown"
     git = partial(subprocess.run, cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
     commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
     return f"{commit}{'+' if git(['git', 'status', '--porcelain']).stdout.strip() else ''}"
@@ -170,6 +172,11 @@ def main(
     if only_data is not None:
         print(SETTINGS[setting].folders(data.resolve(), only_data).model_dump_json())
         return
+    if collect and (work is None or commit is None or not (work / setting / "simulation" / "records").is_dir()):
+        raise typer.BadParameter(
+            "--collect needs the folder of what was run (--work), and whose code it was (--commit)"
+        )
+    made_by = {"commit": commit or working_tree()}
     chosen, names = SETTINGS[setting], get_args(ArmName) if arms == "all" else tuple(arms.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = ((work or Path(temporary)) / setting).resolve()
@@ -180,8 +187,8 @@ def main(
             result = run(chosen, folder, data, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            made_by = {"commit": commit or working_tree(), **result.made_by}
-            write_result(out, without_place(replace(result, made_by=made_by), data.resolve(), folder))
+            named = replace(result, made_by=made_by | dict(result.made_by))
+            write_result(out, without_place(named, data.resolve(), folder))
         print(conclusion(result))
         print(json.dumps([asdict(test) | {"verdict": test.verdict} for test in paired_tests(result.whole)]))
 

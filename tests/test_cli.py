@@ -227,12 +227,15 @@ def test_a_person_removes_and_restores_an_image_by_path_or_id(store: Store, tmp_
     assert "1 of 1 images included" in runner.invoke(cli.app, ["restore", Path(path).as_uri()]).stdout
 
 
-def test_the_option_names_a_store_above_the_environment(store: Store, tmp_path: Path) -> None:
+def test_the_option_names_a_store_above_the_environment(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Store.open(tmp_path / "other")
     ingest_folder(other, write_images(tmp_path / "pool", range(3)), role="pool")
     runner = CliRunner()
     assert "0 pool" in runner.invoke(cli.app, ["status"]).stdout
     for arguments in (["status", "--store"], ["--store"]):
+        monkeypatch.setenv("PLANKSEG_STORE", str(store.root))  # the command before set it for its own process
         settings.cache_clear()
         command = [*arguments, str(tmp_path / "other"), *(["status"] if arguments == ["--store"] else [])]
         assert "3 pool" in runner.invoke(cli.app, command).stdout, command

@@ -84,7 +84,7 @@ def without_none(field: Schema) -> Schema:
     if "enum" in shown:  # for scripts, which may send None; the form lists words alone
         shown["enum"] = [*shown["enum"], None]
         if "default" in shown:  # Prefect takes None where a type is named and no default
-            del shown["type"]
+            shown.pop("type", None)
     return shown
 
 

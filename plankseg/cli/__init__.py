@@ -20,7 +20,7 @@ from plankseg.cli.servers import assist, doctor, up, webhook_relay
 from plankseg.cli.simulation import simulate
 from plankseg.cli.status import gif, report, show_augmentations, status, validation_page
 from plankseg.cli.terminal import PlainHelp, StoreOption, name_store, with_store
-from plankseg.errors import PlanksegError
+from plankseg.errors import PlanksegError, SettingsError
 
 app = typer.Typer(cls=PlainHelp, no_args_is_help=True, pretty_exceptions_enable=False)
 READING = (status, report, validation_page, show_augmentations, gif, doctor)
@@ -41,6 +41,7 @@ def _show_version(is_wanted: bool) -> None:
 
 @app.callback()
 def plankseg(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001  (its callback answers)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -52,6 +53,12 @@ def plankseg(
     `plankseg up` serves the pages from which everything else is started.
     """
     if store is not None:
+        takes_it = {command.__name__.replace("_", "-") for command in (*READING, *WRITING, *SERVING, predict)}
+        if context.invoked_subcommand not in takes_it:
+            raise SettingsError(
+                f"{context.invoked_subcommand} takes no --store: it makes or names its store itself, see "
+                f"`plankseg {context.invoked_subcommand} --help`."
+            )
         name_store(store)
 
 

@@ -63,7 +63,8 @@ def show(status: Status) -> None:
     else:
         since = status.at_work_since.astimezone().strftime("%A %H:%M")
         console.print(
-            f"A run is at work since {since}: see Runs in the Prefect UI. What is next is known when it has ended."
+            f"A run has been at work since {since} (Runs in the Prefect UI, or a command at a terminal). What is next"
+            " is known when it has ended."
         )
 
 

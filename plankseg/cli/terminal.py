@@ -79,6 +79,8 @@ class PlainHelp(TyperGroup):
 
 def _in_words(parameters: list[Any], ctx: object) -> list[Any]:
     for parameter in parameters:
+        if not hasattr(parameter, "display_type_rich"):  # Typer's own, and not of every release
+            continue
         shown = str(parameter.display_type_rich(ctx))
         kind = shown.strip("<>").removesuffix(" range")
         vars(parameter)["display_type_rich"] = partial(_word, KINDS.get(kind, shown))  # in the place of its method

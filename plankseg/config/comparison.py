@@ -73,7 +73,7 @@ class SimulationConfig(FrozenModel):
         min_length=1,
         title="Ways that are compared (arms)",
         description="Ways of choosing images, and of training on them; docs/simulation.md explains each. All are "
-        "compared with random.",
+        "compared with stratified, or with random where that is left out.",
     )
     seeds: int = Field(
         3,

@@ -15,6 +15,9 @@ from plankseg.errors import StoreBusyError, StoreError
 from plankseg.storage.schemas import utc_now
 
 POLL_S = 0.05
+GLANCE_S = 0.2
+"""Who only looks whether somebody holds a lock shares it for a moment; whoever wants it outwaits that."""
+
 SIGNATURE_BYTES = 4096
 
 _lock_files: set[int] = set()
@@ -31,7 +34,7 @@ class Locks(Protocol):
         ...
 
     def held_since(self, name: str) -> datetime | None:
-        """When the present holder took a lock; None where nobody holds it. Takes and writes nothing."""
+        """When the present holder took a lock; None where nobody holds it. Nothing is written."""
         ...
 
 
@@ -45,7 +48,7 @@ class FolderLocks:
     def hold(self, name: str, *, wait_s: float = 0.0, note: str = "") -> Iterator[str]:
         """Hold a lock during a block, which gets the note of a holder that was killed. Raises StoreBusyError."""
         path = self.root / "locks" / f"{name}.lock"
-        deadline, signed = time.monotonic() + wait_s, False
+        deadline, signed = time.monotonic() + max(wait_s, GLANCE_S), False
         descriptor = _open_lock(path)
         try:
             while not _try_lock(descriptor):

@@ -29,7 +29,9 @@ class Arm:
         training = type(shared.training).model_validate({**shared.training.model_dump(), **self.training, "seed": seed})
         if self.computes_like is not None:
             growing = training.model_copy(update=dict(self.computes_like))
-            training = training.model_copy(update={"epochs": equal_epochs(growing, config.rounds)})
+            training = training.model_copy(
+                update={"epochs": equal_epochs(growing, config.rounds), "epochs_per_round": 0, "side_px_per_round": 0}
+            )
         return shared.model_copy(update={"query": query, "training": training})
 
 

@@ -16,6 +16,8 @@ def test_growing_and_constant_trainings_see_as_many_pixels() -> None:
 
     assert abs(pixels("constant") / pixels("growing") - 1) < 0.1
     assert pixels("growing") > 2 * pixels("random")
+    constant = ARMS["constant"].recipe(Recipe(), config, 0).training
+    assert plan_round(constant, 1) == plan_round(constant, 8), "also where the shared recipe grows"
 
 
 def test_a_training_that_does_not_grow_keeps_its_epochs() -> None:
