@@ -207,7 +207,7 @@ def test_doctor_looks_where_up_served_cuts_nothing_off_and_makes_no_folder(
     done = CliRunner().invoke(cli.app, ["doctor"])
     shown = " ".join(servers.console.file.getvalue().split())
     assert done.exit_code == 1
-    assert f"broken Prefect http://127.0.0.1:{free}/api" in shown
+    assert f"broken Prefect nobody answers at http://127.0.0.1:{free}/api" in shown
     assert "…" not in shown
     assert "Broken: Prefect, Label Studio, webhook relay, assistant. Do what stands behind the arrow" in shown
     settings.cache_clear()
