@@ -87,7 +87,7 @@ test: setup
 	@bash tests/install-radosgw.sh
 	@bash tests/quick-tests.sh $(VENV) $(QUICK) --unless-passed
 	@rm -f .cache/tests-ended
-	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not "$(QUICK); \
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not "$(QUICK); \
 	    ended=$$?; echo $$ended > .cache/tests-ended; exit $$ended
 
 bench: setup

@@ -81,15 +81,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules stay together, for they share servers and stores; the longest begin first, so that two workers end alike.
+    """The longest modules begin first, so that two workers end alike.
 
-    With xdist this needs `--dist loadgroup --no-loadscope-reorder`; a test with a group of its own keeps it.
+    Modules share servers and stores: with xdist, `--dist loadfile` keeps each on one worker (`loadgroup` does not, since
+    pytest 9.2: pytest-xdist issue 1386), and `--no-loadscope-reorder` keeps this order.
     """
     rank = {name: number for number, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: rank.get(module_of(item), len(rank)))
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(module_of(item)))
 
 
 def module_of(item: pytest.Item) -> str:
