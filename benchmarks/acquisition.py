@@ -1,13 +1,14 @@
 """Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
 usage: acquisition.py [--setting synthetic|sea|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3]
-                      [--draws 512] [--out DIR] [--commit HASH] [--collect] [--only-data DIR]
+                      [--draws 512] [--out DIR] [--take FILE] [--collect] [--only-data DIR]
 
 As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
 minutes on two cores. `synthetic` draws its images, `sea` a pool of 2,000 of them; `nuclei` and `wbc` take those of the
 data folder; the hundred noisy cells of `wbc` are cut into a pool of 60 and 40 test images by hash. With --work a run
 that was stopped goes on, and more arms and seeds can be added; --out gets the page and the JSON, whose paths begin with
-`data` for the data folder and with `work` for what was drawn or cut. `--only-data work` makes that again, for
+`data` for the data folder and with `work` for what was drawn or cut. With --take the whole runs of such a JSON are not
+run again; each run says whose code made it, on which processor. `--only-data work` makes that again, for
 `plankseg simulate ... --again`.
 """
 
@@ -24,18 +25,26 @@ from typing import Annotated, get_args
 
 import cv2
 import typer
+from _real_data import needed
 
 from plankseg.config import ArmName, Recipe, Settings, SimulationConfig, SimulationData
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.reports.simulation_report import conclusion
 from plankseg.pipeline.reports.terminal_simulate import words, write_result
-from plankseg.pipeline.simulation.simulate import SMALL, Result, collect_result, prepare, simulate
-from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation
+from plankseg.pipeline.simulation.simulate import (
+    SMALL,
+    Result,
+    collect_result,
+    prepare,
+    read_result,
+    simulate,
+    take_records,
+)
+from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation, made_here
 from plankseg.pipeline.simulation.summary import paired_tests
 from plankseg.pipeline.simulation.world import World
 from plankseg.stable_hash import stable_hash
 
-DATA = Path("../shared/data")
 MAIN_ARMS: tuple[ArmName, ...] = ("random", "stratified", "published", "stratified-power")
 POOL_OF_CELLS = 60
 
@@ -94,6 +103,7 @@ def wbc(data: Path, work: Path) -> SimulationData:
     )
 
 
+WITH_REAL_IMAGES = ("nuclei", "wbc")
 SETTINGS = {
     "synthetic": Setting(synthetic, batch_size=20, side_px=64),
     "sea": Setting(partial(synthetic, pool=2000), batch_size=20, side_px=64),
@@ -133,11 +143,16 @@ def collected(setting: str, work: Path) -> Result:
     numbers = {name: described[name] for name in ("rounds", "batch_size", "test_images", "clicks")}
     config = SimulationConfig(arms=arms, seeds=1 + max(record["seed"] for record in records), **numbers)
     recipe, data = Recipe.model_validate(described["recipe"]), SimulationData.model_validate(described["data"])
-    simulation = Simulation(World(work), recipe, config, Settings(store=os.devnull))
+    simulation = Simulation(World(work), recipe, config, Settings(store=os.devnull), made_by=made_by())
     return collect_result(setting, data, simulation, records)
 
 
-def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int) -> Result:
+def made_by() -> dict[str, str]:
+    """Commit, release and processor, for the record."""
+    return {"commit": working_tree()} | made_here()
+
+
+def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int, take: Path | None) -> Result:
     """Run what is missing of a simulation in a folder of that setting."""
     folders = chosen.folders(data.resolve(), folder)
     sizes = {"batch_size": chosen.batch_size, "test_images": chosen.test_images}
@@ -145,12 +160,15 @@ def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, dra
     recipe = SMALL.model_copy(update={"training": training})
     sized = SimulationConfig.model_validate({**config.model_dump(), **sizes})
     simulation = prepare(folder / "simulation", folders, recipe, sized, Settings(store=os.devnull))
+    simulation = replace(simulation, made_by=made_by())
+    if take is not None:
+        print(f"{take_records(simulation, read_result(take))} runs taken from {take}", flush=True)
     return simulate(folder.name, folders, simulation, on_round=report)
 
 
 def main(
     setting: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "synthetic",
-    data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
+    data: Annotated[Path | None, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = None,
     work: Annotated[
         Path | None, typer.Option(help="Where stores and records are kept, so that a later run goes on.")
     ] = None,
@@ -159,9 +177,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     draws: Annotated[int, typer.Option(min=2, help="Images per epoch of each training.")] = 512,
     out: Annotated[Path | None, typer.Option(help="Folder for the page and the JSON.")] = None,
-    commit: Annotated[
-        str | None, typer.Option(help="Commit whose code made the records. Left out: the working tree's.")
-    ] = None,
+    take: Annotated[Path | None, typer.Option(help="JSON of a run elsewhere, whose runs are not repeated.")] = None,
     collect: Annotated[bool, typer.Option("--collect", help="Run nothing: show every arm and seed of --work.")] = False,
     only_data: Annotated[Path | None, typer.Option(help="Draw or cut the setting's images there, and end.")] = None,
 ) -> None:
@@ -169,14 +185,12 @@ def main(
     cv2.setNumThreads(0)
     if setting not in SETTINGS:
         raise typer.BadParameter(f"{setting} is not known: {', '.join(SETTINGS)}")
+    data = needed(data) if setting in WITH_REAL_IMAGES else data or Path()
     if only_data is not None:
         print(SETTINGS[setting].folders(data.resolve(), only_data).model_dump_json())
         return
-    if collect and (work is None or commit is None or not (work / setting / "simulation" / "records").is_dir()):
-        raise typer.BadParameter(
-            "--collect needs the folder of what was run (--work), and whose code it was (--commit)"
-        )
-    made_by = {"commit": commit or working_tree()}
+    if collect and (work is None or not (work / setting / "simulation" / "records").is_dir()):
+        raise typer.BadParameter("--collect needs the folder of what was run (--work)")
     chosen, names = SETTINGS[setting], get_args(ArmName) if arms == "all" else tuple(arms.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = ((work or Path(temporary)) / setting).resolve()
@@ -184,11 +198,10 @@ def main(
         if collect:
             result = collected(setting, folder / "simulation")
         else:
-            result = run(chosen, folder, data, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws)
+            result = run(chosen, folder, data, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws, take)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            named = replace(result, made_by=made_by | dict(result.made_by))
-            write_result(out, without_place(named, data.resolve(), folder))
+            write_result(out, without_place(result, data.resolve(), folder))
         print(conclusion(result))
         print(json.dumps([asdict(test) | {"verdict": test.verdict} for test in paired_tests(result.whole)]))
 

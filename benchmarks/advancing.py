@@ -166,8 +166,11 @@ def served(folder: Path) -> Iterator[local_servers.ServerSettings]:
             stderr=log,
         )
         try:
-            until(lambda: "Worker 'plankseg' started" in (folder / "log").read_text(errors="replace"))
+            until(lambda: "─ ready ─" in (folder / "log").read_text(errors="replace"))
             yield at
+        except BaseException:
+            print((folder / "log").read_text(errors="replace"), file=sys.stderr)  # the folder goes in the end
+            raise
         finally:
             local_servers.end(process)
 

@@ -18,11 +18,13 @@ from typing import Annotated
 import cv2
 import torch
 import typer
+from _machine import machine
+from _real_data import vignettes
 
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, ScoringName
 from plankseg.imaging.framing import Framing
 from plankseg.inference.backend_benchmark import BenchmarkConfig, benchmark_backends
-from plankseg.inference.backends import Backend, backends_here, machine, make_backend
+from plankseg.inference.backends import Backend, backends_here, make_backend
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.quantization import quantized_backend, quantizes_here
 from plankseg.learning.network.architecture import build_network
@@ -32,7 +34,6 @@ from plankseg.storage.store import Store
 
 CPU = torch.device("cpu")
 QUERY = QueryConfig()
-DATA = Path("../shared/data")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def fastest(store: Store, ids: list[str], variant: Variant) -> Backend:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
+    data: Annotated[Path | None, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = None,
     images: Annotated[int, typer.Option(min=16, help="Images that are scored in each run.")] = 400,
     repeats: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
@@ -81,7 +82,8 @@ def main(
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "store")
-        ingest_folder(store, data / "zooscannet-sample" / "imgs", role="pool")
+        place, origin = vignettes(data, Path(folder), images)
+        ingest_folder(store, place, role="pool")
         ids = store.catalogue.ids("pool")[:images]
         load = store.catalogue.loader(ids)
         predictors = {}
@@ -98,13 +100,13 @@ def main(
                 seconds[name].append(time.perf_counter() - started)
         speeds = {name: len(ids) / statistics.median(times) for name, times in seconds.items()}
         found = {
-            "machine": machine(CPU),
             "images": len(ids),
+            "origin": origin,
             "backends": {name: predictor.backend.name for name, predictor in predictors.items()},
             "images_per_s": {name: round(speed, 1) for name, speed in speeds.items()},
             "times_published": {name: round(speed / speeds["published"], 2) for name, speed in speeds.items()},
         }
-    print(json.dumps(found))
+    print(json.dumps(found | machine()))
 
 
 if __name__ == "__main__":

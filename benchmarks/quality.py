@@ -27,6 +27,7 @@ import numpy as np
 import typer
 from _machine import machine
 from _quality_pairs import PAIRS, Pair, PoolMasks, corrected_choosing_half, corrected_pool, rivals_of, store_of
+from _real_data import needed
 
 from plankseg.config import Recipe, RecipeName, Settings
 from plankseg.learning.checkpoints import EpochReport
@@ -41,7 +42,6 @@ from plankseg.pipeline.training.training_set import training_set
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
 
-DATA = Path("../shared/data")
 OFF_AT_0 = ("largest_zoom", "pool_mask_weight")
 
 
@@ -205,7 +205,7 @@ def train_side_by_side(pairs: Sequence[str], names: Sequence[str], seeds: range,
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = DATA,
+    data: Annotated[Path | None, typer.Option(help="Folder of the real data.", envvar="PLANKSEG_REAL_DATA")] = None,
     work: Annotated[Path | None, typer.Option(help="Where stores are kept, so that a later run goes on.")] = None,
     pair: Annotated[str, typer.Option(help=f"One or several of {', '.join(PAIRS)}, with commas.")] = "zooscannet",
     recipes: Annotated[str, typer.Option(help="Names of recipes, with commas; 'none': the rivals alone.")] = "laptop",
@@ -225,6 +225,7 @@ def main(
 ) -> None:
     """Measure and print; the last line is the JSON of all that was asked for."""
     cv2.setNumThreads(0)
+    data = needed(data)
     names, pairs = [name for name in recipes.split(",") if name != "none"], pair.split(",")
     if unknown := (set(names) - set(get_args(RecipeName))) | (set(pairs) - PAIRS.keys()):
         raise typer.BadParameter(f"{sorted(unknown)} is not known: recipes {get_args(RecipeName)}, pairs {[*PAIRS]}")

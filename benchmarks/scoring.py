@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `plankseg up` sets it;
 import numpy as np
 import torch
 import typer
+from _real_data import found as real_data
 
 from plankseg.config import InferenceConfig, NetworkConfig, QueryConfig, ScoringName
 from plankseg.imaging.arrays import Grey
@@ -68,10 +69,11 @@ AT_LEAST = {
 
 def image_files(count: int) -> tuple[list[bytes], str]:
     """Files of images and what they are: real ones evenly over all folders, or synthetic ones where there are none."""
-    folder = os.environ.get("PLANKSEG_REAL_DATA")
-    if not folder:
+    given = os.environ.get("PLANKSEG_REAL_DATA")
+    folder = real_data(Path(given) if given else None)
+    if folder is None:
         return [draw_sample("noisy", seed).jpeg for seed in range(count)], "synthetic (PLANKSEG_REAL_DATA is not set)"
-    found = sorted(p for p in (Path(folder) / "zooscannet-sample").rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in (folder / "zooscannet-sample").rglob("*") if p.suffix.lower() in SUFFIXES)
     places = np.linspace(0, len(found) - 1, count).round().astype(int)
     return [found[index].read_bytes() for index in places], f"real: {count} of {len(found)} of zooscannet-sample"
 

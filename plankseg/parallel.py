@@ -1,9 +1,11 @@
-"""Ordered map over threads, with a bound on how far it runs ahead."""
+"""Ordered map over threads, with a bound on how far it runs ahead; and what the processor is called."""
 
+import platform
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -17,6 +19,14 @@ class Ahead(Generic[Item]):
     items: int
     weight: Callable[[Item], int] = lambda _: 0
     max_weight: int = 0
+
+
+def processor_name() -> str:
+    """What the processor calls itself, such as "AMD EPYC"; where it does not, its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def ordered_map(

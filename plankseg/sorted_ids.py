@@ -1,7 +1,8 @@
-"""Sorted image ids as numbers, 40 bytes each, for a million images: search, set difference, slices.
+"""Sorted image ids as numbers, 48 bytes each, for a million images: search, set difference, slices.
 
 A Python string of 64 digits takes 113 bytes, and sorting a million of them takes seconds. Here an id is a 256-bit
-number in four words; the numbers sort as their texts do.
+number in four words; the numbers sort as their texts do. The words stay where they were read, and only their order is
+kept: to touch fresh memory is what takes longest of a draw from a million.
 """
 
 import binascii
@@ -29,7 +30,8 @@ def grouped(words: Words) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "m"]]:
     """The positions that put ids into ascending order, equal ones as they were, and where in it each id begins."""
     first = np.ascontiguousarray(words[:, 0])
     order = np.argsort(first)
-    alike = np.flatnonzero(first[order[1:]] == first[order[:-1]])
+    ascending = first.take(order)
+    alike = np.flatnonzero(ascending[1:] == ascending[:-1])
     tied = np.union1d(alike, alike + 1)
     among = order[tied]
     order[tied] = among[np.lexsort((among, *words[among].T[::-1]))]  # two ids that only begin alike are told apart too
@@ -41,10 +43,11 @@ def grouped(words: Words) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "m"]]:
 class SortedIds(Sequence[str]):
     """Image ids, sha256 as 64 lower-case hexadecimal digits: ascending, each once. A slice is a list of texts."""
 
-    def __init__(self, words: Words) -> None:
-        """Of ids as four words each, ascending and each once already."""
+    def __init__(self, words: Words, rows: Int[np.ndarray, "m"]) -> None:
+        """Of the ids, as four words each, that lie in these rows: ascending and each once already."""
         self._words = words
-        self._first = np.ascontiguousarray(words[:, 0])  # what a search looks at most
+        self._rows = rows
+        self._first = words[:, 0].take(rows)  # what a search looks at most
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> "SortedIds":
@@ -54,7 +57,7 @@ class SortedIds(Sequence[str]):
         if wrong is not None:
             raise ValueError(f"{wrong[:80]!r} is no image's id; give a sha256, 64 lower-case hexadecimal digits.")
         words = _words(unique)
-        return cls(words[grouped(words)[0]])
+        return cls(words, grouped(words)[0])
 
     def without(self, ids: Iterable[str]) -> "SortedIds":
         """All but these; what is not among them, or is no id, is ignored."""
@@ -69,7 +72,7 @@ class SortedIds(Sequence[str]):
 
     def where(self, keep: Bool[np.ndarray, "n"]) -> "SortedIds":
         """The ids at the positions that are True."""
-        return self if keep.all() else SortedIds(self._words[keep])
+        return self if keep.all() else SortedIds(self._words, self._rows.compress(keep))
 
     def position(self, image_id: str) -> int | None:
         """The position of an id, None where it is not among them."""
@@ -90,8 +93,8 @@ class SortedIds(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return _texts(self._words[index])
-        return _texts(self._words[index.__index__()][np.newaxis])[0]
+            return _texts(self._words.take(self._rows[index], axis=0))
+        return _texts(self._words[self._rows[index.__index__()]][np.newaxis])[0]
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), AT_ONCE):
@@ -100,7 +103,7 @@ class SortedIds(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         """True for any sequence of the same ids in the same order."""
         if isinstance(other, SortedIds):
-            return np.array_equal(self._words, other._words)
+            return np.array_equal(self._words.take(self._rows, axis=0), other._words.take(other._rows, axis=0))
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # as of any list
@@ -114,7 +117,7 @@ class SortedIds(Sequence[str]):
         end = np.searchsorted(self._first, wanted[:, 0], side="right")
         found = np.full(len(wanted), -1)
         while (open_ := np.flatnonzero((start < end) & (found < 0))).size:  # more than once only where ids begin alike
-            same = (self._words[start[open_]] == wanted[open_]).all(axis=1)
+            same = (self._words.take(self._rows[start[open_]], axis=0) == wanted[open_]).all(axis=1)
             found[open_[same]] = start[open_[same]]
             start[open_] += 1
         return found

@@ -83,8 +83,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest modules begin first, so that two workers end alike.
 
-    Modules share servers and stores: with xdist, `--dist loadfile` keeps each on one worker (`loadgroup` does not, since
-    pytest 9.2: pytest-xdist issue 1386), and `--no-loadscope-reorder` keeps this order.
+    Tests of a module share servers and stores: with xdist, `--dist loadfile` keeps them on one worker (`loadgroup` no
+    longer does, since pytest 9.2: issue 1386 of pytest-xdist), and `--no-loadscope-reorder` keeps this order.
     """
     rank = {name: number for number, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: rank.get(module_of(item), len(rank)))

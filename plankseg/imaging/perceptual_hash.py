@@ -9,7 +9,7 @@ few of the 64 bits, different images in about half of them.
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8, UInt64
+from jaxtyping import Bool, Integer, UInt8, UInt16, UInt64
 
 from plankseg.imaging.arrays import Grey
 
@@ -67,20 +67,34 @@ def nearest(
     return least, which
 
 
+def _quarters_near(references: References, *, bits: int) -> Bool[np.ndarray, "4 65536"]:
+    """For each quarter of a hash, lowest bits first, whether a reference's is at most a fourth of `bits` away."""
+    every = np.arange(1 << 16, dtype=np.uint16)
+    changes = every[np.bitwise_count(every) <= bits // 4]
+    tables = np.zeros((4, 1 << 16), dtype=bool)
+    for table, quarters in zip(tables, _quarters(references).T, strict=True):
+        for quarter in np.unique(quarters):
+            table[quarter ^ changes] = True
+    return tables
+
+
 def _may_be_near(hashes: Hashes, references: References, *, bits: int) -> Bool[np.ndarray, "n"]:
     """False only where every reference is more than `bits` away.
 
     Of two hashes at most so many bits apart, one of their four quarters is at most a fourth of that apart.
     """
     near = np.zeros(len(hashes), dtype=bool)
-    every = np.arange(1 << 16, dtype=np.uint64)
-    changes = every[np.bitwise_count(every) <= bits // 4]
-    for shift in (0, 16, 32, 48):
-        is_near = np.zeros(1 << 16, dtype=bool)
-        for quarter in np.unique(references >> shift & 0xFFFF):
-            is_near[quarter ^ changes] = True
-        near |= is_near[hashes >> shift & 0xFFFF]
+    tables = _quarters_near(references, bits=bits)
+    for start in range(0, len(hashes), BLOCK):
+        quarters = _quarters(hashes[start : start + BLOCK])
+        for table, quarter in zip(tables, quarters.T, strict=True):
+            near[start : start + BLOCK] |= table.take(quarter)
     return near
+
+
+def _quarters(hashes: Hashes) -> UInt16[np.ndarray, "n 4"]:
+    """The 16 bits of each quarter, lowest first."""
+    return np.ascontiguousarray(hashes).astype("<u8", copy=False).view("<u2").reshape(-1, 4)
 
 
 def alike(hashes: Hashes, references: References, *, bits: int) -> Bool[np.ndarray, "n"]:

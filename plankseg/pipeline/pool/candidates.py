@@ -14,7 +14,7 @@ def choosable(store: Store, recipe: Recipe | None = None) -> SortedIds:
     How like is said by the recipe, or by the one in force.
     """
     bits = (recipe or recipe_in_force(store)).validation.near_duplicate_bits
-    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids() | near_duplicate_ids(store, bits=bits)
-    taken |= store.exclusions.current().keys()
     every = store.catalogue.role_index()
+    taken = store.proposals.proposed_ids() | store.labels.hand_labelled_ids()
+    taken |= near_duplicate_ids(store, bits=bits, every=every) | store.exclusions.current().keys()
     return every.ids.where(every.in_role("pool") & ~every.ids.among(taken))

@@ -12,6 +12,7 @@ import numpy as np
 
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
+from plankseg.storage.tables.role_index import RoleIndex
 
 CHUNK = 5_000  # hashes per commit: a kill loses at most the work on these
 TRAINING_ROLES: tuple[Role, ...] = ("source", "pool")
@@ -28,12 +29,13 @@ class NearDuplicate:
     bits_apart: int
 
 
-def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
+def near_duplicates(store: Store, *, bits: int, every: RoleIndex | None = None) -> list[NearDuplicate]:
     """Every image of source and pool at most so many bits from one of the validation set, by role and image_id.
 
-    Only recorded hashes are compared: call `complete_hashes` before something is chosen or trained.
+    Only recorded hashes are compared: call `complete_hashes` before something is chosen or trained. `every` is the
+    catalogue's index, for who has it already.
     """
-    every = store.catalogue.role_index()
+    every = every or store.catalogue.role_index()
     (validation,) = np.nonzero(every.in_role("validation") & every.is_hashed)
     if not len(validation):
         return []
@@ -52,9 +54,9 @@ def near_duplicates(store: Store, *, bits: int) -> list[NearDuplicate]:
     return duplicates
 
 
-def near_duplicate_ids(store: Store, *, bits: int) -> frozenset[str]:
+def near_duplicate_ids(store: Store, *, bits: int, every: RoleIndex | None = None) -> frozenset[str]:
     """The ids of `near_duplicates`."""
-    return frozenset(near.image_id for near in near_duplicates(store, bits=bits))
+    return frozenset(near.image_id for near in near_duplicates(store, bits=bits, every=every))
 
 
 def complete_hashes(store: Store) -> int:

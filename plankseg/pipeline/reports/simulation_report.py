@@ -10,7 +10,7 @@ from plankseg.imaging.pictures.overlay import data_uri
 from plankseg.pipeline.reports.html_page import page_head, table, write_page
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.budget_curves import Curve, Panel, budget_curves
-from plankseg.pipeline.simulation.simulate import Result
+from plankseg.pipeline.simulation.simulate import Result, describe
 from plankseg.pipeline.simulation.summary import (
     SMALL_BUDGET,
     PairedTest,
@@ -96,7 +96,8 @@ def _page(result: Result) -> Iterator[str]:
             for record in result.stopped
         ]
         yield table(("way", "seed", "rounds", "why"), rows)
-    yield f"<p>Made by {escape(', '.join(f'{name} {value}' for name, value in result.made_by.items()))}.</p>"
+    makers = "; ".join(f"{count} runs by {maker}" for maker, count in result.makers)
+    yield f"<p>{escape(makers)}. Collected by {escape(describe(result.made_by))}.</p>"
 
 
 def curves_picture(result: Result) -> bytes:

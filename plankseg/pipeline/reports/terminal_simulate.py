@@ -12,10 +12,8 @@ from plankseg.config import ArmName, Settings, SimulationConfig, SimulationData,
 from plankseg.errors import SettingsError
 from plankseg.files import atomic_write
 from plankseg.pipeline.reports.simulation_report import conclusion, write_simulation
-from plankseg.pipeline.simulation.simulate import SMALL, Result, prepare, read_result, simulate
+from plankseg.pipeline.simulation.simulate import SAME_DICE, SMALL, Result, describe, prepare, read_result, simulate
 from plankseg.pipeline.simulation.simulated_rounds import Record, run_arm
-
-SAME_DICE = 0.002
 
 
 @dataclass(frozen=True)
@@ -89,5 +87,5 @@ def repeat_at_terminal(console: Console, settings: Settings, work: Path, path: P
             raise SettingsError(
                 f"Round {old['round']} of {arm} with seed {seed} has Dice {new['dice']} and {path} says {old['dice']}, "
                 f"with {'the same' if same else 'other'} images. Compare data, release and processor: "
-                f"{dict(recorded.made_by)}."
+                f"{describe(before.get('made_by', recorded.made_by))}."
             )

@@ -1,11 +1,10 @@
 """A whole simulation: every arm with every seed, and its result as one JSON document."""
 
 import json
-import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,13 @@ from plankseg.errors import SettingsError
 from plankseg.files import atomic_write
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.rank_correlations import rank_correlations
-from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation, run_arm
+from plankseg.pipeline.simulation.simulated_rounds import (
+    Record,
+    Simulation,
+    record_path,
+    run_arm,
+    write_record,
+)
 from plankseg.pipeline.simulation.summary import Record as AnyRecord
 from plankseg.pipeline.simulation.summary import paired_tests, small_budget, summaries, whole
 from plankseg.pipeline.simulation.world import make_world, start_of
@@ -43,6 +48,9 @@ SMALL = Recipe(
 )
 """What arms share where nothing else is said: a round takes well under a minute on two cores. Nothing grows."""
 
+SAME_DICE = 0.002
+"""A run is the same as another one within this Dice."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -60,6 +68,12 @@ class Result:
     def whole(self) -> list[Record]:
         """The records that are compared."""
         return whole(self.records, self.config.rounds)  # type: ignore[return-value]
+
+    @property
+    def makers(self) -> list[tuple[str, int]]:
+        """Whose code made the records, on which processor, and how many of them each."""
+        counted = Counter(describe(record.get("made_by", self.made_by)) for record in self.records)
+        return counted.most_common()
 
     @property
     def stopped(self) -> list[Record]:
@@ -82,6 +96,11 @@ class Result:
             "records": list(self.records),
         }
         return json.dumps(_rounded(document), indent=1).encode()
+
+
+def describe(made_by: Mapping[str, str]) -> str:
+    """Code and processor in words."""
+    return ", ".join(f"{name} {value}" for name, value in made_by.items())
 
 
 def _tests(records: Sequence[AnyRecord]) -> list[dict[str, Any]]:
@@ -127,7 +146,8 @@ def simulate(
 
 
 def collect_result(name: str, data: SimulationData, simulation: Simulation, records: Sequence[Record]) -> Result:
-    """The result of what was run."""
+    """The result of what was run. Raises SettingsError where runs of one seed did not start from one model 0."""
+    _check_starts(records)
     return Result(
         name=name,
         data=data,
@@ -135,13 +155,49 @@ def collect_result(name: str, data: SimulationData, simulation: Simulation, reco
         config=simulation.config,
         records=records,
         correlations=_correlations(simulation),
-        made_by=made_here(),
+        made_by=simulation.made_by,
     )
 
 
-def made_here() -> dict[str, str]:
-    """Release and processor, for the record."""
-    return {"plankseg": version("plankseg"), "processor": platform.processor() or platform.machine()}
+def _check_starts(records: Sequence[Record]) -> None:
+    by_seed: dict[int, list[Record]] = {}
+    for record in records:
+        if "start" in record:
+            by_seed.setdefault(record["seed"], []).append(record)
+    for seed, beside in by_seed.items():
+        lowest, highest = (choose(beside, key=lambda record: record["start"]["dice"]) for choose in (min, max))
+        if highest["start"]["dice"] - lowest["start"]["dice"] > SAME_DICE:
+            raise SettingsError(
+                f"With seed {seed}, {lowest['arm']} started from a model 0 of Dice {lowest['start']['dice']} and "
+                f"{highest['arm']} from one of {highest['start']['dice']}: they are of other data or of an other "
+                "processor, and cannot be compared. Remove the records of one."
+            )
+
+
+def take_records(simulation: Simulation, taken: Result) -> int:
+    """Put the whole runs of a result, made elsewhere, beside those of a simulation, which then does not repeat them.
+
+    What was run here stays. Returns how many runs were taken. Raises SettingsError where the result is not of the
+    same recipe and numbers; that its images are the same ones is for the caller to know.
+    """
+    for name in ("rounds", "batch_size", "test_images", "clicks"):
+        if getattr(taken.config, name) != getattr(simulation.config, name):
+            raise SettingsError(
+                f"{taken.name} was run with {name} {getattr(taken.config, name)}, and this simulation has "
+                f"{getattr(simulation.config, name)}: their runs cannot be compared."
+            )
+    if _rounded(taken.recipe.model_dump(mode="json")) != _rounded(simulation.recipe.model_dump(mode="json")):
+        raise SettingsError(f"{taken.name} was run with another recipe: its runs cannot be compared with these.")
+    count = 0
+    for record in taken.whole:
+        path = record_path(simulation.world, record["arm"], record["seed"])
+        if not path.exists():
+            write_record(path, {"made_by": dict(taken.made_by), **record})
+            count += 1
+    correlations = _correlations_path(simulation)
+    if taken.correlations and not correlations.exists():
+        write_record(correlations, dict(taken.correlations))
+    return count
 
 
 def prepare(
@@ -169,14 +225,17 @@ def prepare(
 
 def _correlations(simulation: Simulation) -> dict[str, float]:
     """Of model 0 of the first seed; looked up where they were computed before."""
-    path = simulation.world.work / "records" / "rank-correlations.json"
+    path = _correlations_path(simulation)
     if not path.exists():
         start = start_of(simulation.world, simulation.recipe, simulation.settings, 0, simulation.report)
         found = rank_correlations(start, simulation.recipe, simulation.settings, simulation.world.truth, seed=0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps(found, indent=1).encode())
+        write_record(path, found)
     correlations: dict[str, float] = json.loads(path.read_text())
     return correlations
+
+
+def _correlations_path(simulation: Simulation) -> Path:
+    return simulation.world.work / "records" / "rank-correlations.json"
 
 
 def _rounded(value: Any) -> Any:

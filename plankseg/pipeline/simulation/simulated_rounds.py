@@ -4,9 +4,10 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from plankseg.imaging.masks import changed_pixels, dice, encode_mask, pixel_sha
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.tta import View, views_of
 from plankseg.learning.checkpoints import EpochReport
+from plankseg.parallel import processor_name
 from plankseg.pipeline.acquisition.propose import ScoringOptions, propose
 from plankseg.pipeline.acquisition.score_shards import Scorer
 from plankseg.pipeline.annotation.label_rows import stored_mask
@@ -46,6 +48,11 @@ SHORT = 12
 Record = dict[str, Any]
 
 
+def made_here() -> dict[str, str]:
+    """Release and processor, for the record."""
+    return {"plankseg": version("plankseg"), "processor": processor_name()}
+
+
 @dataclass(frozen=True)
 class Simulation:
     """Everything that the rounds of all arms share."""
@@ -55,6 +62,8 @@ class Simulation:
     config: SimulationConfig
     settings: Settings
     report: Callable[[EpochReport], None] = lambda _: None
+    made_by: Mapping[str, str] = field(default_factory=made_here)
+    """Stands in every record that is begun."""
 
 
 def run_arm(
@@ -62,12 +71,14 @@ def run_arm(
 ) -> Record:
     """Run an arm with a seed, or what is missing of it, and return its record, which also lies in the work folder.
 
-    A record has the test Dice of model 0 and a list of rounds; `stopped` says in words why it has fewer rounds than
-    asked for: the pool is used up, or a training did not converge. A run that was killed goes on after its last
-    whole round. When it ends its store is removed, and the record stays.
+    A record has the test Dice of model 0 and a list of rounds; `made_by` says whose code ran, and on which processor;
+    `stopped` says in words why it has fewer rounds than asked for: the pool is used up, or a training did not
+    converge. A run that was killed goes on after its last whole round. When it ends its store is removed, and the
+    record stays.
     """
-    path = simulation.world.work / "records" / f"{name}-seed-{seed}.json"
-    record: Record = json.loads(path.read_text()) if path.exists() else {"arm": name, "seed": seed, "rounds": []}
+    path = record_path(simulation.world, name, seed)
+    begun = {"arm": name, "seed": seed, "made_by": dict(simulation.made_by), "rounds": []}
+    record: Record = json.loads(path.read_text()) if path.exists() else begun
     if record.get("stopped") or len(record["rounds"]) >= simulation.config.rounds:
         return record
     start = start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
@@ -80,17 +91,23 @@ def run_arm(
             found = _run_round(simulation, store, recipe, ARMS[name], round_number)
         except (EmptyPoolError, TrainingError) as error:
             record["stopped"] = f"round {round_number}: {error}"
-            _write(path, record)
+            write_record(path, record)
             break
         found |= _diversity(store, found.pop("images"), features)
         record["rounds"].append(found)
-        _write(path, record)
+        write_record(path, record)
         on_round(found)
     shutil.rmtree(simulation.world.arm(name, seed))
     return record
 
 
-def _write(path: Path, record: Record) -> None:
+def record_path(world: World, arm: str, seed: int) -> Path:
+    """Where the record of an arm with a seed lies."""
+    return world.work / "records" / f"{arm}-seed-{seed}.json"
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as a whole, or leave what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(record, indent=1).encode())
 

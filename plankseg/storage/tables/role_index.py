@@ -44,14 +44,14 @@ class RoleIndex:
         empty = (np.zeros((0, WORDS), np.uint64), np.zeros(0, np.int8), np.zeros(0, np.uint64), np.zeros(0, bool))
         words, ranks, hashes, is_hashed = put_together(pieces, empty, expected=images.rows)
         order, begins = grouped(words)
-        ids = SortedIds(words[order[begins]])
+        ids = SortedIds(words, order[begins])
         if not len(begins):
             return cls(ids, ranks, hashes, is_hashed)
         return cls(
             ids,
-            np.minimum.reduceat(ranks[order], begins),
-            np.maximum.reduceat(hashes[order], begins),
-            np.logical_or.reduceat(is_hashed[order], begins),
+            np.minimum.reduceat(ranks.take(order), begins),
+            np.maximum.reduceat(hashes.take(order), begins),
+            np.logical_or.reduceat(is_hashed.take(order), begins),
         )
 
     def without(self, ids: Collection[str]) -> "RoleIndex":
@@ -89,9 +89,9 @@ def counting_rows(rows: pa.Table) -> tuple[SortedIds, pa.Table]:
     ranks = np.concatenate([_ranks(part) for part in rows["role"].chunks] or [np.zeros(0, np.int8)])
     order = order[np.argsort(ranks[order], kind="stable")]
     words = np.concatenate([id_words(part) for part in rows["image_id"].chunks] or [np.zeros((0, WORDS), np.uint64)])
-    again, begins = grouped(words[order])
+    again, begins = grouped(words.take(order, axis=0))
     counting = order[again[begins]]
-    return SortedIds(words[counting]), rows.drop_columns(["image_id", "added_at"]).take(pa.array(counting))
+    return SortedIds(words, counting), rows.drop_columns(["image_id", "added_at"]).take(pa.array(counting))
 
 
 def id_words(ids: pa.Array) -> np.ndarray:

@@ -34,7 +34,7 @@ class UriIndex:
             image = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(order)))
             order = order[np.lexsort((-added[order], image))]
         self._rows = order[begins]
-        self._ids = SortedIds(words[self._rows])
+        self._ids = SortedIds(words, self._rows)
         self._uris = pa.chunked_array(uris, pa.string())
 
     def uri(self, image_id: str) -> str | None:

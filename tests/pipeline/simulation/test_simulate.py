@@ -1,6 +1,7 @@
 """A small simulation on synthetic images: its record, its repetition, and what stops it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +16,7 @@ from plankseg.pipeline.reports import terminal_simulate
 from plankseg.pipeline.reports.simulation_report import write_simulation
 from plankseg.pipeline.simulation import simulated_rounds
 from plankseg.pipeline.simulation.arms import ARMS
-from plankseg.pipeline.simulation.simulate import prepare, read_result, simulate
+from plankseg.pipeline.simulation.simulate import prepare, read_result, simulate, take_records
 from plankseg.pipeline.simulation.simulated_rounds import run_arm
 from tests.support.tiny_recipe import TINY
 
@@ -158,6 +159,54 @@ def test_a_folder_with_another_simulation_is_refused(data: SimulationData, tmp_p
     prepare(tmp_path, data, TINY, config("random"), settings(tmp_path))
     with pytest.raises(SettingsError, match="other batch_size"):
         prepare(tmp_path, data, TINY, config("random", batch_size=5), settings(tmp_path))
+
+
+def test_runs_made_elsewhere_are_taken_and_not_repeated_and_say_whose_they_are(
+    data: SimulationData, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = read_result(done / "tiny.json")
+    old = [{k: v for k, v in record.items() if k != "made_by"} for record in elsewhere.records]  # as once written
+    named = replace(elsewhere, records=old, made_by={"commit": "abc", "processor": "another"})
+    (tmp_path / "old.json").write_bytes(named.to_json())
+    simulation = prepare(tmp_path / "here", data, TINY, config(*TRIED), settings(tmp_path))
+    assert take_records(simulation, read_result(tmp_path / "old.json")) == len(elsewhere.whole)
+    assert take_records(simulation, read_result(tmp_path / "old.json")) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(simulated_rounds, "fit", None)
+        result = simulate("joined", data, simulation)
+    assert [without_maker(record) for record in result.records] == [without_maker(record) for record in old]
+    assert result.makers == [("commit abc, processor another", len(old))]
+    assert dict(result.correlations) == dict(elsewhere.correlations)
+    write_simulation(tmp_path / "joined.html", result)
+    assert f"{len(old)} runs by commit abc, processor another." in (tmp_path / "joined.html").read_text()
+
+
+def without_maker(record: dict) -> dict:
+    return {name: value for name, value in record.items() if name != "made_by"}
+
+
+def test_runs_of_another_recipe_or_of_other_numbers_are_not_taken(
+    data: SimulationData, done: Path, tmp_path: Path
+) -> None:
+    elsewhere = read_result(done / "tiny.json")
+    simulation = prepare(tmp_path / "here", data, TINY, config(*TRIED), settings(tmp_path))
+    other = TINY.model_copy(update={"training": TINY.training.model_copy(update={"epochs": 7})})
+    with pytest.raises(SettingsError, match="another recipe"):
+        take_records(simulation, replace(elsewhere, recipe=other))
+    with pytest.raises(SettingsError, match="batch_size 5, and this simulation has 4"):
+        take_records(simulation, replace(elsewhere, config=config(*TRIED, batch_size=5)))
+
+
+def test_runs_of_one_seed_that_start_from_two_models_are_not_compared(
+    data: SimulationData, done: Path, tmp_path: Path
+) -> None:
+    elsewhere = read_result(done / "tiny.json")
+    first, *others = elsewhere.records
+    strange = first | {"start": first["start"] | {"dice": first["start"]["dice"] - 0.1}}
+    simulation = prepare(tmp_path / "here", data, TINY, config(*TRIED), settings(tmp_path))
+    take_records(simulation, replace(elsewhere, records=[strange, *others]))
+    with pytest.raises(SettingsError, match=r"With seed 0, .* started from a model 0 of Dice"):
+        simulate("joined", data, simulation)
 
 
 def test_a_pool_without_true_masks_is_refused(data: SimulationData, tmp_path: Path) -> None:
