@@ -132,9 +132,7 @@ def measure_round_trips(folder: Path) -> dict[str, float]:
             propose_by_hand(store, masks, n, ids[20 * (n - 1) : 20 * n])
             pushes.append(seconds_of(lambda n=n: push(store, client, project, round_number=n)))
             SimulatedAnnotator(truth).answer_round(client, project, n)
-            collects.append(
-                seconds_of(lambda n=n: collect(store, client, project, tasks=client.list_tasks(project, n)).rounds)
-            )
+            collects.append(seconds_of(lambda: collect(store, client, project)))
             assert len(store.labels.answered(n)) == 20, "every answer arrived"
     return {"push_20_s": median(pushes), "collect_20_s": median(collects)}
 
