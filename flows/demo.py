@@ -51,6 +51,13 @@ SYNTHETIC = Recipe(
 )
 
 
+OF_DEMO = (
+    "The person in this demo is simulated: a program that knows the true masks corrected the pre-masks through Label "
+    "Studio. How often it redrew, and how much, is real; its seconds are an assumption."
+)
+"""Stands on the report, which may be read without this program."""
+
+
 class DemoFolders(FrozenModel):
     """Real folders, or the synthetic domains."""
 
@@ -186,7 +193,7 @@ def main(
     else:
         demo(folders, SYNTHETIC.model_copy(update={"rounds": budget}))
     if report:
-        write_report(open_store(), report)
+        write_report(open_store(), report, note=OF_DEMO if folders.pool_masks else "")
     print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")
 
 

@@ -6,10 +6,13 @@ Deployments of an earlier plankseg, all called `plankseg`, are replaced by those
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -32,6 +35,7 @@ from plankseg.errors import ServerError
 
 PREFECT_FILE = Path("deployments/prefect.yaml")
 EARLIER_NAME = "plankseg"  # of every deployment but the clock, until they were named by what they do
+FORMS_EVERY_S = 1.0
 AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
@@ -53,29 +57,68 @@ def deploy(prefect_file: Path = PREFECT_FILE) -> None:
     """
     with get_client(sync_client=True) as client:
         ours = names_in(prefect_file)
-        before = {name: choices_of(client, found) for name, found in deployments(client).items()}
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "--no-prompt",
-            "deploy",
-            "--all",
-            "--prefect-file",
-            str(prefect_file),
-        ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            raise ServerError(f"Prefect did not take the flows of {prefect_file}:\n{done.stdout}{done.stderr}")
+        earlier = deployments(client)
+        before = {name: choices_of(client, found) for name, found in earlier.items()}
+        forms = Forms(client, ours, {found.id: found.parameter_openapi_schema for found in earlier.values()})
+        deploy_all(prefect_file, meanwhile=forms.give)
         now = deployments(client)
         for name in ours:
-            show_form(client, now[name])
+            forms.ensure(now[name])
             if name in before:
                 restore(client, now[name], before[name], name)
         for name in [name for name in now if is_earlier(name, now)]:
             replace(client, now[name], now[successor(name)], name)
     served = sorted(name.split("/")[1] for name in ours)
     print(f"{len(served)} deployments are ready to run: {', '.join(served)}")
+
+
+def deploy_all(prefect_file: Path, *, meanwhile: Callable[[], object]) -> None:
+    """Let Prefect deploy all flows of the file, one after the other, and do something `meanwhile`, every second.
+
+    Raises ServerError where Prefect does not take one of them.
+    """
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as process:
+            try:
+                while process.poll() is None:
+                    meanwhile()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(FORMS_EVERY_S)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            said.seek(0)
+            raise ServerError(f"Prefect did not take the flows of {prefect_file}:\n{said.read()}")
+
+
+class Forms:
+    """Run forms of ours in the place of those that Prefect makes, from the second in which a flow is deployed."""
+
+    def __init__(self, client: SyncPrefectClient, ours: Sequence[str], schemas: Mapping[UUID, Any]) -> None:
+        """`schemas` are those of all deployments before: one that differs from then is Prefect's own, and new."""
+        self._client = client
+        self._ours = ours
+        self._known = dict(schemas)
+        self._given: set[UUID] = set()
+
+    def give(self) -> None:
+        """Give our form to every deployment that Prefect made or changed since the last look."""
+        for name, found in deployments(self._client).items():
+            if name in self._ours and found.parameter_openapi_schema != self._known.get(found.id):
+                self._give(found)
+
+    def ensure(self, deployment: DeploymentResponse) -> None:
+        """Give our form to a deployment where none was given yet, or another one has come since."""
+        known = self._known.get(deployment.id)
+        if deployment.id not in self._given or deployment.parameter_openapi_schema != known:
+            self._give(deployment)
+
+    def _give(self, deployment: DeploymentResponse) -> None:
+        show_form(self._client, deployment)
+        self._known[deployment.id] = deployment.parameter_openapi_schema
+        self._given.add(deployment.id)
 
 
 def names_in(prefect_file: Path) -> list[str]:

@@ -115,7 +115,7 @@ def _rounds_table(status: Status) -> Table:
         table.add_column("of these", justify="left")  # the one that may wrap: the table fits 80 columns
     for row, others in zip(status.rounds, rare, strict=True):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        cells = [*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.proposed}", seconds]
+        cells = [*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.compared}", seconds]
         table.add_row(*cells, *([others] if any(rare) else []))
     return table
 

@@ -88,7 +88,7 @@ class DecisionStatus(BaseModel):
 
 
 class RoundStatus(BaseModel):
-    """One round: the number of its images by answer. `redrawn` are those of `effort`."""
+    """One round: the number of its images by answer. `redrawn` of `compared` images are those of `effort`."""
 
     round: int
     proposed: int
@@ -101,6 +101,7 @@ class RoundStatus(BaseModel):
     unusable: int
     quarantined: int
     redrawn: int
+    compared: int
     seconds: float | None
     model: str | None
 
@@ -297,6 +298,7 @@ def _round(store: Store, n: int, *, model: ModelRow | None, shown: Effort | None
         unusable=sum(row.status == "unusable" for row in answers),
         quarantined=sum(row.status == "quarantined" for row in answers),
         redrawn=shown.redrawn if shown else 0,
+        compared=shown.images if shown else 0,
         seconds=round(median(seconds), 1) if seconds else None,
         model=model.model_id if model else None,
     )

@@ -47,19 +47,22 @@ MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "Dice 
 ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
 
 
-def write_report(store: Store, path: Path) -> None:
-    """Write the page: data, models, effort, and every image of every round with its pre-mask and its answer."""
+def write_report(store: Store, path: Path, *, note: str = "") -> None:
+    """Write the page: data, models, effort, and every image of every round with its pre-mask and its answer.
+
+    `note` stands at its top: what a reader must know of these rounds.
+    """
     status = read_status(store, recipe_in_force(store).rounds)
-    write_page(path, _page(store, status))
+    write_page(path, _page(store, status, note))
 
 
-def _page(store: Store, status: Status) -> Iterator[str]:
+def _page(store: Store, status: Status, note: str) -> Iterator[str]:
     models = sorted(store.models.all(), key=lambda model: model.round)
     version = importlib.metadata.version("plankseg")
     yield page_head("plankseg: rounds and models")
     yield "<h1>plankseg: rounds and models</h1>"
     yield f'<p class="aside">Written on {_day(datetime.now(UTC).astimezone().date())} with plankseg {version}.</p>'
-    yield from _paragraphs(f"Next: {status.next}", last_decision(status), verdict_unless_told(status))
+    yield from _paragraphs(note, f"Next: {status.next}", last_decision(status), verdict_unless_told(status))
     yield from _data(store, status)
     if models:
         yield from _models(status, models)

@@ -1,5 +1,6 @@
 """Deploying again, and over deployments of an earlier plankseg, keeps what a person set on a real Prefect server."""
 
+import json
 import os
 import subprocess
 import sys
@@ -41,9 +42,35 @@ def flows_named(folder: Path, *, earlier: bool) -> Path:
     return path
 
 
-def deploy(at: At, prefect_file: Path) -> str:
+DEPLOY = "import sys\nfrom pathlib import Path\nfrom flows.support.deploy import deploy\ndeploy(Path(sys.argv[1]))"
+GIVE_FORMS = """
+import json, sys
+from pathlib import Path
+from prefect.client.orchestration import get_client
+from flows.support.deploy import Forms, deploy_all, deployments, names_in
+
+def look():
+    found = deployments(client)
+    return {name: [found[name].parameter_openapi_schema, str(found[name].updated)] for name in names}
+
+path = Path(sys.argv[1])
+names = names_in(path)
+with get_client(sync_client=True) as client:
+    forms = Forms(client, names, {found.id: found.parameter_openapi_schema for found in deployments(client).values()})
+    deploy_all(path, meanwhile=lambda: None)
+    looks = [look()]
+    for _ in range(2):
+        forms.give()
+        looks.append(look())
+    for name in names:
+        forms.ensure(deployments(client)[name])
+    looks.append(look())
+print(json.dumps(looks))
+"""
+
+
+def deploy(at: At, prefect_file: Path, code: str = DEPLOY) -> str:
     """What deploying says."""
-    code = "import sys\nfrom pathlib import Path\nfrom flows.support.deploy import deploy\ndeploy(Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(prefect_file)],
         env=os.environ | at.environment() | {"PLANKSEG_PROJECT": "plankseg"},
@@ -138,6 +165,15 @@ def test_earlier_deployments_are_renamed_with_all_that_was_set_on_them(at: At, t
     assert all_names(at) == {"pretrain", "maintain", "advance", "clock"}
     assert_as_it_was_set(at)
     assert len(automations(at)) == 3, "none of the removed deployments is left, none is doubled"
+
+
+def test_a_flow_has_our_form_while_others_are_still_deployed(at: At, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time Prefect puts its own form in the place of ours
+        said = deploy(at, flows_named(tmp_path, earlier=False), GIVE_FORMS)
+        own, first, again, ensured = json.loads(said.splitlines()[-1])
+        assert own["pretrain/pretrain"][0]["properties"]["named"]["title"] == "named"
+        assert first["pretrain/pretrain"][0]["properties"]["named"]["title"] == "Recipe"
+        assert first == again == ensured, "a form that is ours is given once"
 
 
 def test_parameters_that_a_form_no_longer_takes_are_named_and_left_out(at: At, tmp_path: Path) -> None:
