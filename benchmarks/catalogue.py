@@ -200,8 +200,8 @@ def peak_mb() -> float:
 
 
 def in_a_process(what: str, store: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--what", what, "--store", str(store)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-X", "faulthandler", __file__, "--what", what, "--store", str(store)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
