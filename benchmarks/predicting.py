@@ -8,8 +8,8 @@ the same network and writes one mask. `share_of_forward` is the rate of the whol
 backend's forward passes alone on the same squares. Memory is the peak of a run over the images once and four times.
 Exports are masks per second from the folder that was made, by the rate at which OpenCV alone reads and writes them.
 
-Bounds: start within 1.5 times the rival's, 0.9 of the forward rate, the peak of four times as many images at most 1.1 times
-that of one, exports as COCO and as PNG at 0.3 of OpenCV's rate.
+Bounds: start within 1.5 times the rival's, 0.9 of the forward rate, the peak of four times as many images at most 1.1
+times that of one, exports as COCO and as PNG at 0.3 of OpenCV's rate.
 """
 
 import itertools
