@@ -29,6 +29,8 @@ PRIVATE_UMASK = 0o077  # of the servers, their flows and all that they write: ot
 PREFECT_USER = "plankseg"
 PORTS = "ports.json"
 UP_AT_TERMINAL = "UP_AT_TERMINAL"
+RUNS_END_WITH_WORKER = "PLANKSEG_RUNS_END_WITH_WORKER"
+"""Variable of a worker whose runs end with it, at once and as by a kill: the next start finishes what they began."""
 """Variable with the width of the terminal that a person reads, else absent: log-ins are never written into a log."""
 
 OUR_FILES = ("credentials.env", ".lock")  # by one of these a working directory is known

@@ -1,6 +1,8 @@
 """`make up` serves everything on loopback, flows started as from the Prefect UI do their work, strangers start none."""
 
 import json
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -28,7 +30,7 @@ from plankseg.labelling.api.webhook_payload import RELAY_HEADER
 from plankseg.labelling.webhook.short_connections import CONNECTION_S
 from plankseg.pipeline.annotation.connection import LABELING_CONFIG
 from plankseg.storage.store import Store
-from tests.support.prefect_api import get, log_in, post, run, serve_up, until
+from tests.support.prefect_api import get, log_in, log_of, post, run, serve_up, until
 from tests.support.run_form import log_in_to_prefect
 from tests.support.strangers import another_user, drive_by_page, has_ended, idle_callers
 from tests.support.subprocess_flow import artifacts
@@ -311,3 +313,26 @@ def test_callers_that_never_end_their_request_do_not_make_the_relay_deaf(up: Up)
         assert heard.status_code == 403
         until(lambda: all(map(has_ended, callers)), what=lambda: "some are still open", timeout_s=CONNECTION_S + 20)
     assert httpx.get(f"{relay}/health", timeout=2, trust_env=False).json() == {"status": "UP"}
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_a_run_too_where_the_worker_has_no_time_to_end_it(up: Up) -> None:
+    at, process = up
+    deployment = get(at, "deployments/name/pretrain/pretrain")["id"]
+    asked = {"parameters": {"named": "laptop"}}  # on the images that the test of the flows has ingested
+    started = post(at, f"deployments/{deployment}/create_flow_run", asked).json()["id"]
+    until(
+        lambda: "train model 0" in str(post(at, "task_runs/filter", {}).json()),
+        what=lambda: log_of(at, started),
+    )
+    family = psutil.Process(process.pid).children(recursive=True)
+    engines = [child for child in family if "prefect.engine" in child.cmdline()]
+    assert engines
+    (worker,) = (child for child in family if child.cmdline()[2:4] == ["worker", "start"])
+    worker.suspend()  # as on a machine so busy that it does nothing for five seconds
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    _, alive = psutil.wait_procs(engines, timeout=30)
+    assert not alive

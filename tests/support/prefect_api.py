@@ -57,8 +57,9 @@ def serve_up(folder: Path) -> Iterator[tuple[local_servers.ServerSettings, "subp
             family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
             yield at, process
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(60)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait(60)
         until(lambda: not any(psutil.pid_exists(pid) for pid in family), what=lambda: f"left of {family}")
 
 
