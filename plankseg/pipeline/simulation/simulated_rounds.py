@@ -77,7 +77,7 @@ def run_arm(
     record stays.
     """
     path = record_path(simulation.world, name, seed)
-    begun = {"arm": name, "seed": seed, "made_by": dict(simulation.made_by), "rounds": []}
+    begun: Record = {"arm": name, "seed": seed, "made_by": dict(simulation.made_by), "rounds": []}
     record: Record = json.loads(path.read_text()) if path.exists() else begun
     if record.get("stopped") or len(record["rounds"]) >= simulation.config.rounds:
         return record
