@@ -166,6 +166,7 @@ def test_the_table_of_rounds_fits_80_columns_whatever_was_answered() -> None:
         accepted=20,
         corrected=25,
         redrawn=19,
+        compared=100,
         seconds=12345.6,
         model=None,
         **counts,

@@ -78,8 +78,8 @@ def deploy_all(prefect_file: Path, *, meanwhile: Callable[[], object]) -> None:
     Raises ServerError where Prefect does not take one of them.
     """
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
-        with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as process:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
             try:
                 while process.poll() is None:
                     meanwhile()
@@ -89,8 +89,8 @@ def deploy_all(prefect_file: Path, *, meanwhile: Callable[[], object]) -> None:
                 process.kill()
                 raise
         if process.returncode:
-            said.seek(0)
-            raise ServerError(f"Prefect did not take the flows of {prefect_file}:\n{said.read()}")
+            output.seek(0)
+            raise ServerError(f"Prefect did not take the flows of {prefect_file}:\n{output.read()}")
 
 
 class Forms:

@@ -169,8 +169,8 @@ def test_earlier_deployments_are_renamed_with_all_that_was_set_on_them(at: At, t
 
 def test_a_flow_has_our_form_while_others_are_still_deployed(at: At, tmp_path: Path) -> None:
     for _ in range(2):  # the second time Prefect puts its own form in the place of ours
-        said = deploy(at, flows_named(tmp_path, earlier=False), GIVE_FORMS)
-        own, first, again, ensured = json.loads(said.splitlines()[-1])
+        output = deploy(at, flows_named(tmp_path, earlier=False), GIVE_FORMS)
+        own, first, again, ensured = json.loads(output.splitlines()[-1])
         assert own["pretrain/pretrain"][0]["properties"]["named"]["title"] == "named"
         assert first["pretrain/pretrain"][0]["properties"]["named"]["title"] == "Recipe"
         assert first == again == ensured, "a form that is ours is given once"

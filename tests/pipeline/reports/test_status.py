@@ -25,6 +25,7 @@ ROUND_KEYS = {
     "unusable",
     "quarantined",
     "redrawn",
+    "compared",
     "seconds",
     "model",
 }
@@ -94,7 +95,7 @@ def test_every_answer_is_counted_in_exactly_one_kind(answered: Store) -> None:
 
 def test_redrawn_are_the_usable_answers_far_from_their_premask(answered: Store) -> None:
     (row,) = status_of(answered).rounds
-    assert row.redrawn == 3  # corrected by half, drawn without a pre-mask, and emptied
+    assert (row.redrawn, row.compared) == (3, 6)  # corrected by half, drawn without a pre-mask, and emptied
     (strict,) = read_status(answered, RoundsConfig(budget=2, redrawn_below=0.98)).rounds
     assert strict.redrawn == 4
 
