@@ -25,13 +25,14 @@ from typing import Annotated, get_args
 
 import cv2
 import typer
-from _real_data import needed
+from _real_data import found, needed
 
 from plankseg.config import ArmName, Recipe, Settings, SimulationConfig, SimulationData
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.reports.simulation_report import conclusion
 from plankseg.pipeline.reports.terminal_simulate import words, write_result
 from plankseg.pipeline.simulation.simulate import (
+    SETTINGS_FILE,
     SMALL,
     Result,
     collect_result,
@@ -112,18 +113,23 @@ SETTINGS = {
 }
 
 
-def report(arm: str, seed: int, found: Record) -> None:
+def report(arm: str, seed: int, ended: Record) -> None:
     """A line for each round, for those who wait."""
-    print(f"seed {seed} {arm}: {words(found)}", flush=True)
+    print(f"seed {seed} {arm}: {words(ended)}", flush=True)
 
 
-def without_place(result: Result, data: Path, work: Path) -> Result:
+def without_place(result: Result, data: Path | None, work: Path) -> Result:
     """The result with addresses that say nothing of this machine."""
-    shown = {
-        name: None if path is None else path.replace(str(data), "data").replace(str(work), "work")
-        for name, path in result.data.model_dump().items()
-    }
-    return replace(result, data=SimulationData.model_validate(shown))
+    places = {"work": work} | ({} if data is None else {"data": data})
+
+    def shown(path: str | None) -> str | None:
+        for name, place in places.items():
+            if path is not None and Path(path).is_relative_to(place):
+                return str(name / Path(path).relative_to(place))
+        return path
+
+    named = {name: shown(path) for name, path in result.data.model_dump().items()}
+    return replace(result, data=SimulationData.model_validate(named))
 
 
 def working_tree() -> str:
@@ -137,7 +143,7 @@ def working_tree() -> str:
 
 def collected(setting: str, work: Path) -> Result:
     """What was run so far, whatever arms and seeds those are; runs that were not finished are listed, not compared."""
-    described = json.loads((work / "simulation.json").read_text())
+    described = json.loads((work / SETTINGS_FILE).read_text())
     records = [json.loads(path.read_text()) for path in sorted((work / "records").glob("*-seed-*.json"))]
     arms = tuple(arm for arm in get_args(ArmName) if arm in {record["arm"] for record in records})
     numbers = {name: described[name] for name in ("rounds", "batch_size", "test_images", "clicks")}
@@ -154,7 +160,7 @@ def made_by() -> dict[str, str]:
 
 def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int, take: Path | None) -> Result:
     """Run what is missing of a simulation in a folder of that setting."""
-    folders = chosen.folders(data.resolve(), folder)
+    folders = chosen.folders(data, folder)
     sizes = {"batch_size": chosen.batch_size, "test_images": chosen.test_images}
     training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": draws})
     recipe = SMALL.model_copy(update={"training": training})
@@ -185,9 +191,12 @@ def main(
     cv2.setNumThreads(0)
     if setting not in SETTINGS:
         raise typer.BadParameter(f"{setting} is not known: {', '.join(SETTINGS)}")
-    data = needed(data) if setting in WITH_REAL_IMAGES else data or Path()
+    if take is not None and collect:
+        raise typer.BadParameter("--take is for a run; --collect shows what --work holds already")
+    place = needed(data) if setting in WITH_REAL_IMAGES and not collect else found(data)
+    place = None if place is None else place.resolve()
     if only_data is not None:
-        print(SETTINGS[setting].folders(data.resolve(), only_data).model_dump_json())
+        print(SETTINGS[setting].folders(place or only_data, only_data).model_dump_json())
         return
     if collect and (work is None or not (work / setting / "simulation" / "records").is_dir()):
         raise typer.BadParameter("--collect needs the folder of what was run (--work)")
@@ -198,10 +207,12 @@ def main(
         if collect:
             result = collected(setting, folder / "simulation")
         else:
-            result = run(chosen, folder, data, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws, take)
+            result = run(
+                chosen, folder, place or folder, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws, take
+            )
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            write_result(out, without_place(result, data.resolve(), folder))
+            write_result(out, without_place(result, place, folder))
         print(conclusion(result))
         print(json.dumps([asdict(test) | {"verdict": test.verdict} for test in paired_tests(result.whole)]))
 

@@ -157,9 +157,18 @@ def until(is_so: Callable[[], object], *, patience_s: float = 400.0) -> None:
 def served(folder: Path) -> Iterator[local_servers.ServerSettings]:
     """`plankseg up` on free ports."""
     at = local_servers.ServerSettings(
-        folder / "work", local_servers.free_port(), local_servers.free_port(), local_servers.free_port()
+        folder / "work",
+        local_servers.free_port(),
+        local_servers.free_port(),
+        local_servers.free_port(),
+        local_servers.free_port(),
     )
-    ports = {"PREFECT_PORT": at.prefect_port, "LABEL_STUDIO_PORT": at.label_studio_port, "RELAY_PORT": at.relay_port}
+    ports = {
+        "PREFECT_PORT": at.prefect_port,
+        "LABEL_STUDIO_PORT": at.label_studio_port,
+        "RELAY_PORT": at.relay_port,
+        "ASSISTANT_PORT": at.assistant_port,
+    }
     plankseg = str(Path(sys.executable).parent / "plankseg")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -146,7 +146,9 @@ def goals_of(figures: dict[str, dict[str, Any]], dataset: str) -> dict[str, bool
 def clicks_of_rival(figures: dict[str, dict[str, Any]]) -> float | None:
     """Clicks to a Dice of 0.90, as a share of those of the best rival; None where none was run."""
     rivals = [figures[name]["clicks_to_090"] for name in RIVALS if name in figures]
-    return figures["network"]["clicks_to_090"] / min(rivals) if rivals else None
+    if not rivals or not min(rivals):  # a mask that is good before the first click compares nothing
+        return None
+    return figures["network"]["clicks_to_090"] / min(rivals)
 
 
 def main(

@@ -29,9 +29,9 @@ PRIVATE_UMASK = 0o077  # of the servers, their flows and all that they write: ot
 PREFECT_USER = "plankseg"
 PORTS = "ports.json"
 UP_AT_TERMINAL = "UP_AT_TERMINAL"
-RUNS_END_WITH_WORKER = "PLANKSEG_RUNS_END_WITH_WORKER"
-"""Variable of a worker whose runs end with it, at once and as by a kill: the next start finishes what they began."""
 """Variable with the width of the terminal that a person reads, else absent: log-ins are never written into a log."""
+RUNS_END_WITH_WORKER = "PLANKSEG_RUNS_END_WITH_WORKER"
+"""Number of the worker of a run: runs end with it, as by a kill, and the next start finishes what they began."""
 
 OUR_FILES = ("credentials.env", ".lock")  # by one of these a working directory is known
 START_TIMEOUT_S = 300.0  # Label Studio's first start without a migrated template takes two to three minutes
@@ -258,6 +258,15 @@ def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, by)
+
+
+def end_with(process_id: int) -> None:
+    """Let Linux kill this process when its parent ends; at once where the worker of this number has ended already."""
+    die_with_parent(signal.SIGKILL)
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _without_proxy(named: str | None) -> str:

@@ -72,7 +72,12 @@ class SortedIds(Sequence[str]):
 
     def where(self, keep: Bool[np.ndarray, "n"]) -> "SortedIds":
         """The ids at the positions that are True."""
-        return self if keep.all() else SortedIds(self._words, self._rows.compress(keep))
+        if keep.all():
+            return self
+        rows = self._rows[keep]
+        if len(rows) * 4 > len(self._words):
+            return SortedIds(self._words, rows)
+        return SortedIds(self._words.take(rows, axis=0), np.arange(len(rows)))  # few ids do not keep all words alive
 
     def position(self, image_id: str) -> int | None:
         """The position of an id, None where it is not among them."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
@@ -78,7 +79,7 @@ def deploy_all(prefect_file: Path, *, meanwhile: Callable[[], object]) -> None:
     Raises ServerError where Prefect does not take one of them.
     """
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
             try:
                 while process.poll() is None:
@@ -105,9 +106,10 @@ class Forms:
 
     def give(self) -> None:
         """Give our form to every deployment that Prefect made or changed since the last look."""
-        for name, found in deployments(self._client).items():
-            if name in self._ours and found.parameter_openapi_schema != self._known.get(found.id):
-                self._give(found)
+        with suppress(PrefectHTTPStatusError, httpx.HTTPError):  # a busy server: the next look, or `ensure`, does it
+            for name, found in deployments(self._client).items():
+                if name in self._ours and found.parameter_openapi_schema != self._known.get(found.id):
+                    self._give(found)
 
     def ensure(self, deployment: DeploymentResponse) -> None:
         """Give our form to a deployment where none was given yet, or another one has come since."""

@@ -96,8 +96,8 @@ def _page(result: Result) -> Iterator[str]:
             for record in result.stopped
         ]
         yield table(("way", "seed", "rounds", "why"), rows)
-    makers = "; ".join(f"{count} runs by {maker}" for maker, count in result.makers)
-    yield f"<p>{escape(makers)}. Collected by {escape(describe(result.made_by))}.</p>"
+    makers = [f"{count} {'run' if count == 1 else 'runs'} by {maker}." for maker, count in result.makers]
+    yield f"<p>{escape(' '.join([*makers, f'Collected by {describe(result.made_by)}.']))}</p>"
 
 
 def curves_picture(result: Result) -> bytes:

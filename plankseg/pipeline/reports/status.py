@@ -118,7 +118,8 @@ ROUND_COLUMNS = ("round", "proposed", "answered", "redrawn", "seconds", "accepte
 ROUND_WORDS = (
     "Accepted: submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no organism. "
     "Skipped: left undecided. Unusable: not to be asked again. Set aside: the answer cannot be used. Redrawn: answer "
-    "and pre-mask agree to a Dice below 0.95 (or what the recipe says), or there was no pre-mask."
+    "and pre-mask agree to a Dice below 0.95 (or what the recipe says), or there was no pre-mask; counted on usable "
+    "answers, without images that were drawn at random or asked without a pre-mask."
 )
 
 

@@ -87,5 +87,5 @@ def repeat_at_terminal(console: Console, settings: Settings, work: Path, path: P
             raise SettingsError(
                 f"Round {old['round']} of {arm} with seed {seed} has Dice {new['dice']} and {path} says {old['dice']}, "
                 f"with {'the same' if same else 'other'} images. Compare data, release and processor: "
-                f"{describe(before.get('made_by', recorded.made_by))}."
+                f"{describe(before['made_by'])}."
             )

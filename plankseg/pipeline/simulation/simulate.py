@@ -48,6 +48,9 @@ SMALL = Recipe(
 )
 """What arms share where nothing else is said: a round takes well under a minute on two cores. Nothing grows."""
 
+SETTINGS_FILE = "settings-of-simulation.json"
+"""What a work folder is for; page and JSON of the result have the folder's own name, which may be any."""
+
 SAME_DICE = 0.002
 """A run is the same as another one within this Dice."""
 
@@ -72,7 +75,7 @@ class Result:
     @property
     def makers(self) -> list[tuple[str, int]]:
         """Whose code made the records, on which processor, and how many of them each."""
-        counted = Counter(describe(record.get("made_by", self.made_by)) for record in self.records)
+        counted = Counter(describe(record.get("made_by", UNKNOWN)) for record in self.records)
         return counted.most_common()
 
     @property
@@ -98,6 +101,9 @@ class Result:
         return json.dumps(_rounded(document), indent=1).encode()
 
 
+UNKNOWN = {"code": "unknown"}
+
+
 def describe(made_by: Mapping[str, str]) -> str:
     """Code and processor in words."""
     return ", ".join(f"{name} {value}" for name, value in made_by.items())
@@ -111,14 +117,15 @@ def read_result(path: Path) -> Result:
     """Read what `to_json` wrote. Raises SettingsError for a file that is none."""
     try:
         document = json.loads(path.read_bytes())
+        made_by = document["made_by"]  # of every record, until each had its own
         return Result(
             name=document["name"],
             data=SimulationData.model_validate(document["data"]),
             recipe=Recipe.model_validate(document["recipe"]),
             config=SimulationConfig.model_validate(document["config"]),
-            records=document["records"],
+            records=[{"made_by": made_by, **record} for record in document["records"]],
             correlations=document["rank_correlations"],
-            made_by=document["made_by"],
+            made_by=made_by,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is not the result of a simulation ({error}); give its JSON file.") from error
@@ -137,11 +144,11 @@ def simulate(
 
     Raises SettingsError for data that cannot be used, and what the training of model 0 raises.
     """
-    records = [
-        run_arm(simulation, arm, seed, on_round=partial(on_round, arm, seed))
-        for seed in range(simulation.config.seeds)
-        for arm in simulation.config.arms
-    ]
+    records: list[Record] = []
+    for seed in range(simulation.config.seeds):
+        for arm in simulation.config.arms:
+            records.append(run_arm(simulation, arm, seed, on_round=partial(on_round, arm, seed)))
+            _check_starts(records)  # before hours go into what cannot be compared
     return collect_result(name, data, simulation, records)
 
 
@@ -169,8 +176,8 @@ def _check_starts(records: Sequence[Record]) -> None:
         if highest["start"]["dice"] - lowest["start"]["dice"] > SAME_DICE:
             raise SettingsError(
                 f"With seed {seed}, {lowest['arm']} started from a model 0 of Dice {lowest['start']['dice']} and "
-                f"{highest['arm']} from one of {highest['start']['dice']}: they are of other data or of an other "
-                "processor, and cannot be compared. Remove the records of one."
+                f"{highest['arm']} from one of {highest['start']['dice']}: they are of other data or of another "
+                "processor, and cannot be compared. Remove the records of one, in the folder records."
             )
 
 
@@ -192,7 +199,7 @@ def take_records(simulation: Simulation, taken: Result) -> int:
     for record in taken.whole:
         path = record_path(simulation.world, record["arm"], record["seed"])
         if not path.exists():
-            write_record(path, {"made_by": dict(taken.made_by), **record})
+            write_record(path, record)
             count += 1
     correlations = _correlations_path(simulation)
     if taken.correlations and not correlations.exists():
@@ -212,7 +219,7 @@ def prepare(
         "clicks": config.clicks,
         "rounds": config.rounds,
     }
-    path = work / "simulation.json"
+    path = work / SETTINGS_FILE
     if path.exists() and (there := json.loads(path.read_text())) != described:
         different = sorted(key for key in described if there.get(key) != described[key])
         raise SettingsError(
