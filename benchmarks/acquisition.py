@@ -120,12 +120,12 @@ def report(arm: str, seed: int, ended: Record) -> None:
 
 def without_place(result: Result, data: Path | None, work: Path) -> Result:
     """The result with addresses that say nothing of this machine."""
-    places = {"work": work} | ({} if data is None else {"data": data})
+    folders = {"work": work} | ({} if data is None else {"data": data})
 
     def shown(path: str | None) -> str | None:
-        for name, place in places.items():
-            if path is not None and Path(path).is_relative_to(place):
-                return str(name / Path(path).relative_to(place))
+        for name, folder in folders.items():
+            if path is not None and Path(path).is_relative_to(folder):
+                return str(name / Path(path).relative_to(folder))
         return path
 
     named = {name: shown(path) for name, path in result.data.model_dump().items()}
