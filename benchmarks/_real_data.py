@@ -10,7 +10,12 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def found(data: Path | None) -> Path | None:
     """The folder that was given, or the one beside the repository; None where there is none."""
-    return data or (BESIDE if BESIDE.is_dir() else None)
+    place = data or (BESIDE if BESIDE.is_dir() else None)
+    if place is not None and not place.is_dir():
+        raise SystemExit(
+            f"{place} is no folder; set PLANKSEG_REAL_DATA to the folder of the real images, or to nothing."
+        )
+    return place
 
 
 def vignettes(data: Path | None, folder: Path, count: int) -> tuple[Path, str]:
@@ -19,7 +24,7 @@ def vignettes(data: Path | None, folder: Path, count: int) -> tuple[Path, str]:
     if place is not None:
         return place / "zooscannet-sample" / "imgs", "real: zooscannet-sample"
     drawn = write_domains(folder / "drawn", source=1, pool=count, validation=1)
-    return drawn.pool, "synthetic (PLANKSEG_REAL_DATA is not set)"
+    return drawn.pool, "synthetic (no PLANKSEG_REAL_DATA, no ../shared/data)"
 
 
 def needed(data: Path | None) -> Path:
