@@ -3,10 +3,10 @@
 usage: commands.py [--store demo/store] [--runs 3]     (without a store: one of 30 images, masks and a model, made here)
 
 A person waits for these, two of them for an error. Each figure is the median of some processes, one after the other,
-each with the libraries that it imports; `over_pass` says how many times that is of what Python alone takes here. The goal
-on two quiet cores is 1.5 s, for `report` 6, for `doctor` 4, for a wrong argument 1, for `gif`, which loads torch and
-computes masks, 8; bounds are ratios, because seconds are one machine's. `cpu_s` are seconds of the processor: what is
-left of a figure where other work shares the cores.
+each with the libraries that it imports; `over_pass` says how many times that is of what Python alone takes here. The
+goal on two quiet cores is 1.5 s, for `report` 6, for `doctor` 4, for a wrong argument 1, for `gif`, which loads torch
+and computes masks, 8; bounds are ratios, because seconds are one machine's. `cpu_s` are seconds of the processor: what
+is left of a figure where other work shares the cores.
 """
 
 import json
