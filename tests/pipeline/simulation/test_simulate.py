@@ -114,6 +114,16 @@ def test_a_second_run_computes_nothing_and_more_arms_can_be_added(
     assert len(more.whole) == 2
 
 
+def test_a_simulation_in_a_folder_called_simulation_goes_on_after_its_result_was_written(
+    data: SimulationData, tmp_path: Path
+) -> None:
+    work = tmp_path / "simulation"
+    short = config("random", rounds=1)
+    terminal_simulate.write_result(work, simulate("simulation", data, prepare(work, data, TINY, short, settings(work))))
+    more = config("random", "stratified", rounds=1)
+    assert len(simulate("simulation", data, prepare(work, data, TINY, more, settings(work))).whole) == 2
+
+
 def test_a_run_that_was_stopped_in_a_round_goes_on_and_ends_the_same(
     data: SimulationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
