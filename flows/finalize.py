@@ -24,7 +24,7 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
     )
     log.info(
         "Final model %s (%d px, %d epochs, %s): Dice %.3f on the %s. %s. %.0f s.",
-        model.model_id[:12],
+        model.model_id[:8],
         model.side_px,
         model.epochs,
         model.candidate,
@@ -33,7 +33,7 @@ def fit_final_model(recipe: Recipe, final: FinalConfig) -> str:
         model.reason,
         time.monotonic() - started,
     )
-    return f"final model {model.model_id[:12]}: validation Dice {model.validation_dice:.3f}; {model.reason}"
+    return f"final model {model.model_id[:8]}: validation Dice {model.validation_dice:.3f}; {model.reason}"
 
 
 @flow(name="finalize", flow_run_name="finalize", persist_result=False)

@@ -181,7 +181,7 @@ def model_for(store: Store, id_prefix: str | None = None) -> ModelRow:
         every = {row.model_id: row for row in (*store.models.candidates(), *store.models.all())}
         matches = [row for model_id, row in every.items() if model_id.startswith(id_prefix.strip().lower())]
         if len(matches) != 1:
-            available = ", ".join(model_id[:12] for model_id in every) or "no model at all: train one first"
+            available = ", ".join(model_id[:8] for model_id in every) or "no model at all: train one first"
             raise SettingsError(
                 f"{len(matches)} models have an id that begins with {id_prefix!r}; there is {available}."
             )
@@ -191,7 +191,7 @@ def model_for(store: Store, id_prefix: str | None = None) -> ModelRow:
             return finals[-1]
         log.warning(
             "The final model %s was judged worse (%s): model %d is used. Name the final one to use it all the same.",
-            finals[-1].model_id[:12],
+            finals[-1].model_id[:8],
             finals[-1].reason,
             active.round,
         )

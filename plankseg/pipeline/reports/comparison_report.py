@@ -77,7 +77,7 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
     yield "<h2>The best side by side</h2>"
     yield from _sheet(comparison, images)
     yield (
-        f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:12]}</code> makes a run model 0:"
+        f"<h2>To take one</h2><p><code>plankseg promote {best.model.model_id[:8]}</code> makes a run model 0:"
         " the rounds then go on from it, with its recipe.</p>"
     )
 

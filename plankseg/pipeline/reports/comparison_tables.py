@@ -70,7 +70,7 @@ def _row(rank: int, result: Result, comparison: Comparison) -> dict[str, object]
         **{name: _mean(result.mean("selection", measure), measure) for measure, name in MEASURES.items()},
         "best epoch": f"{result.metrics['best_epoch']} of {result.model.epochs}",
         "minutes": f"{result.metrics['seconds'] / 60:.1f}",
-        "model": result.model.model_id[:12],
+        "model": result.model.model_id[:8],
     }
 
 

@@ -127,7 +127,7 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
     models: list[tuple[object, ...]] = [
         (
             m.round,
-            m.id[:12],
+            m.id[:8],
             f"{m.side_px} px",
             m.epochs,
             _three_digits(m.validation_dice),
@@ -165,7 +165,7 @@ def _card(model: ModelRow) -> Iterator[str]:
     bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     dice = "not recorded" if model.validation_dice is None else f"{model.validation_dice:.3f}{bounds}"
     rows = [
-        ("model", f"{model.model_id[:12]}, of round {model.round}, trained on {_day(model.created_at)}"),
+        ("model", f"{model.model_id[:8]}, of round {model.round}, trained on {_day(model.created_at)}"),
         ("network", f"{network.architecture} with the encoder {network.encoder}, started from {_start(network)}"),
         ("input", f"grey squares of {model.side_px} px"),
         ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
