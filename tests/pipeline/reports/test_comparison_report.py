@@ -152,7 +152,7 @@ def test_the_page_shows_everything_and_needs_nothing_from_outside(tmp_path: Path
     assert not [tag for tag, _ in found.tags if tag in {"script", "link", "iframe"}]
     assert "lr 1e+9" in found.text
     assert "<script>burned</script>" in found.text, "words are text, never markup"
-    assert "plankseg promote 00000000 makes" in found.text
+    assert "plankseg promote 00000000  makes" in found.text
     for index, result_ in enumerate(RESULTS[:3], start=1):
         assert f"{index}: {result_.run.key.removeprefix('Unet ')}" in found.text
 
