@@ -10,7 +10,7 @@ the libraries and the finding of the drawn images' files. `again` is a real inge
 knows among its millions. The rival is what no draw can do without: pyarrow reading the three columns that it needs, and
 numpy drawing from them, in the same run. Both begin with the opening of the Delta table.
 
-The bound of 2.5 times the rival was set on an AMD EPYC, family 26 (2.2 there). What a draw does beyond the rival, of
+The bound of 2.5 times the rival was set on an AMD EPYC, family 26 (1.4 to 2.2). What a draw does beyond the rival, of
 0.8 s: sort the ids, that the order of ingest changes nothing (0.15), compare every perceptual hash with those of the
 validation set (0.12), read proposals, labels and exclusions (0.1) and make Delta's description of 281 files (0.1).
 """
