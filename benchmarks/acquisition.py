@@ -41,7 +41,7 @@ from plankseg.pipeline.simulation.simulate import (
     simulate,
     take_records,
 )
-from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation, made_here
+from plankseg.pipeline.simulation.simulated_rounds import Record, Simulation
 from plankseg.pipeline.simulation.summary import paired_tests
 from plankseg.pipeline.simulation.world import World
 from plankseg.stable_hash import stable_hash
@@ -149,13 +149,8 @@ def collected(setting: str, work: Path) -> Result:
     numbers = {name: described[name] for name in ("rounds", "batch_size", "test_images", "clicks")}
     config = SimulationConfig(arms=arms, seeds=1 + max(record["seed"] for record in records), **numbers)
     recipe, data = Recipe.model_validate(described["recipe"]), SimulationData.model_validate(described["data"])
-    simulation = Simulation(World(work), recipe, config, Settings(store=os.devnull), made_by=made_by())
+    simulation = Simulation(World(work), recipe, config, Settings(store=os.devnull), commit=working_tree())
     return collect_result(setting, data, simulation, records)
-
-
-def made_by() -> dict[str, str]:
-    """Commit, release and processor, for the record."""
-    return {"commit": working_tree()} | made_here()
 
 
 def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int, take: Path | None) -> Result:
@@ -166,7 +161,7 @@ def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, dra
     recipe = SMALL.model_copy(update={"training": training})
     sized = SimulationConfig.model_validate({**config.model_dump(), **sizes})
     simulation = prepare(folder / "simulation", folders, recipe, sized, Settings(store=os.devnull))
-    simulation = replace(simulation, made_by=made_by())
+    simulation = replace(simulation, commit=working_tree())
     if take is not None:
         print(f"{take_records(simulation, read_result(take))} runs taken from {take}", flush=True)
     return simulate(folder.name, folders, simulation, on_round=report)

@@ -71,14 +71,17 @@ def words(found: Record) -> str:
 def repeat_at_terminal(console: Console, settings: Settings, work: Path, path: Path, arm: str, seed: int) -> None:
     """Run one arm with one seed of a recorded simulation again, from its JSON alone, and say whether it is the same.
 
-    Raises SettingsError where the JSON has no such run, or where selections or Dice are different.
+    It runs on the device that the recorded run had. Raises SettingsError where the JSON has no such run, where there
+    is no such device, or where selections or Dice are different.
     """
     recorded = read_result(path)
     before = next((r for r in recorded.records if (r["arm"], r["seed"]) == (arm, seed)), None)
     if before is None:
         there = ", ".join(f"{record['arm']} {record['seed']}" for record in recorded.records)
         raise SettingsError(f"{path} has no run of arm {arm} with seed {seed}; it has {there}.")
-    simulation = prepare(work.expanduser().resolve(), recorded.data, recorded.recipe, recorded.config, settings)
+    device = before["made_by"].get("device", "cpu")  # runs that name none are of a processor
+    on_device = settings.model_copy(update={"device": device})
+    simulation = prepare(work.expanduser().resolve(), recorded.data, recorded.recipe, recorded.config, on_device)
     now = run_arm(simulation, before["arm"], seed)
     for old, new in zip(before["rounds"], now["rounds"], strict=True):
         same, difference = old["chosen"] == new["chosen"], new["dice"] - old["dice"]

@@ -24,6 +24,7 @@ from plankseg.pipeline.simulation.rank_correlations import rank_correlations
 from plankseg.pipeline.simulation.simulated_rounds import (
     Record,
     Simulation,
+    one_thread,
     record_path,
     run_arm,
     write_record,
@@ -234,8 +235,9 @@ def _correlations(simulation: Simulation) -> dict[str, float]:
     """Of model 0 of the first seed; looked up where they were computed before."""
     path = _correlations_path(simulation)
     if not path.exists():
-        start = start_of(simulation.world, simulation.recipe, simulation.settings, 0, simulation.report)
-        found = rank_correlations(start, simulation.recipe, simulation.settings, simulation.world.truth, seed=0)
+        with one_thread():
+            start = start_of(simulation.world, simulation.recipe, simulation.settings, 0, simulation.report)
+            found = rank_correlations(start, simulation.recipe, simulation.settings, simulation.world.truth, seed=0)
         write_record(path, found)
     correlations: dict[str, float] = json.loads(path.read_text())
     return correlations

@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from plankseg.config import ArmName, Recipe, Settings, SimulationConfig
 from plankseg.errors import EmptyPoolError, SettingsError, TrainingError
@@ -21,6 +24,7 @@ from plankseg.imaging.masks import changed_pixels, dice, encode_mask, pixel_sha
 from plankseg.inference.predictor import TTAPredictor
 from plankseg.inference.tta import View, views_of
 from plankseg.learning.checkpoints import EpochReport
+from plankseg.learning.network.architecture import choose_device
 from plankseg.parallel import processor_name
 from plankseg.pipeline.acquisition.propose import ScoringOptions, propose
 from plankseg.pipeline.acquisition.score_shards import Scorer
@@ -48,9 +52,19 @@ SHORT = 12
 Record = dict[str, Any]
 
 
-def made_here() -> dict[str, str]:
-    """Release and processor, for the record."""
-    return {"plankseg": version("plankseg"), "processor": processor_name()}
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, in torch and in scikit-learn: with more, sums are added in another order.
+
+    A run can so be repeated on a machine with other cores; networks of this size gain nothing by more threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -62,8 +76,15 @@ class Simulation:
     config: SimulationConfig
     settings: Settings
     report: Callable[[EpochReport], None] = lambda _: None
-    made_by: Mapping[str, str] = field(default_factory=made_here)
-    """Stands in every record that is begun."""
+    commit: str | None = None
+    """Of the code that runs, where it is known."""
+
+    @property
+    def made_by(self) -> dict[str, str]:
+        """Commit, release, processor and device; stands in every record that is begun."""
+        commit = {} if self.commit is None else {"commit": self.commit}
+        device = str(choose_device(self.settings.device))
+        return commit | {"plankseg": version("plankseg"), "processor": processor_name(), "device": device}
 
 
 def run_arm(
@@ -71,16 +92,28 @@ def run_arm(
 ) -> Record:
     """Run an arm with a seed, or what is missing of it, and return its record, which also lies in the work folder.
 
-    A record has the test Dice of model 0 and a list of rounds; `made_by` says whose code ran, and on which processor;
+    A record has the test Dice of model 0 and a list of rounds; `made_by` says whose code ran, and on which processor
+    and device;
     `stopped` says in words why it has fewer rounds than asked for: the pool is used up, or a training did not
     converge. A run that was killed goes on after its last whole round. When it ends its store is removed, and the
     record stays.
     """
     path = record_path(simulation.world, name, seed)
-    begun: Record = {"arm": name, "seed": seed, "made_by": dict(simulation.made_by), "rounds": []}
+    begun: Record = {"arm": name, "seed": seed, "made_by": simulation.made_by, "rounds": []}
     record: Record = json.loads(path.read_text()) if path.exists() else begun
     if record.get("stopped") or len(record["rounds"]) >= simulation.config.rounds:
         return record
+    with one_thread():
+        _run_rounds(simulation, name, seed, record, on_round)
+    shutil.rmtree(simulation.world.arm(name, seed))
+    return record
+
+
+def _run_rounds(
+    simulation: Simulation, name: ArmName, seed: int, record: Record, on_round: Callable[[Record], None]
+) -> None:
+    """Add the rounds that a record lacks to it, and write it after each."""
+    path = record_path(simulation.world, name, seed)
     start = start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
     features = features_of_pool(simulation.world, start, simulation.settings, seed)
     store = copy_of(simulation.world.start(seed), simulation.world.arm(name, seed))
@@ -97,8 +130,6 @@ def run_arm(
         record["rounds"].append(found)
         write_record(path, record)
         on_round(found)
-    shutil.rmtree(simulation.world.arm(name, seed))
-    return record
 
 
 def record_path(world: World, arm: str, seed: int) -> Path:

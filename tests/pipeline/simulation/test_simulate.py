@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from plankseg.cli import app
@@ -248,3 +249,35 @@ def test_every_arm_is_described_and_changes_what_it_says() -> None:
     recipes = {name: arm.recipe(TINY, long, 3) for name, arm in ARMS.items() if arm.scoring == "model"}
     assert all(recipe.query.seed == recipe.training.seed == 3 for recipe in recipes.values())
     assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len(recipes)
+
+
+def test_a_run_computes_with_one_thread_and_gives_the_others_back(
+    data: SimulationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = simulated_rounds.fit
+
+    def watched(*arguments: object, **options: object) -> object:
+        seen.append(torch.get_num_threads())
+        return real(*arguments, **options)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(simulated_rounds, "fit", watched)
+            run_arm(prepare(tmp_path, data, TINY, config("random", rounds=1), settings(tmp_path)), "random", 0)
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_says_its_device_and_is_repeated_on_it(done: Path, tmp_path: Path) -> None:
+    recorded = read_result(done / "tiny.json")
+    assert {record["made_by"]["device"] for record in recorded.records} == {"cpu"}
+    elsewhere = [record | {"made_by": record["made_by"] | {"device": "cuda:7"}} for record in recorded.records]
+    (tmp_path / "gpu.json").write_bytes(replace(recorded, records=elsewhere).to_json())
+    ran = CliRunner().invoke(app, ["simulate", str(tmp_path / "again"), "--again", str(tmp_path / "gpu.json")])
+    assert isinstance(ran.exception, SettingsError)
+    assert "no device 'cuda:7'" in str(ran.exception)
