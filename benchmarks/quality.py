@@ -1,6 +1,6 @@
 """Masks of named recipes on real images, beside methods that cost nobody's time. Last line: JSON.
 
-usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes laptop] [--seeds 3] [--corrections 0,100]
+usage: quality.py [--data DIR] [--work DIR] [--pair zooscannet] [--recipes laptop] [--seeds 1] [--corrections 0,100]
 
 A recipe is trained as model 0: on the source, the pool and no label of the target. One half of the validation set, by
 hash, chooses epoch and post-processing; all figures are of the other half. With --corrections N, model 0 goes on with
@@ -209,7 +209,7 @@ def main(
     work: Annotated[Path | None, typer.Option(help="Where stores are kept, so that a later run goes on.")] = None,
     pair: Annotated[str, typer.Option(help=f"One or several of {', '.join(PAIRS)}, with commas.")] = "zooscannet",
     recipes: Annotated[str, typer.Option(help="Names of recipes, with commas; 'none': the rivals alone.")] = "laptop",
-    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
     only_seed: Annotated[int | None, typer.Option(min=0, help="Train this seed alone.")] = None,
     side: Annotated[int | None, typer.Option(help="Instead of the recipe's side in pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,

@@ -28,6 +28,7 @@ from plankseg.inference.openvino_models import (
     require_one_logit_per_pixel,
 )
 from plankseg.learning.network.forward import evaluation_mode
+from plankseg.learning.network.memory_layout import memory_format_on, place
 from plankseg.learning.network.precision import Precision, autocast, uses_bf16
 from plankseg.learning.network.preprocessing import batch_tensor
 
@@ -124,11 +125,12 @@ class TorchBackend:
         self.device = device
         self.name: BackendName = "torch-bf16" if uses_bf16(precision, device) else "torch"
         self._precision = precision
-        self._network = network.to(device=device, memory_format=torch.channels_last)
+        self._layout = memory_format_on(network, device)
+        self._network = place(network, device)
 
     def logits(self, squares: Squares) -> Logits:
         """One logit per pixel."""
-        prepared = _prepared(squares, self.device)
+        prepared = _prepared(squares, self.device, self._layout)
         with (
             torch.inference_mode(),
             evaluation_mode(self._network),
@@ -149,12 +151,13 @@ class FoldedBackend:
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         if compiled and device.type != "cuda":
             raise BackendError(f"torch.compile is used on a GPU only, and this is {device}. Set the backend to auto.")
-        folded = fold_batch_norms(network).to(device=device, dtype=self._dtype, memory_format=torch.channels_last)
+        self._layout = memory_format_on(network, device)
+        folded = place(fold_batch_norms(network), device).to(self._dtype)
         self._network: Callable[[torch.Tensor], torch.Tensor] = torch.compile(folded) if compiled else folded
 
     def logits(self, squares: Squares) -> Logits:
         """One logit per pixel."""
-        prepared = _prepared(squares, self.device).to(self._dtype)
+        prepared = _prepared(squares, self.device, self._layout).to(self._dtype)
         with torch.inference_mode(), _exact_convolutions():
             return _one_logit_per_pixel(self._network(prepared), prepared.shape)
 
@@ -226,8 +229,10 @@ def _openvino_backend(
     return OpenVinoBackend(name, lambda: openvino_model(ready), device, bf16=bf16)
 
 
-def _prepared(squares: Squares, device: torch.device) -> Float[torch.Tensor, "n 3 side side"]:
-    return batch_tensor(squares.numpy()).to(device=device, memory_format=torch.channels_last)
+def _prepared(
+    squares: Squares, device: torch.device, layout: torch.memory_format
+) -> Float[torch.Tensor, "n 3 side side"]:
+    return batch_tensor(squares.numpy()).to(device=device, memory_format=layout)
 
 
 def _one_logit_per_pixel(answer: torch.Tensor, input_shape: torch.Size) -> Logits:

@@ -17,6 +17,7 @@ from plankseg.learning.lightning_compat import lightning
 from plankseg.learning.losses import loss_of
 from plankseg.learning.metrics import ImageScores, is_clearly_better
 from plankseg.learning.network.forward import Predictor
+from plankseg.learning.network.memory_layout import place
 from plankseg.learning.process_rank import SINGLE_PROCESS, ProcessRank
 from plankseg.learning.schedule import cosine_rate
 
@@ -52,7 +53,7 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
     def __init__(self, network: torch.nn.Module, state: State, setup: ModuleSetup) -> None:
         super().__init__()
         training = setup.training
-        self.network = network.to(setup.device)
+        self.network = place(network, setup.device)
         self.loss = loss_of(training)
         self._setup = setup
         self._state = state

@@ -11,6 +11,7 @@ from plankseg.imaging.mask_metrics import dice_off_outline
 from plankseg.imaging.postprocessing import PLAIN, Postprocessing
 from plankseg.learning.network.architecture import build_network, choose_device
 from plankseg.learning.network.forward import Predictor
+from plankseg.learning.network.memory_layout import place
 from plankseg.learning.scorecard import measure, scorecard
 from plankseg.pipeline.models.recipes import framing_of, postprocessing_of, recipe_of
 from plankseg.storage.store import Store
@@ -34,7 +35,7 @@ class Evaluator:
     ) -> "Evaluator":
         """For a whole model's safetensors. Raises what `build_network` raises."""
         device = choose_device(settings.device)
-        network = build_network(recipe.network, weights=weights).to(device)
+        network = place(build_network(recipe.network, weights=weights), device)
         return cls(store, Predictor(network, device, recipe.training.precision), framing)
 
     @classmethod

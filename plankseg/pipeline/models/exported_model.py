@@ -21,6 +21,7 @@ from plankseg.imaging.arrays import Grey
 from plankseg.imaging.letterbox import Letterbox
 from plankseg.inference.onnx_graph import OPSET, check_graph, export_graph, facts_in
 from plankseg.learning.network.architecture import build_network
+from plankseg.learning.network.memory_layout import place
 from plankseg.learning.network.smp_folder import smp_files
 from plankseg.pipeline.models.backend_choice import recorded_choices
 from plankseg.pipeline.models.model_card import model_card
@@ -45,7 +46,7 @@ class ExportedModel:
         """The network on a device. Raises ModelError for a graph, which has none, and what `build_network` raises."""
         if self.weights is None:
             raise ModelError("An ONNX file holds a graph, not a network of torch; give the folder it came from.")
-        return build_network(self.facts.recipe.network, weights=self.weights).to(device)
+        return place(build_network(self.facts.recipe.network, weights=self.weights), device)
 
 
 def model_of_store(store: Store, model: ModelRow) -> ExportedModel:

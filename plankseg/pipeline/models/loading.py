@@ -9,6 +9,7 @@ from plankseg.inference.backend_benchmark import BackendChoice
 from plankseg.inference.backends import Backend, make_backend
 from plankseg.inference.quantization import quantized_backend
 from plankseg.learning.network.architecture import build_network, choose_device
+from plankseg.learning.network.memory_layout import place
 from plankseg.pipeline.models.recipes import recipe_of
 from plankseg.storage.store import Store
 from plankseg.storage.tables.models import ModelRow
@@ -24,7 +25,7 @@ _backends: dict[tuple[str, str, str], Backend] = {}
 
 def load_network(store: Store, model: ModelRow, device: torch.device) -> torch.nn.Module:
     """The network of a stored model, on a device. Raises what `Models.weights` and `build_network` raise."""
-    return build_network(recipe_of(model).network, weights=store.models.weights(model.model_id)).to(device)
+    return place(build_network(recipe_of(model).network, weights=store.models.weights(model.model_id)), device)
 
 
 def cached_network(store: Store, model: ModelRow, device: torch.device) -> torch.nn.Module:
