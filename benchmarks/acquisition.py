@@ -1,7 +1,7 @@
 """Whether asking for chosen images pays: rounds of a simulated person on images with known masks. Last line: JSON.
 
 usage: acquisition.py [--setting synthetic|sea|nuclei|wbc] [--work DIR] [--arms a,b] [--seeds 3] [--rounds 3]
-                      [--draws 512] [--out DIR] [--take FILE] [--collect] [--only-data DIR]
+                      [--draws 512] [--side-by-side 2] [--out DIR] [--take FILE] [--collect] [--only-data DIR]
 
 As it is it gives a coarse answer on the synthetic pair of domains, whose taxa are as uneven as at sea, in about ten
 minutes on two cores. `synthetic` draws its images, `sea` a pool of 2,000 of them; `nuclei` and `wbc` take those of the
@@ -153,18 +153,27 @@ def collected(setting: str, work: Path) -> Result:
     return collect_result(setting, data, simulation, records)
 
 
-def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, draws: int, take: Path | None) -> Result:
+@dataclass(frozen=True)
+class How:
+    """Images per epoch, runs at once, and the JSON of a run elsewhere."""
+
+    draws: int
+    side_by_side: int
+    take: Path | None
+
+
+def run(chosen: Setting, folder: Path, data: Path, config: SimulationConfig, how: How) -> Result:
     """Run what is missing of a simulation in a folder of that setting."""
     folders = chosen.folders(data, folder)
     sizes = {"batch_size": chosen.batch_size, "test_images": chosen.test_images}
-    training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": draws})
+    training = SMALL.training.model_copy(update={"side_px": chosen.side_px, "draws_per_epoch": how.draws})
     recipe = SMALL.model_copy(update={"training": training})
     sized = SimulationConfig.model_validate({**config.model_dump(), **sizes})
     simulation = prepare(folder / "simulation", folders, recipe, sized, Settings(store=os.devnull))
     simulation = replace(simulation, commit=working_tree())
-    if take is not None:
-        print(f"{take_records(simulation, read_result(take))} runs taken from {take}", flush=True)
-    return simulate(folder.name, folders, simulation, on_round=report)
+    if how.take is not None:
+        print(f"{take_records(simulation, read_result(how.take))} runs taken from {how.take}", flush=True)
+    return simulate(folder.name, folders, simulation, on_round=report, side_by_side=how.side_by_side)
 
 
 def main(
@@ -177,6 +186,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     draws: Annotated[int, typer.Option(min=2, help="Images per epoch of each training.")] = 512,
+    side_by_side: Annotated[int, typer.Option(min=1, help="Runs at once, each on a core of its own.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder for the page and the JSON.")] = None,
     take: Annotated[Path | None, typer.Option(help="JSON of a run elsewhere, whose runs are not repeated.")] = None,
     collect: Annotated[bool, typer.Option("--collect", help="Run nothing: show every arm and seed of --work.")] = False,
@@ -202,9 +212,8 @@ def main(
         if collect:
             result = collected(setting, folder / "simulation")
         else:
-            result = run(
-                chosen, folder, place or folder, SimulationConfig(arms=names, seeds=seeds, rounds=rounds), draws, take
-            )
+            config = SimulationConfig(arms=names, seeds=seeds, rounds=rounds)
+            result = run(chosen, folder, place or folder, config, How(draws, side_by_side, take))
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             write_result(out, without_place(result, place, folder))

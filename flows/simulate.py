@@ -30,9 +30,9 @@ def simulate_arm(simulation: Simulation, arm: ArmName, seed: int) -> Record:
 @task(cache_policy=NO_CACHE, task_run_name="model 0, seed {seed}")
 def start_seed(simulation: Simulation, seed: int) -> None:
     """Train model 0 of a seed, from which all its arms start."""
-    from plankseg.pipeline.simulation.world import start_of
+    from plankseg.pipeline.simulation.simulated_rounds import prepare_seed
 
-    start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
+    prepare_seed(simulation, seed)
 
 
 def run_all(simulation: Simulation, side_by_side: int) -> list[State[Record]]:

@@ -26,6 +26,9 @@ def simulate(
     side: Annotated[int, typer.Option(help="Side of the squares that are trained on, in pixels.")] = 64,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs (passes over the images) of each training.")] = 3,
     draws: Annotated[int, typer.Option(min=2, help="Images per epoch.")] = 512,
+    side_by_side: Annotated[
+        int, typer.Option(min=1, help="How many runs are computed at once, each on a core of its own.")
+    ] = 1,
     again: Annotated[
         Path | None, typer.Option(help="JSON of a simulation: run one way of it again and compare.")
     ] = None,
@@ -46,5 +49,6 @@ def simulate(
         arms=None if arms is None else tuple(arms.split(",")),
         config={"seeds": seeds, "rounds": rounds, "batch_size": batch_size},
         training={"side_px": side, "epochs": epochs, "draws_per_epoch": draws},
+        side_by_side=side_by_side,
     )
     simulate_at_terminal(console, settings(), work, asked)

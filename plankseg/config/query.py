@@ -56,7 +56,7 @@ class QueryConfig(FrozenModel):
         description="Number of rounds in which the exponent goes from the first to the last value.",
     )
     spread_share: float = Field(
-        2 / 3,
+        0.6667,
         ge=0,
         le=1,
         title="Share spread over the taxa",

@@ -24,6 +24,7 @@ class Asked:
     arms: tuple[str, ...] | None
     config: Mapping[str, int]
     training: Mapping[str, int]
+    side_by_side: int
 
 
 def simulate_at_terminal(console: Console, settings: Settings, work: Path, asked: Asked) -> None:
@@ -47,7 +48,7 @@ def simulate_at_terminal(console: Console, settings: Settings, work: Path, asked
     def tell(arm: str, seed: int, found: Record) -> None:
         console.print(f"seed {seed} {arm:<18} {words(found)}", highlight=False, soft_wrap=True)
 
-    result = simulate(folder.name, data, simulation, on_round=tell)
+    result = simulate(folder.name, data, simulation, on_round=tell, side_by_side=asked.side_by_side)
     page = write_result(folder, result)
     console.print(f"{conclusion(result)}\n{page} and {page.with_suffix('.json')}", highlight=False, soft_wrap=True)
 

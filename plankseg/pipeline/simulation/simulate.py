@@ -1,14 +1,17 @@
 """A whole simulation: every arm with every seed, and its result as one JSON document."""
 
 import json
+import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from plankseg.config import (
+    ArmName,
     InferenceConfig,
     NetworkConfig,
     Recipe,
@@ -19,12 +22,15 @@ from plankseg.config import (
 )
 from plankseg.errors import SettingsError
 from plankseg.files import atomic_write
+from plankseg.local_servers import die_with_parent
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.rank_correlations import rank_correlations
 from plankseg.pipeline.simulation.simulated_rounds import (
     Record,
     Simulation,
+    is_recorded,
     one_thread,
+    prepare_seed,
     record_path,
     run_arm,
     write_record,
@@ -138,19 +144,46 @@ def simulate(
     simulation: Simulation,
     *,
     on_round: Callable[[str, int, Record], None] = lambda *_: None,
+    side_by_side: int = 1,
 ) -> Result:
     """Run what is missing of a simulation, seed by seed, and return its result; it may be killed at any time.
 
-    `on_round(arm, seed, record of the round)` hears of every round.
+    `on_round(arm, seed, record of the round)` hears of every round; with several runs `side_by_side`, each in a process
+    of its own, when their run has ended.
 
     Raises SettingsError for data that cannot be used, and what the training of model 0 raises.
     """
+    runs = [(arm, seed) for seed in range(simulation.config.seeds) for arm in simulation.config.arms]
+    run_all = _one_by_one(simulation, runs, on_round) if side_by_side == 1 else _pooled(simulation, runs, side_by_side)
     records: list[Record] = []
-    for seed in range(simulation.config.seeds):
-        for arm in simulation.config.arms:
-            records.append(run_arm(simulation, arm, seed, on_round=partial(on_round, arm, seed)))
-            _check_starts(records)  # before hours go into what cannot be compared
+    for (arm, seed), record in zip(runs, run_all, strict=True):
+        records.append(record)
+        _check_starts(records)  # before hours go into what cannot be compared
+        if side_by_side > 1:
+            for found in record["rounds"]:
+                on_round(arm, seed, found)
     return collect_result(name, data, simulation, records)
+
+
+def _one_by_one(
+    simulation: Simulation, runs: Sequence[tuple[ArmName, int]], on_round: Callable[[str, int, Record], None]
+) -> Iterator[Record]:
+    for arm, seed in runs:
+        yield run_arm(simulation, arm, seed, on_round=partial(on_round, arm, seed))
+
+
+def _pooled(simulation: Simulation, runs: Sequence[tuple[ArmName, int]], side_by_side: int) -> Iterator[Record]:
+    """The records in the order of the runs. Model 0 of each seed comes first, since its runs copy it."""
+    context = multiprocessing.get_context("spawn")  # Delta's runtime does not survive a fork
+    pool = ProcessPoolExecutor(side_by_side, mp_context=context, initializer=die_with_parent)
+    try:
+        seeds = sorted({seed for arm, seed in runs if not is_recorded(simulation, arm, seed)})
+        list(pool.map(partial(prepare_seed, simulation), seeds))
+        futures = [pool.submit(run_arm, simulation, arm, seed) for arm, seed in runs]
+        for future in futures:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def collect_result(name: str, data: SimulationData, simulation: Simulation, records: Sequence[Record]) -> Result:
@@ -194,7 +227,7 @@ def take_records(simulation: Simulation, taken: Result) -> int:
                 f"{taken.name} was run with {name} {getattr(taken.config, name)}, and this simulation has "
                 f"{getattr(simulation.config, name)}: their runs cannot be compared."
             )
-    if _rounded(taken.recipe.model_dump(mode="json")) != _rounded(simulation.recipe.model_dump(mode="json")):
+    if _comparable(taken.recipe.model_dump(mode="json")) != _comparable(simulation.recipe.model_dump(mode="json")):
         raise SettingsError(f"{taken.name} was run with another recipe: its runs cannot be compared with these.")
     count = 0
     for record in taken.whole:
@@ -221,8 +254,8 @@ def prepare(
         "rounds": config.rounds,
     }
     path = work / SETTINGS_FILE
-    if path.exists() and (there := json.loads(path.read_text())) != described:
-        different = sorted(key for key in described if there.get(key) != described[key])
+    if path.exists() and _comparable(there := json.loads(path.read_text())) != _comparable(described):
+        different = sorted(key for key in described if _comparable(there.get(key)) != _comparable(described[key]))
         raise SettingsError(
             f"{work} holds a simulation with other {' and '.join(different)}; give another folder, or remove it."
         )
@@ -248,8 +281,17 @@ def _correlations_path(simulation: Simulation) -> Path:
 
 
 def _rounded(value: Any) -> Any:
+    return _each_float(value, lambda number: round(number, 5))
+
+
+def _comparable(value: Any) -> Any:
+    """With four digits: results have been written with five, and two thirds was once written with sixteen."""
+    return _each_float(value, lambda number: float(f"{number:.4g}"))
+
+
+def _each_float(value: Any, change: Callable[[float], float]) -> Any:
     if isinstance(value, float):
-        return round(value, 5)
+        return change(value)
     if isinstance(value, dict):
-        return {name: _rounded(entry) for name, entry in value.items()}
-    return [_rounded(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {name: _each_float(entry, change) for name, entry in value.items()}
+    return [_each_float(entry, change) for entry in value] if isinstance(value, list | tuple) else value

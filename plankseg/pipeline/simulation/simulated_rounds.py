@@ -67,6 +67,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _hear_nothing(_: object) -> None:
+    """For who does not listen; unlike a lambda it can be sent to another process."""
+
+
 @dataclass(frozen=True)
 class Simulation:
     """Everything that the rounds of all arms share."""
@@ -75,7 +79,7 @@ class Simulation:
     recipe: Recipe
     config: SimulationConfig
     settings: Settings
-    report: Callable[[EpochReport], None] = lambda _: None
+    report: Callable[[EpochReport], None] = _hear_nothing
     commit: str | None = None
     """Of the code that runs, where it is known."""
 
@@ -88,25 +92,41 @@ class Simulation:
 
 
 def run_arm(
-    simulation: Simulation, name: ArmName, seed: int, *, on_round: Callable[[Record], None] = lambda _: None
+    simulation: Simulation, name: ArmName, seed: int, *, on_round: Callable[[Record], None] = _hear_nothing
 ) -> Record:
     """Run an arm with a seed, or what is missing of it, and return its record, which also lies in the work folder.
 
-    A record has the test Dice of model 0 and a list of rounds; `made_by` says whose code ran, and on which processor
-    and device;
-    `stopped` says in words why it has fewer rounds than asked for: the pool is used up, or a training did not
+    A record has the test Dice of model 0 and a list of rounds; `made_by` says whose code ran, on which processor and
+    device; `stopped` says in words why it has fewer rounds than asked for: the pool is used up, or a training did not
     converge. A run that was killed goes on after its last whole round. When it ends its store is removed, and the
     record stays.
     """
     path = record_path(simulation.world, name, seed)
     begun: Record = {"arm": name, "seed": seed, "made_by": simulation.made_by, "rounds": []}
     record: Record = json.loads(path.read_text()) if path.exists() else begun
-    if record.get("stopped") or len(record["rounds"]) >= simulation.config.rounds:
+    if _has_ended(simulation, record):
         return record
     with one_thread():
         _run_rounds(simulation, name, seed, record, on_round)
     shutil.rmtree(simulation.world.arm(name, seed))
     return record
+
+
+def is_recorded(simulation: Simulation, name: ArmName, seed: int) -> bool:
+    """Whether an arm with a seed was run to its end."""
+    path = record_path(simulation.world, name, seed)
+    return path.exists() and _has_ended(simulation, json.loads(path.read_text()))
+
+
+def _has_ended(simulation: Simulation, record: Record) -> bool:
+    return bool(record.get("stopped")) or len(record["rounds"]) >= simulation.config.rounds
+
+
+def prepare_seed(simulation: Simulation, seed: int) -> None:
+    """Train model 0 of a seed, from which all its arms start, and compute its features of the pool, once."""
+    with one_thread():
+        start = start_of(simulation.world, simulation.recipe, simulation.settings, seed, simulation.report)
+        features_of_pool(simulation.world, start, simulation.settings, seed)
 
 
 def _run_rounds(

@@ -150,6 +150,27 @@ def without_clock(record: dict) -> dict:
     return record | {"rounds": [{k: v for k, v in found.items() if k != "seconds"} for found in record["rounds"]]}
 
 
+def test_runs_side_by_side_are_those_of_one_after_the_other(
+    data: SimulationData, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, int, int]] = []
+    arms = config("random", "published")
+    result = simulate(
+        "pooled",
+        data,
+        prepare(tmp_path, data, TINY, arms, settings(tmp_path)),
+        on_round=lambda arm, seed, found: heard.append((arm, seed, found["round"])),
+        side_by_side=2,
+    )
+    alone = [record for record in read_result(done / "tiny.json").records if record["arm"] in arms.arms]
+    assert [without_clock(record) for record in result.records] == [without_clock(record) for record in alone]
+    assert heard == [(arm, 0, number) for arm in arms.arms for number in (1, 2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(simulated_rounds, "fit", None)
+        again = prepare(tmp_path, data, TINY, arms, settings(tmp_path))
+        assert simulate("pooled", data, again).to_json() == result.to_json()
+
+
 def test_clicks_are_counted_where_they_are_asked_for(data: SimulationData, tmp_path: Path) -> None:
     short = config("random", rounds=1, clicks=True, batch_size=2)
     record = run_arm(prepare(tmp_path, data, TINY, short, settings(tmp_path)), "random", 0)
@@ -170,6 +191,14 @@ def test_a_folder_with_another_simulation_is_refused(data: SimulationData, tmp_p
     prepare(tmp_path, data, TINY, config("random"), settings(tmp_path))
     with pytest.raises(SettingsError, match="other batch_size"):
         prepare(tmp_path, data, TINY, config("random", batch_size=5), settings(tmp_path))
+
+
+def test_a_share_that_was_once_written_with_sixteen_digits_is_the_same_one(
+    data: SimulationData, tmp_path: Path
+) -> None:
+    old = TINY.model_copy(update={"query": TINY.query.model_copy(update={"spread_share": 2 / 3})})
+    prepare(tmp_path, data, old, config("random"), settings(tmp_path))
+    prepare(tmp_path, data, TINY, config("random"), settings(tmp_path))
 
 
 def test_runs_made_elsewhere_are_taken_and_not_repeated_and_say_whose_they_are(
