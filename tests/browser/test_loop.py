@@ -174,9 +174,11 @@ def test_a_laboratory_works_in_two_web_pages_and_finds_the_next_twenty_waiting(u
         person.look("round-2-waits")
         started_by = {run["created_by"]["type"] for run in runs(at, "advance") if run["created_by"]}  # type: ignore[index]
         assert "AUTOMATION" in started_by, "the event started it, not the clock alone"
-        page.goto(f"{at.prefect_url}/runs")
-        page.wait_for_timeout(3000)
-        person.look("prefect-runs")
+        for name in ("runs", "deployments", "artifacts"):
+            page.goto(f"{at.prefect_url}/{name}")
+            page.wait_for_timeout(3000)
+            person.look(f"prefect-{name}")
+        assert person.stumbled == []
 
 
 def tasks_of(client: LabelStudioClient, round: int) -> int:

@@ -33,7 +33,11 @@ def not_for_people(text: str) -> list[str]:
     """Ids of more than 12 characters and numbers of more than four decimals in a page or a piece of Markdown."""
     page = _Words()
     page.feed(LINK_TARGET.sub("]", text))
-    shown = " ".join(page.words)
+    return not_for_people_in(" ".join(page.words))
+
+
+def not_for_people_in(shown: str) -> list[str]:
+    """The same in what a browser shows, its fields included."""
     return [found[0] for pattern in (LONG_ID, RAW_FLOAT) for found in pattern.finditer(shown)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from playwright.sync_api import Locator, Page, sync_playwright
 
 from plankseg.labelling.api.client import LabelStudioClient
+from tests.support.screens import not_for_people_in
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -51,6 +52,9 @@ IMAGE_IS_SHOWN = """({width, height}) => {
     const image = document.querySelector(".lsf-image img");
     return image?.naturalWidth === width && image.naturalHeight === height;
 }"""
+WORDS_AND_FIELDS = """() => [
+    document.body.innerText, ...[...document.querySelectorAll("input, textarea")].map((field) => field.value)
+].join("\\n")"""
 SHOWN = "() => JSON.parse(JSON.stringify(Htx.annotationStore.selected.serializeAnnotation()))"
 SELECTED_TOOL = (
     """() => Htx.annotationStore.selected.names.get("image").getToolsManager().findSelectedTool()?.fullName"""
@@ -96,6 +100,8 @@ class Person:
         self.page = page
         self._pictures = pictures
         self._shown: int | None = None
+        self.stumbled: list[tuple[str, str]] = []
+        """Long ids and long numbers, each with the name of the picture on which it is."""
 
     def log_in(self, url: str, email: str, password: str) -> None:
         self.page.goto(f"{url}/user/login/")
@@ -253,9 +259,10 @@ class Person:
             self.page.keyboard.press("Control+Space")
 
     def look(self, name: str) -> None:
-        """Keep a picture of what is on the screen."""
+        """Keep a picture of what is on the screen, and note what in its words is not for people."""
         for folder in self._pictures:
             self.page.screenshot(path=folder / f"{name}.png")
+        self.stumbled += [(name, found) for found in not_for_people_in(self.page.evaluate(WORDS_AND_FIELDS))]
 
     def hidden_corners(self) -> list[tuple[float, float]]:
         """Those corners of the image, in the window, that no brush can reach: cut off, scrolled away or covered."""

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-# Technical columns; if they were shown, image, taxon and uncertainty would lie beyond the right edge.
+# Technical columns; if they were shown, image, taxon and rank would lie beyond the right edge. The rank is that of the
+# uncertainty, whose number says little to a person and has another unit in the tables of Prefect.
 HIDDEN_COLUMNS = (
     "inner_id",
     "annotations_results",
@@ -23,6 +24,7 @@ HIDDEN_COLUMNS = (
     "data.image_id",
     "data.model_id",
     "data.ranks",
+    "data.uncertainty",
 )
 
 

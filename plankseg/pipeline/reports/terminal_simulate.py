@@ -80,7 +80,9 @@ def repeat_at_terminal(console: Console, settings: Settings, work: Path, path: P
     if before is None:
         there = ", ".join(f"{record['arm']} {record['seed']}" for record in recorded.records)
         raise SettingsError(f"{path} has no run of arm {arm} with seed {seed}; it has {there}.")
-    device = before["made_by"].get("device", "cpu")  # runs that name none are of a processor
+    device = before["made_by"].get("device", "cpu")
+    if "device" not in before["made_by"]:
+        console.print("The record does not say on which device it ran; the processor is taken.")
     on_device = settings.model_copy(update={"device": device})
     simulation = prepare(work.expanduser().resolve(), recorded.data, recorded.recipe, recorded.config, on_device)
     now = run_arm(simulation, before["arm"], seed)

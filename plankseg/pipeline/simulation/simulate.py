@@ -22,6 +22,7 @@ from plankseg.config import (
 )
 from plankseg.errors import SettingsError
 from plankseg.files import atomic_write
+from plankseg.learning.network.architecture import choose_device
 from plankseg.local_servers import die_with_parent
 from plankseg.pipeline.simulation.arms import ARMS
 from plankseg.pipeline.simulation.rank_correlations import rank_correlations
@@ -81,7 +82,7 @@ class Result:
 
     @property
     def makers(self) -> list[tuple[str, int]]:
-        """Whose code made the records, on which processor, and how many of them each."""
+        """Whose code made the records, on which processor and device, and how many of them each."""
         counted = Counter(describe(record.get("made_by", UNKNOWN)) for record in self.records)
         return counted.most_common()
 
@@ -112,7 +113,7 @@ UNKNOWN = {"code": "unknown"}
 
 
 def describe(made_by: Mapping[str, str]) -> str:
-    """Code and processor in words."""
+    """Code, processor and device in words."""
     return ", ".join(f"{name} {value}" for name, value in made_by.items())
 
 
@@ -252,9 +253,16 @@ def prepare(
         "test_images": config.test_images,
         "clicks": config.clicks,
         "rounds": config.rounds,
+        "device": choose_device(settings.device).type,
     }
+    if recipe.training.devices > 1:
+        raise SettingsError(
+            f"training.devices is {recipe.training.devices}: a run of a simulation computes on one device. Set it to 1,"
+            " and let several runs go side by side."
+        )
     path = work / SETTINGS_FILE
-    if path.exists() and _comparable(there := json.loads(path.read_text())) != _comparable(described):
+    there = {"device": "cpu", **json.loads(path.read_text())} if path.exists() else described
+    if _comparable(there) != _comparable(described):
         different = sorted(key for key in described if _comparable(there.get(key)) != _comparable(described[key]))
         raise SettingsError(
             f"{work} holds a simulation with other {' and '.join(different)}; give another folder, or remove it."

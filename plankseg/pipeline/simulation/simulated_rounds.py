@@ -56,8 +56,10 @@ Record = dict[str, Any]
 def one_thread() -> Iterator[None]:
     """Compute with one thread, in torch and in scikit-learn: with more, sums are added in another order.
 
-    A run can so be repeated on a machine with other cores; networks of this size gain nothing by more threads.
+    A run can thus be repeated on a machine with another number of cores; several cores are used by several runs.
     """
+    import sklearn.cluster  # noqa: F401  a library that is loaded later would not be limited
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -85,10 +87,23 @@ class Simulation:
 
     @property
     def made_by(self) -> dict[str, str]:
-        """Commit, release, processor and device; stands in every record that is begun."""
+        """Commit, releases, processor, device and threads; stands in every record that is begun."""
         commit = {} if self.commit is None else {"commit": self.commit}
-        device = str(choose_device(self.settings.device))
-        return commit | {"plankseg": version("plankseg"), "processor": processor_name(), "device": device}
+        gpu = {"gpu": torch.cuda.get_device_name(choose_device(self.settings.device))} if self.device == "cuda" else {}
+        return {
+            **commit,
+            "plankseg": version("plankseg"),
+            "torch": torch.__version__,
+            "processor": processor_name(),
+            "device": self.device,
+            **gpu,
+            "threads": "1",
+        }
+
+    @property
+    def device(self) -> str:
+        """The kind of device that computes: cpu, cuda or mps."""
+        return str(choose_device(self.settings.device).type)
 
 
 def run_arm(

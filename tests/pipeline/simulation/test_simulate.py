@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 import torch
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from typer.testing import CliRunner
 
 from plankseg.cli import app
@@ -15,10 +16,10 @@ from plankseg.errors import SettingsError
 from plankseg.imaging.synthetic.demo_domains import write_domains
 from plankseg.pipeline.reports import terminal_simulate
 from plankseg.pipeline.reports.simulation_report import write_simulation
-from plankseg.pipeline.simulation import simulated_rounds
+from plankseg.pipeline.simulation import simulated_rounds, world
 from plankseg.pipeline.simulation.arms import ARMS
-from plankseg.pipeline.simulation.simulate import prepare, read_result, simulate, take_records
-from plankseg.pipeline.simulation.simulated_rounds import run_arm
+from plankseg.pipeline.simulation.simulate import SETTINGS_FILE, prepare, read_result, simulate, take_records
+from plankseg.pipeline.simulation.simulated_rounds import prepare_seed, run_arm
 from tests.support.tiny_recipe import TINY
 
 pytestmark = pytest.mark.slow
@@ -283,11 +284,11 @@ def test_every_arm_is_described_and_changes_what_it_says() -> None:
 def test_a_run_computes_with_one_thread_and_gives_the_others_back(
     data: SimulationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
     real = simulated_rounds.fit
 
     def watched(*arguments: object, **options: object) -> object:
-        seen.append(torch.get_num_threads())
+        seen.append((torch.get_num_threads(), _openmp_effective_n_threads()))
         return real(*arguments, **options)
 
     before = torch.get_num_threads()
@@ -295,8 +296,10 @@ def test_a_run_computes_with_one_thread_and_gives_the_others_back(
     try:
         with monkeypatch.context() as patched:
             patched.setattr(simulated_rounds, "fit", watched)
+            patched.setattr(world, "fit", watched)
             run_arm(prepare(tmp_path, data, TINY, config("random", rounds=1), settings(tmp_path)), "random", 0)
-        assert seen == [1]
+            prepare_seed(prepare(tmp_path / "other", data, TINY, config("random"), settings(tmp_path)), 1)
+        assert seen == [(1, 1)] * 3, "model 0, the round, and another seed's model 0"
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -305,8 +308,23 @@ def test_a_run_computes_with_one_thread_and_gives_the_others_back(
 def test_a_run_says_its_device_and_is_repeated_on_it(done: Path, tmp_path: Path) -> None:
     recorded = read_result(done / "tiny.json")
     assert {record["made_by"]["device"] for record in recorded.records} == {"cpu"}
-    elsewhere = [record | {"made_by": record["made_by"] | {"device": "cuda:7"}} for record in recorded.records]
+    elsewhere = [record | {"made_by": record["made_by"] | {"device": "xpu"}} for record in recorded.records]
     (tmp_path / "gpu.json").write_bytes(replace(recorded, records=elsewhere).to_json())
     ran = CliRunner().invoke(app, ["simulate", str(tmp_path / "again"), "--again", str(tmp_path / "gpu.json")])
     assert isinstance(ran.exception, SettingsError)
-    assert "no device 'cuda:7'" in str(ran.exception)
+    assert "no device 'xpu'" in str(ran.exception)
+
+
+def test_a_folder_of_another_device_is_refused(data: SimulationData, tmp_path: Path) -> None:
+    prepare(tmp_path, data, TINY, config("random"), settings(tmp_path))
+    described = json.loads((tmp_path / SETTINGS_FILE).read_text())
+    assert described["device"] == "cpu"
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(described | {"device": "cuda"}))
+    with pytest.raises(SettingsError, match="other device"):
+        prepare(tmp_path, data, TINY, config("random"), settings(tmp_path))
+
+
+def test_a_run_on_several_devices_is_refused(data: SimulationData, tmp_path: Path) -> None:
+    several = TINY.model_copy(update={"training": TINY.training.model_copy(update={"devices": 2})})
+    with pytest.raises(SettingsError, match="devices is 2"):
+        prepare(tmp_path, data, several, config("random"), settings(tmp_path))
