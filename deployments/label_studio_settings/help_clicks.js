@@ -112,6 +112,18 @@
   };
   setInterval(() => attempt("the image is not named", tellWhich), 300);
 
+  // After the last image Label Studio says that its queue is empty, and not what happens now.
+  const NEXT =
+    "All images of this tab are answered. After the last one of a round the model is trained, which takes some minutes; " +
+    "then the next round has a tab of its own, the first one. Prefect shows how far it is.";
+  const tellNext = () => {
+    const told = document.querySelector(".lsf-sub__result");
+    if (!told || told.textContent === NEXT) return;
+    told.textContent = NEXT;
+    told.style.cssText = "max-width: 36em; text-align: center;";
+  };
+  setInterval(() => attempt("what comes next is not told", tellNext), 300);
+
   // Brush and eraser work on the mask at once. Label Studio does nothing, silently, while no region or label is chosen.
   const chooseMask = (event) => {
     const chosen = annotation();

@@ -14,14 +14,15 @@ COLUMNS = (
     "round",
     "asked",
     "redrawn",
-    "Dice to pre-mask",
-    "changed px, median",
-    "changed px, all",
+    "Dice",
+    "px, median",
+    "px, all",
     "clicks",
     "outlines",
-    "seconds per image",
-    "seconds saved",
+    "s per image",
+    "s saved",
 )
+"""Short, so that all of them fit into Prefect's page and a terminal; `EFFORT_WORDS` stands below."""
 
 PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
     ("redrawn, share", lambda effort: effort.redrawn / effort.images if effort.images else None),
@@ -33,9 +34,9 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
 HIDDEN, AT_RANDOM = "without pre-mask", "drawn at random"
 
 EFFORT_WORDS = (
-    "Redrawn: answer and pre-mask agree to a Dice below 0.95 (or what the recipe says), of the usable answers. Dice to "
-    "pre-mask: how far they agree, 1 is the same. Changed px: pixels that the person changed, median and sum. "
-    "Seconds saved: in the whole round, against the time per image of round 1."
+    "Redrawn: answer and pre-mask agree to a Dice below 0.95 (or what the recipe says), of the usable answers. Dice: "
+    "how far they agree, 1 is the same. Px: pixels that the person changed, median and sum. s: seconds; those saved are "
+    "of the whole round, against the time per image of round 1."
 )
 
 USUAL = "with pre-mask"

@@ -76,7 +76,7 @@ def test_masks_made_with_clicks_and_without_are_compared_within_the_rounds_that_
     assert (first.brushed.images, first.brushed.clicks, first.brushed.seconds_median) == (2, 0, 35.0)
     assert (first.shown.clicks, later.shown.clicks, later.clicked, later.brushed) == (5, None, None, None)
     headings, rows = effort_table([first, later])
-    assert headings[6:] == ("clicks", "seconds per image", "seconds saved"), "nobody drew an outline"
+    assert headings[6:] == ("clicks", "s per image", "s saved"), "nobody drew an outline"
     assert [row[6] for row in rows] == ["5", "5", "0", ""]
     assert [row[1] for row in effort_rows([first, later])] == [
         *("with pre-mask", "- by clicks", "- by brush"),
