@@ -35,8 +35,8 @@ HIDDEN, AT_RANDOM = "without pre-mask", "drawn at random"
 
 EFFORT_WORDS = (
     "Redrawn: answer and pre-mask agree to a Dice below 0.95 (or what the recipe says), of the usable answers. Dice: "
-    "how far they agree, 1 is the same. Px: pixels that the person changed, median and sum. s: seconds; those saved are "
-    "of the whole round, against the time per image of round 1."
+    "how far they agree, 1 is the same. Px: pixels that the person changed, median and sum. s: seconds; those saved "
+    "are of the whole round, against the time per image of round 1."
 )
 
 USUAL = "with pre-mask"
