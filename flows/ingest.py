@@ -43,19 +43,22 @@ class ImageFolder(FrozenModel):
 
     folder: str = Field(
         description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images, on the "
-        "machine that runs this; nothing is unpacked."
+        "computer where plankseg runs. Archives are read as they are; you need not unpack them."
     )
     role: Literal["source", "pool", "validation"] = Field(
-        description="source: clean images, which get automatic masks. pool: noisy images, from which rounds "
-        "choose. validation: images with masks, which measure models and never train one."
+        description="source: images of one object on an even background, which get automatic masks. pool: the images "
+        "to be masked, of which you correct some in each round. validation: images with correct masks, which only "
+        "test a model and never train it."
     )
     masks: str | None = Field(
         None,
-        description="Masks, if there are some: a folder or zip with the images' names, a .json of COCO or Label "
-        "Studio, or a zip of ImageJ's ROIs.",
+        description="Masks, if there are some: a folder or zip of files that are named like the images, a .json of "
+        "COCO or of Label Studio, or a zip of ImageJ's ROIs.",
     )
     annotator: str | None = Field(
-        None, description="Who made these masks: they then count as that person's answers. Empty: nobody in particular."
+        None,
+        description="Name of the person who made these masks, whose answers they then are. Empty: masks without a "
+        "name.",
     )
     automatic_masks: bool = Field(
         False,
@@ -140,7 +143,9 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
 
 def report_progress(role: str) -> Throttled:
     """A progress bar in the Prefect UI and a log line, every ten seconds."""
-    bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"Images read so far, {role}")
+    bar = create_progress_artifact(
+        0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} that were read"
+    )
 
     def tell(pace: Pace) -> None:
         update_progress_artifact(bar, pace.percent)  # type: ignore[arg-type]

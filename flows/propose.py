@@ -62,7 +62,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     show_table(f"round-{round_number}-computing", proposal.choice.table(), proposal.choice.describe())
     show_picture(
         f"round-{round_number}-gallery",
-        f"Round {round_number}: the images to correct",
+        f"Round {round_number}: images that a person corrects",
         proposal_gallery(store, proposal),
         f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
         f"pre-mask. The number is its uncertainty in thousandths ({recipe.query.measure}).",
@@ -71,7 +71,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     images = [
         {name: cell for name, cell in row.items() if name != "answer"} for row in proposed_images(store, round_number)
     ]
-    show_table(f"round-{round_number}-images", images, f"Round {round_number}: the images of the gallery, line by line")
+    show_table(f"round-{round_number}-images", images, f"Round {round_number}: a line for each image")
 
 
 @task(cache_policy=NO_CACHE, task_run_name="replace what was skipped in round {round_number}")

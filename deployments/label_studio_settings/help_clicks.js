@@ -99,7 +99,7 @@
     if (!row || !data) return;
     const folders = String(data.file ?? "").split("/").slice(0, -1);
     const taxon = folders.includes(data.taxon) ? null : data.taxon; // not twice, where its folder has its name
-    const words = [data.rank && `${data.rank} of ${data.ranks}`, data.round && `round ${data.round}`, taxon, data.file];
+    const words = [data.rank && `image ${data.rank} of ${data.ranks}`, data.round && `round ${data.round}`, taxon, data.file];
     const text = words.filter(Boolean).join(" · ");
     let told = row.querySelector(".plankseg-which");
     if (!told) {
@@ -114,8 +114,9 @@
 
   // After the last image Label Studio says that its queue is empty, and not what happens now.
   const NEXT =
-    "All images of this tab are answered. After the last one of a round the model is trained, which takes some minutes; " +
-    "then the next round has a tab of its own, the first one. Prefect shows how far it is.";
+    "All images of this tab are done. After the last image of a round the model is trained by itself, for some minutes. Then the " +
+    "next round gets a tab, at the far left of the list of images: reload that page. You need not do anything; the page Runs of " +
+    "Prefect shows the progress.";
   const tellNext = () => {
     const told = document.querySelector(".lsf-sub__result");
     if (!told || told.textContent === NEXT) return;

@@ -40,7 +40,11 @@ def show_effort(store: Store) -> None:
     if efforts:
         text = effort_markdown(efforts, anchoring_of(store))
         show_annotators(store)
-        create_markdown_artifact(key="effort", markdown=f"# Effort per round\n\n{text}", description="Effort per round")
+        create_markdown_artifact(
+            key="effort",
+            markdown=f"# A person's effort in each round\n\n{text}",
+            description="A person's effort in each round",
+        )
 
 
 def show_annotators(store: Store) -> None:

@@ -37,8 +37,8 @@ CLOSED = ("recipe", "how")
 CLOSED_IN = {"Recipe", "ImageFolder"}
 """Models whose groups are closed too: all of a recipe at once has the length of ten screens."""
 
-AS_IT_IS: Schema = {"title": "leave as it is", "type": "object", "properties": {}, "additionalProperties": False}
-OPEN = "change"
+AS_IT_IS: Schema = {"title": "use the defaults", "type": "object", "properties": {}, "additionalProperties": False}
+OPEN = "change them"
 
 
 def run_form(parameters: Schema, needs: str = "") -> Schema:

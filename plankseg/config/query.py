@@ -9,23 +9,24 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class QueryConfig(FrozenModel):
-    """How the images of a round are chosen. The published numbers are set."""
+    """How the images of a round are chosen. The defaults are the published numbers."""
 
     selector: SelectorName = Field(
         "stochastic_batches",
         title="Way of choosing",
-        description="stochastic_batches: of some random batches the most uncertain one, as published. random: at "
-        "random. top_k: the most uncertain images of the whole pool. stratified: at random, the same number of each "
-        "taxon. power: at random, the more uncertain the more probable. stratified_power: as power, two thirds of "
-        "them spread over the taxa. typical_first: in round 1 the most typical images, then as stratified_power. "
-        "core_set: images unlike each other and unlike what was answered. In simulations none made better models than "
-        "random, and uncertain images cost a person more clicks (docs/simulation.md).",
+        description="Leave it unless you have a reason: in simulations no way made better models than random, though "
+        "uncertain images cost more clicks. stochastic_batches, as published: several batches are drawn at random, "
+        "and the one that the model is most uncertain about is taken. random: at random. top_k: the most uncertain "
+        "images of the pool. stratified: at random, equally many of each taxon. power: at random, uncertain images "
+        "more often. stratified_power: as power, two thirds of the images spread over the taxa. typical_first: "
+        "typical images in round 1, then stratified_power. core_set: images unlike each other and unlike those "
+        "already corrected.",
     )
     mode: Literal["draws", "partition"] = Field(
         "draws",
         title="How candidate batches are made",
-        description="draws: each is drawn at random from the whole pool. partition: the pool is shuffled and cut into "
-        "parts, so that no image is in two.",
+        description="draws: each batch is drawn at random from the whole pool. partition: the pool is shuffled and "
+        "divided into batches, so that no image is in two of them.",
     )
     batch_size: int = Field(
         20, ge=1, le=1000, title="Images per round", description="How many images a person gets in a round."
@@ -34,8 +35,8 @@ class QueryConfig(FrozenModel):
         50,
         ge=1,
         title="Candidate batches",
-        description="How many batches are compared. The ways from power on choose from as many images, drawn at "
-        "random, as these batches hold.",
+        description="How many batches are compared. power, stratified_power, typical_first and core_set choose from so "
+        "many images, drawn at random, as these batches hold together.",
     )
     power_start: float = Field(
         1.0,
@@ -135,7 +136,8 @@ class QueryConfig(FrozenModel):
         0,
         ge=0,
         title="Random seed",
-        description="Start of all random choices: the same number gives the same choices. Each round chooses anew.",
+        description="A number from which all random choices follow: the same number gives the same choices. Each "
+        "round chooses anew.",
     )
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ class NetworkConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """How long a training is, how large its images are, and what it learns from. The published numbers are set."""
+    """How long a training is, how large its images are, what it learns from. The defaults are the published numbers."""
 
     side_px: int = Field(
         256,
@@ -208,13 +208,15 @@ class TrainingConfig(FrozenModel):
         ge=0,
         le=64,
         title="Processes that read images",
-        description="How many processes for each GPU read and vary the images; 0: the training itself does it.",
+        description="How many processes for each GPU read images and prepare random variants; 0: the training's own "
+        "process does.",
     )
     seed: int = Field(
         0,
         ge=0,
         title="Random seed",
-        description="Start of all random choices of the training: the same number gives the same choices.",
+        description="A number from which all random choices of the training follow: the same number gives the same "
+        "choices.",
     )
 
     def facts(self) -> dict[str, object]:
