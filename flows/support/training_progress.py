@@ -32,7 +32,7 @@ def show_epochs(log: LoggerAdapter[Any], key: str, epochs: int) -> Callable[[Any
 
 def progress_text(done: int, epochs: int, dice: float, seconds: list[float], now: datetime) -> str:
     """When the training ends if epochs take as long as those in `seconds`; epochs done, and Dice so far."""
-    text = f"{done} of {epochs} epochs, validation Dice {dice:.3f}"
+    text = f"{done} of {epochs} epochs, Dice {dice:.3f} on the validation images"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
     if left <= timedelta(0):
         return f"done: {text}"

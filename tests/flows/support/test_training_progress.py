@@ -15,10 +15,10 @@ NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 def test_the_end_is_estimated_from_the_epochs_that_were_trained_here() -> None:
     assert progress_text(4, 10, 0.91234, [50, 70], NOON) == (
-        "ends at about 12:06, in 6 min: 4 of 10 epochs, validation Dice 0.912"
+        "ends at about 12:06, in 6 min: 4 of 10 epochs, Dice 0.912 on the validation images"
     )
     assert progress_text(1, 40, 0.5, [3600], NOON).startswith("ends at about Saturday 03:00, in 39.0 hours: ")
-    assert progress_text(10, 10, 0.9, [60], NOON) == "done: 10 of 10 epochs, validation Dice 0.900"
+    assert progress_text(10, 10, 0.9, [60], NOON) == "done: 10 of 10 epochs, Dice 0.900 on the validation images"
 
 
 def test_lengths_of_time_are_words() -> None:
@@ -47,4 +47,4 @@ def test_the_bar_is_there_from_the_first_epoch_on_and_moves_with_each(monkeypatc
         report(SimpleNamespace(epoch=number, loss=0.1, validation_dice=0.8, seconds=1.0))
     assert [progress for progress, _ in seen] == [50.0, 100.0]
     assert seen[0][1].startswith("ends at about")
-    assert seen[0][1].endswith("1 of 2 epochs, validation Dice 0.800")
+    assert seen[0][1].endswith("1 of 2 epochs, Dice 0.800 on the validation images")
