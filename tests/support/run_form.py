@@ -4,6 +4,8 @@ import re
 
 from playwright.sync_api import Locator, Page, Response
 
+from flows.support.run_forms import OPEN
+
 SHOWN_MS = 60_000  # the first page of a busy server takes its time
 
 
@@ -33,7 +35,7 @@ class RunForm:
 
     def open(self, label: str) -> None:
         """Show the fields of a group that is closed."""
-        self._field(label).locator(".p-button-group").first.get_by_text("change", exact=True).click()
+        self._field(label).locator(".p-button-group").first.get_by_text(OPEN, exact=True).click()
 
     def text(self) -> str:
         """All that a person reads there."""
