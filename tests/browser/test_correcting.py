@@ -148,7 +148,7 @@ def test_a_person_reads_which_image_of_the_round_it_is_its_taxon_and_its_file(
     for name, answer in answers.items():
         row = desk.store.catalogue.row(desk.images[name].image_id)
         words = answer.told.split(" · ")
-        found = re.fullmatch(rf"(\d+) of {len(answers)}", words[0])
+        found = re.fullmatch(rf"image (\d+) of {len(answers)}", words[0])
         assert found, answer.told
         ranks.add(int(found[1]))
         path = paths[row.image_id]
