@@ -23,7 +23,7 @@ from plankseg.storage.store import Store
 
 AT_WORK = (
     "Another run is at work, so this one did nothing, and you need do nothing. What is due then is done by that run or "
-    "at the next tick of the clock."
+    "by the run that the schedule starts next, within minutes."
 )
 
 

@@ -11,7 +11,7 @@ from plankseg.pipeline.models.named_recipes import chosen_recipe
 PUBLISHED = Recipe()
 
 
-@flow(name="pretrain", flow_run_name="round 0 · pretrain", persist_result=False)
+@flow(name="pretrain", flow_run_name="model 0 · pretrain", persist_result=False)
 def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) -> str:
     """Train model 0 on automatic masks. Where model 0 exists, nothing happens.
 

@@ -233,7 +233,7 @@ def _relay(settings: Settings) -> Finding:
         settings,
         "webhook relay",
         settings.relay_url,
-        without_it="answers are collected at the clock's next tick, not at once",
+        without_it="answers are collected within five minutes, not at once",
         cure="run `make up` or `plankseg webhook-relay`, or correct PLANKSEG_RELAY_URL",
     )
 

@@ -1,7 +1,7 @@
 """Deploy every flow of `prefect.yaml`, and keep what a person set on the server's deployments.
 
 Prefect's own `deploy` resets a deployment's parameters, job variables, intervals and triggers that were switched off.
-Deployments of an earlier plankseg, all called `plankseg`, are replaced by those named by what they do.
+Deployments of an earlier plankseg, called `plankseg` and later `clock`, are replaced by those named by what they do.
 """
 
 import subprocess
@@ -35,7 +35,8 @@ from flows.support.run_forms import run_form
 from plankseg.errors import ServerError
 
 PREFECT_FILE = Path("deployments/prefect.yaml")
-EARLIER_NAME = "plankseg"  # of every deployment but the clock, until they were named by what they do
+EARLIER_NAME = "plankseg"  # of every deployment but one, until they were named by what they do
+RENAMED = {"advance/clock": "advance/advance_on_schedule"}
 FORMS_EVERY_S = 1.0
 AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
@@ -151,12 +152,12 @@ def show_form(client: SyncPrefectClient, deployment: DeploymentResponse) -> None
 def successor(name: str) -> str:
     """The full name that an earlier deployment has now."""
     flow = name.split("/")[0]
-    return f"{flow}/{flow}"
+    return RENAMED.get(name, f"{flow}/{flow}")
 
 
 def is_earlier(name: str, deployed: dict[str, DeploymentResponse]) -> bool:
     """Whether this deployment of an earlier plankseg has a successor on the server."""
-    return name.split("/")[1] == EARLIER_NAME and successor(name) in deployed
+    return (name in RENAMED or name.split("/")[1] == EARLIER_NAME) and successor(name) in deployed
 
 
 def choices_of(client: SyncPrefectClient, deployment: DeploymentResponse) -> Choices:

@@ -20,7 +20,7 @@ def show_epochs(log: LoggerAdapter[Any], key: str, epochs: int) -> Callable[[Any
     def report(epoch: Any) -> None:
         write_line(epoch)
         seconds.append(epoch.seconds)
-        text = progress_text(epoch.epoch, epochs, epoch.validation_dice, seconds, datetime.now().astimezone())
+        text = progress_text(epoch, epochs, seconds, datetime.now().astimezone())
         percent = 100 * min(epoch.epoch / epochs, 1.0)
         if bars:
             update_progress_artifact(bars[0], percent, text)
@@ -30,9 +30,14 @@ def show_epochs(log: LoggerAdapter[Any], key: str, epochs: int) -> Callable[[Any
     return report
 
 
-def progress_text(done: int, epochs: int, dice: float, seconds: list[float], now: datetime) -> str:
-    """When the training ends if epochs take as long as those in `seconds`; epochs done, and Dice so far."""
-    text = f"{done} of {epochs} epochs, Dice {dice:.3f} on the validation images"
+def progress_text(epoch: Any, epochs: int, seconds: list[float], now: datetime) -> str:
+    """When the training ends if epochs take as long as those in `seconds`; epochs done, and Dice of the one kept.
+
+    The last epoch's Dice is not shown: a model is the epoch that is kept, and of two models only that can be compared.
+    """
+    done = epoch.epoch
+    kept = f"Dice {epoch.kept_dice:.3f} on the validation images (epoch {epoch.kept_epoch}, which is kept)"
+    text = f"{done} of {epochs} epochs, {kept}"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
     if left <= timedelta(0):
         return f"done: {text}"

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 class EpochReport:
     """One epoch: the mean loss, Dice of the validation images at native size, and how it was reached.
 
-    `learning_rate` is the one the epoch was trained with, `seconds` its wall time with validation.
+    `learning_rate` is the one the epoch was trained with, `seconds` its wall time with validation. `kept_epoch` and
+    `kept_dice` are those of the weights that the training would return now; None in earlier checkpoints.
     """
 
     epoch: int
@@ -39,6 +40,8 @@ class EpochReport:
     learning_rate: float
     seconds: float
     share_of_corrections: float
+    kept_epoch: int | None = None
+    kept_dice: float | None = None
 
 
 @dataclass

@@ -140,6 +140,8 @@ class SegmentationModule(lightning.LightningModule):  # type: ignore[misc]
             learning_rate=rate,
             seconds=time.monotonic() - self._started,
             share_of_corrections=self._setup.share_of_corrections(state.epochs_done),
+            kept_epoch=state.best_epoch,
+            kept_dice=state.scores.mean_dice,
         )
         state.history.append(done)
         state.network, state.optimizer = weights, self._optimizer.state_dict()

@@ -8,17 +8,26 @@ import pytest
 
 from flows.support import training_progress
 from flows.support.training_progress import in_words, progress_text, show_epochs
+from plankseg.learning.checkpoints import EpochReport
 
 pytestmark = pytest.mark.slow
 NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
 def test_the_end_is_estimated_from_the_epochs_that_were_trained_here() -> None:
-    assert progress_text(4, 10, 0.91234, [50, 70], NOON) == (
-        "ends at about 12:06, in 6 min: 4 of 10 epochs, Dice 0.912 on the validation images"
+    assert progress_text(epoch(4, kept=3), 10, [50, 70], NOON) == (
+        "ends at about 12:06, in 6 min: 4 of 10 epochs, "
+        "Dice 0.912 on the validation images (epoch 3, which is kept)"
     )
-    assert progress_text(1, 40, 0.5, [3600], NOON).startswith("ends at about Saturday 03:00, in 39.0 hours: ")
-    assert progress_text(10, 10, 0.9, [60], NOON) == "done: 10 of 10 epochs, Dice 0.900 on the validation images"
+    assert progress_text(epoch(1, kept=1), 40, [3600], NOON).startswith("ends at about Saturday 03:00, in 39.0 hours: ")
+    assert progress_text(epoch(10, kept=7), 10, [60], NOON) == (
+        "done: 10 of 10 epochs, Dice 0.912 on the validation images (epoch 7, which is kept)"
+    )
+
+
+def epoch(number: int, *, kept: int) -> EpochReport:
+    """An epoch worse than one before."""
+    return EpochReport(number, 0.1, 0.3 if kept < number else 0.91234, 1e-3, 1.0, 0.0, kept, 0.91234)
 
 
 def test_lengths_of_time_are_words() -> None:
@@ -44,7 +53,7 @@ def test_the_bar_is_there_from_the_first_epoch_on_and_moves_with_each(monkeypatc
     report = show_epochs(log, "model-1-progress", 2)
     assert seen == [], "a model that is only looked up has no bar"
     for number in (1, 2):
-        report(SimpleNamespace(epoch=number, loss=0.1, validation_dice=0.8, seconds=1.0))
+        report(epoch(number, kept=1))
     assert [progress for progress, _ in seen] == [50.0, 100.0]
     assert seen[0][1].startswith("ends at about")
-    assert seen[0][1].endswith("1 of 2 epochs, Dice 0.800 on the validation images")
+    assert seen[1][1].startswith("done: 2 of 2 epochs, Dice 0.912 on the validation images (epoch 1,")

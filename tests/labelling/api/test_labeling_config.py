@@ -18,7 +18,7 @@ def test_the_names_in_code_are_those_in_the_labelling_configuration() -> None:
         (labeling_config.IMAGE, f"${labeling_config.IMAGE}")
     ]
     assert [e.get("name") for e in root.iter("BrushLabels")] == [labeling_config.BRUSH]
-    assert [e.get("value") for e in root.iter("Label")] == [labeling_config.LABEL, labeling_config.OUTLINE_LABEL]
+    assert [e.get("alias") for e in root.iter("Label")] == [labeling_config.LABEL, labeling_config.OUTLINE_LABEL]
     assert [e.get("name") for e in root.iter("PolygonLabels")] == [labeling_config.OUTLINE]
     assert [e.get("name") for e in root.iter("KeyPoint")] == [labeling_config.CLICK]
     assert [e.get("name") for e in root.iter("Rectangle")] == [labeling_config.BOX]
@@ -46,6 +46,12 @@ def test_the_folder_of_the_labelling_configuration_holds_no_python_file() -> Non
 )
 def test_a_configuration_that_lacks_a_name_is_noticed(name: str) -> None:
     assert config_problem(CONFIG.replace(f'"{name}"', '"other"'))
+
+
+def test_a_label_is_known_by_what_answers_hold_not_by_what_its_button_says() -> None:
+    shown_only = CONFIG.replace('value="mask" alias="plankton"', 'value="plankton" alias="animal"')
+    assert "Label[@value='plankton']" in (config_problem(shown_only) or "")
+    assert config_problem(CONFIG.replace('value="mask" alias="plankton"', 'value="plankton"')) is None
 
 
 def test_a_configuration_that_is_no_xml_is_noticed() -> None:
@@ -85,4 +91,6 @@ def test_the_newest_configuration_stays_to_the_byte() -> None:
 
 
 def test_a_configuration_that_an_earlier_plankseg_made_becomes_the_newest() -> None:
+    yesterdays = (Path(__file__).parents[2] / "stores" / "labeling_config_befe71b.xml").read_text(encoding="utf-8")
+    assert upgraded_config(yesterdays, CONFIG) == CONFIG, "it lacks no control, but has other words"
     assert upgraded_config(AS_SHIPPED.read_text(encoding="utf-8"), CONFIG) == CONFIG
