@@ -174,7 +174,9 @@ def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
     names = [(deployment["entrypoint"], deployment["name"]) for deployment in deployments]
     assert len(set(names)) == len(names) > 0
     named_otherwise = [(flow, name) for flow, name in names if not flow.endswith(f":{name}")]
-    assert named_otherwise == [("flows/advance.py:advance", "advance_on_schedule")], "a deployment is named by what it does"
+    assert named_otherwise == [("flows/advance.py:advance", "advance_on_schedule")], (
+        "a deployment is named by what it does"
+    )
     assert all(deployment["description"] for deployment in deployments)
     code = (
         "import sys\nfrom prefect.flows import load_flow_from_entrypoint\n"

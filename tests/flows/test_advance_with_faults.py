@@ -95,7 +95,9 @@ def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_
     url = f"{stage.at.prefect_url}/api/v2/concurrency_limits/leases/{lease}/renew"
     renewed = httpx.post(url, auth=log_in(stage.at), json={}, timeout=30, trust_env=False)
     assert renewed.is_success, "else Prefect ends the run when it renews its lease, every 225 s"
-    assert stage.wait_for(stage.press_run("advance_on_schedule"))["state_type"] == "CANCELLED", "the next tick is dropped"
+    assert stage.wait_for(stage.press_run("advance_on_schedule"))["state_type"] == "CANCELLED", (
+        "the next tick is dropped"
+    )
     (tmp_path / "go").touch()
     assert stage.wait_for(held)["state_type"] == "COMPLETED"
     assert stage.outcome() == calm

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-# Technical columns; if they were shown, image, taxon and file would lie beyond the right edge. The rank is the order of the
-# list itself, and beside an image the person reads "image 7 of 20"; the uncertainty has another unit in Prefect.
+# Technical columns; if they were shown, image, taxon and file would lie beyond the right edge. The rank is the order of
+# the list itself, and beside an image the person reads "image 7 of 20"; the uncertainty has another unit in Prefect.
 HIDDEN_COLUMNS = (
     "inner_id",
     "annotations_results",
