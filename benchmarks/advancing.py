@@ -93,7 +93,7 @@ class Loop:
     def tick_every(self, seconds: int | None) -> None:
         """Change the schedule of the clock; None stops it."""
         deployed = f"{self.at.prefect_url}/api/deployments"
-        clock = httpx.get(f"{deployed}/name/advance/advance_on_schedule", auth=self.auth, timeout=30, trust_env=False)
+        clock = httpx.get(f"{deployed}/name/advance/advance_regularly", auth=self.auth, timeout=30, trust_env=False)
         clock = clock.raise_for_status().json()
         body: dict[str, Any] = {"active": seconds is not None}
         if seconds is not None:

@@ -174,7 +174,7 @@ def test_every_deployment_is_a_flow_that_loads(tmp_path: Path) -> None:
     names = [(deployment["entrypoint"], deployment["name"]) for deployment in deployments]
     assert len(set(names)) == len(names) > 0
     named_otherwise = [(flow, name) for flow, name in names if not flow.endswith(f":{name}")]
-    assert named_otherwise == [("flows/advance.py:advance", "advance_on_schedule")], (
+    assert named_otherwise == [("flows/advance.py:advance", "advance_regularly")], (
         "a deployment is named by what it does"
     )
     assert all(deployment["description"] for deployment in deployments)
@@ -205,8 +205,8 @@ def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pi
     expected = {event for trigger in advance["advance"]["triggers"] for event in trigger["expect"]}
     assert prefect_events.ROUND_ANSWERED in expected
     assert advance["advance"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
-    assert [schedule["interval"] for schedule in advance["advance_on_schedule"]["schedules"]] == [300]
-    assert advance["advance_on_schedule"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert [schedule["interval"] for schedule in advance["advance_regularly"]["schedules"]] == [300]
+    assert advance["advance_regularly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert all(deployment["concurrency_limit"]["limit"] == 1 for deployment in deployments)
 
 

@@ -36,7 +36,7 @@ from plankseg.errors import ServerError
 
 PREFECT_FILE = Path("deployments/prefect.yaml")
 EARLIER_NAME = "plankseg"  # of every deployment but one, until they were named by what they do
-RENAMED = {"advance/clock": "advance/advance_on_schedule"}
+RENAMED = {"advance/clock": "advance/advance_regularly"}
 FORMS_EVERY_S = 1.0
 AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 

@@ -18,7 +18,7 @@ from plankseg.storage.store import Store
 # waits this long for it, because the scheduled run may have listed the answers a moment too early. A tick of the clock
 # does not wait: the next one comes.
 LOCK_WAIT_S = 60.0
-CLOCK = "advance_on_schedule"  # the deployment of `advance` that ticks
+CLOCK = "advance_regularly"  # the deployment of `advance` that ticks
 
 # The stores that the running flow holds, for its subflows; other threads and processes have a value of their own.
 _held_stores: ContextVar[frozenset[object]] = ContextVar("_held_stores", default=frozenset())

@@ -86,7 +86,7 @@ def test_label_studio_restarted_during_the_collect(
 
 def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_path: Path) -> None:
     answered(stage)
-    held = stage.press_run("advance_on_schedule", hold=("in the middle of the training", tmp_path))
+    held = stage.press_run("advance_regularly", hold=("in the middle of the training", tmp_path))
     until((tmp_path / "here").exists, what=lambda: stage.output_of(held))
     stage.restart("Prefect")
     stage.running["Prefect"].wait()
@@ -95,9 +95,7 @@ def test_prefect_restarted_during_the_training(stage: Stage, calm: Outcome, tmp_
     url = f"{stage.at.prefect_url}/api/v2/concurrency_limits/leases/{lease}/renew"
     renewed = httpx.post(url, auth=log_in(stage.at), json={}, timeout=30, trust_env=False)
     assert renewed.is_success, "else Prefect ends the run when it renews its lease, every 225 s"
-    assert stage.wait_for(stage.press_run("advance_on_schedule"))["state_type"] == "CANCELLED", (
-        "the next tick is dropped"
-    )
+    assert stage.wait_for(stage.press_run("advance_regularly"))["state_type"] == "CANCELLED", "the next tick is dropped"
     (tmp_path / "go").touch()
     assert stage.wait_for(held)["state_type"] == "COMPLETED"
     assert stage.outcome() == calm
@@ -110,7 +108,7 @@ def test_worker_and_run_killed_together_are_found_by_the_next_run(stage: Stage, 
     stage.kill("worker")
     assert stage.run(killed)["state_type"] == "RUNNING", "nobody is left to say that it is not"
     stage.start("worker")
-    again = stage.wait_for(stage.press_run("advance_on_schedule"))
+    again = stage.wait_for(stage.press_run("advance_regularly"))
     assert again["state_type"] == "COMPLETED", stage.output_of(again["id"])
     assert stage.run(killed)["state"]["message"].startswith("Its process was killed and the worker with it")
     assert [run["name"] for flow in ("advance", "retrain") for run in stage.runs_of(flow, "RUNNING")] == []

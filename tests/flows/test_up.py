@@ -97,7 +97,7 @@ def test_the_clock_has_its_next_ticks_in_the_schedule(
     def ticks() -> list[str]:
         asked = {
             "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-            "deployments": {"name": {"any_": ["advance_on_schedule"]}},
+            "deployments": {"name": {"any_": ["advance_regularly"]}},
         }
         planned = post(at, "flow_runs/filter", asked | {"sort": "EXPECTED_START_TIME_ASC"}).json()
         return [run["expected_start_time"] for run in planned]

@@ -167,9 +167,9 @@ def runs(at: local_servers.ServerSettings, flow: str) -> list[dict[str, object]]
 
 
 def tick_every(at: local_servers.ServerSettings, seconds: int | None) -> None:
-    """Change the schedule of `advance/advance_on_schedule`, as a person does in the UI; None stops it."""
-    until(lambda: "advance" in deployments(at, name="advance_on_schedule"), what=lambda: "the clock is not deployed")
-    clock = get(at, "deployments/name/advance/advance_on_schedule")
+    """Change the schedule of `advance/advance_regularly`, as a person does in the UI; None stops it."""
+    until(lambda: "advance" in deployments(at, name="advance_regularly"), what=lambda: "the clock is not deployed")
+    clock = get(at, "deployments/name/advance/advance_regularly")
     body: dict[str, object] = {"active": seconds is not None}
     if seconds is not None:
         body["schedule"] = {"interval": seconds}

@@ -123,7 +123,7 @@ def forked_runs(at: local_servers.ServerSettings) -> Iterator[None]:
     """Let the worker of `plankseg up` run `advance` in forked processes: its many runs then import nothing anew."""
     with closing(PreloadedPython(at.environment())) as python:
         command = f"{sys.executable} {SUPPORT / 'forked_run.py'} {python.address}"
-        for name in ("advance", "advance_on_schedule"):
+        for name in ("advance", "advance_regularly"):
             until(lambda name=name: "advance" in deployments(at, name=name), what=lambda: "advance is not deployed")
             deployment = get(at, f"deployments/name/advance/{name}")
             variables = {**deployment["job_variables"], "command": command}

@@ -36,7 +36,7 @@ def flows_named(folder: Path, *, earlier: bool) -> Path:
     ours = [row for row in content["deployments"] if row["entrypoint"].split(":")[1] in FLOWS]
     for row in ours:
         if earlier:
-            row["name"] = "clock" if row["name"] == "advance_on_schedule" else "plankseg"
+            row["name"] = "clock" if row["name"] == "advance_regularly" else "plankseg"
     path = folder / "prefect.yaml"
     path.write_text(yaml.safe_dump(content | {"deployments": ours}))
     return path
@@ -124,7 +124,7 @@ def set_in_the_ui(at: At, *, name_of_pretrain: str, name_of_maintain: str) -> di
 
 
 def assert_as_it_was_set(at: At) -> None:
-    assert schedules(at, "advance/advance_on_schedule") == [(False, 600.0)]
+    assert schedules(at, "advance/advance_regularly") == [(False, 600.0)]
     assert schedules(at, "maintain/maintain") == [(False, "30 3 * * 0")]
     assert named(at, "maintain/maintain")["paused"]
     assert schedules(at, "pretrain/pretrain") == [(True, "0 5 * * 1")]
@@ -150,7 +150,7 @@ def test_earlier_deployments_are_renamed_with_all_that_was_set_on_them(at: At, t
     post(at, f"flow_runs/{at_work}/set_state", {"state": {"type": "RUNNING"}, "force": True})
 
     output = deploy(at, flows_named(tmp_path, earlier=False))
-    assert all_names(at) == {"pretrain", "maintain", "advance", "advance_on_schedule", "plankseg"}
+    assert all_names(at) == {"pretrain", "maintain", "advance", "advance_regularly", "plankseg"}
     assert deployments(at, name="plankseg") == {"advance"}, "its run is at work"
     assert "advance/plankseg has a run at work" in output
     assert_as_it_was_set(at)
@@ -162,7 +162,7 @@ def test_earlier_deployments_are_renamed_with_all_that_was_set_on_them(at: At, t
 
     post(at, f"flow_runs/{at_work}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
     deploy(at, flows_named(tmp_path, earlier=False))
-    assert all_names(at) == {"pretrain", "maintain", "advance", "advance_on_schedule"}
+    assert all_names(at) == {"pretrain", "maintain", "advance", "advance_regularly"}
     assert_as_it_was_set(at)
     assert len(automations(at)) == 3, "none of the removed deployments is left, none is doubled"
 
