@@ -74,8 +74,8 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """Bring the loop forward as far as it goes without a person.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that you open begins with the
-            published numbers, and all of its numbers then count.
+        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
+            published numbers and replaces the model's whole group; other groups stay the model's.
         budget: The loop ends after this number of rounds. Left empty: as the recipe says.
         go_on: Choose images of one more round although the last ones brought neither less effort nor a better Dice.
     """

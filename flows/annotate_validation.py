@@ -128,7 +128,7 @@ def annotate_validation(draw: ValidationDraw = TWO_OF_EACH) -> str:
     """Collect the person's masks, fill up the classes, and put unmasked images into Label Studio. Can be repeated.
 
     Args:
-        draw: Number of images of each class, and whether a model makes pre-masks.
+        draw: Number of images of each taxon, and whether a model makes pre-masks.
     """
     store = open_store()
     with hold_store(store):

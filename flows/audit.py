@@ -37,8 +37,8 @@ def audit(config: AuditConfig = SIXTY_MASKS, model: str | None = None) -> str:
     """Let a person judge a random sample of the archive's masks, and state how good all are. Run again, it collects.
 
     Args:
-        config: Number of masks, and which count as usable.
-        model: The first characters of a model's id. Left empty: the one that 'segment' takes.
+        config: Number of masks, and which are good enough.
+        model: The first characters of a model's id, as in the table 'rounds'. Left empty: the one that 'segment' takes.
     """
     store = open_store()
     with hold_store(store):

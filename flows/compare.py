@@ -95,7 +95,7 @@ def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int 
 
     Args:
         recipe: Numbers that all trainings share.
-        grid: Every combination of these values is trained once. An emptied list: the value under Advanced.
+        grid: Every combination of these values is trained once. A list that is emptied: the value under Advanced.
         side_by_side: How many trainings run at once. Left empty: one on each GPU, else one.
     """
     store = open_store()

@@ -42,8 +42,9 @@ def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> st
 
     Args:
         final: Size and length of the final training.
-        recipe: Everything else. Left as it is: the numbers of the model in use. A group that you open begins with the
-            published numbers, and all of its numbers then count, but for side, batch size and epochs: those above do.
+        recipe: Everything else. Left as it is: the numbers of the model in use. A group that is set begins with the
+            published numbers and replaces the model's whole group; other groups stay the model's. Side, images per
+            step and epochs are always those above.
     """
     store = open_store()
     with hold_store(store):

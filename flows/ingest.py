@@ -43,12 +43,12 @@ class ImageFolder(FrozenModel):
 
     folder: str = Field(
         description="Folder, tar (plain, gz, xz, bz2), zip, IFCB bin or s3://bucket/prefix with the images, on the "
-        "computer where plankseg runs. Archives are read as they are; you need not unpack them."
+        "computer where plankseg runs. You need not unpack tar and zip files."
     )
     role: Literal["source", "pool", "validation"] = Field(
         description="source: images of one object on an even background, which get automatic masks. pool: the images "
-        "to be masked, of which you correct some in each round. validation: images with correct masks, which only "
-        "test a model and never train it."
+        "to be masked, of which you correct some in each round. validation: images with correct masks, which measure "
+        "models and help to choose between them, and never train one."
     )
     masks: str | None = Field(
         None,
@@ -57,18 +57,19 @@ class ImageFolder(FrozenModel):
     )
     annotator: str | None = Field(
         None,
-        description="Name of the person who made these masks, whose answers they then are. Empty: masks without a "
-        "name.",
+        description="Who drew these masks. With a name, they count as that person's corrections. Empty: they do not.",
     )
     automatic_masks: bool = Field(
         False,
-        description="Make automatic masks for the images of a pool too. The recipes laptop and quality train on them; "
-        "they never count as a person's answers.",
+        description="For a pool: make automatic masks too. Switch it on for the recipes laptop and quality, which "
+        "train on them beside the source's; without them they train on the source alone. They never count as a "
+        "person's answers. To add them later, ingest the pool once more with this switched on.",
     )
     outline: Literal["level", "local contrast"] = Field(
         "level",
         description="Where the automatic masks of a source end. level: at one grey level, for sharp images. local "
-        "contrast: at a quarter of the contrast close by, as people draw blurred scans.",
+        "contrast: where the grey has changed by a quarter of the way from background to object, which is where people "
+        "draw the outline of blurred objects. Those of a pool always end there.",
     )
     advanced: Reading = Field(Reading(), description="Layout, name and table of the images; usually found by itself.")
 
@@ -133,19 +134,17 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
     for warning in report.warnings():
         get_run_logger().warning(warning)
     if written is not None:
-        get_run_logger().info("All %d files that were left out, or have no mask: %s", len(report.problems), written)
+        get_run_logger().info("%s They are listed in %s", report.fates(), written)
         rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:LISTED]]
         total = len(report.problems)
-        which = "Below are the files" if total <= LISTED else f"Below are the first {LISTED} of {total} files"
-        text = f"{which} that were left out, or have no automatic mask. All are listed in {written}."
+        which = "Below they are" if total <= LISTED else f"Below are the first {LISTED} of {total}"
+        text = f"{report.fates()} {which}; all are listed in {written}."
         show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text}")
 
 
 def report_progress(role: str) -> Throttled:
     """A progress bar in the Prefect UI and a log line, every ten seconds."""
-    bar = create_progress_artifact(
-        0.0, key=f"ingest-{role}-progress", description=f"Images of the {role} that were read"
-    )
+    bar = create_progress_artifact(0.0, key=f"ingest-{role}-progress", description=f"{role.capitalize()} images read")
 
     def tell(pace: Pace) -> None:
         update_progress_artifact(bar, pace.percent)  # type: ignore[arg-type]

@@ -17,10 +17,9 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
 
     Args:
         named: laptop: for a computer with two cores. quality: for one with a GPU. published: the numbers of the
-            published method. These three have a network, training and masks of their own. own: all numbers are those
-            under Advanced.
-        recipe: Every number of the method; later rounds go on with them. With the recipe own all of them count, else
-            all but network, training and masks. Left as it is: the published ones.
+            published method. own: every number is the one under Advanced.
+        recipe: Numbers of the method, for this training and all later rounds. Left as it is: the published ones.
+            Network, training and masks are part of the recipe above; set them only with the recipe own.
     """
     store = open_store()
     with hold_store(store):

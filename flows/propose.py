@@ -51,7 +51,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
     proposal = propose_round(store, recipe, settings(), round_number=round_number, scoring=scoring)
     log = get_run_logger()
     log.info(
-        "Round %d: %d images chosen of %d scored, pool %d",
+        "Round %d: %d images chosen of %d that were scored, of a pool of %d",
         round_number,
         len(proposal.images),
         proposal.scored,
@@ -111,8 +111,8 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     """Choose the next images and put them into Label Studio with pre-masks.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that you open begins with the
-            published numbers, and all of its numbers then count.
+        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
+            published numbers and replaces the model's whole group; other groups stay the model's.
         round_number: Left empty: the round that a person is correcting now, else the next one.
     """
     store = open_store()

@@ -27,7 +27,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         round_number=round_number,
         report=show_epochs(log, f"model-{round_number}-progress", plan_round(recipe.training, round_number).epochs),
     )
-    verdict = "put to use" if model.promoted else "not put to use"
+    verdict = "put into use" if model.promoted else "not put into use"
     log.info(
         "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s. In words: %s. It took %.0f s.",
         round_number,
@@ -47,8 +47,8 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
     """Train the next model on the source and on all corrections so far.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that you open begins with the
-            published numbers, and all of its numbers then count.
+        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
+            published numbers and replaces the model's whole group; other groups stay the model's.
         round_number: Left empty: the last round whose images were chosen.
     """
     store = open_store()

@@ -95,7 +95,9 @@ def _torchvision(_: Settings) -> Finding:
     seen = misfit()
     if not seen:
         return Finding("torchvision", "fine", f"{installed_builds()[1]}, of the build of torch")
-    return Finding("torchvision", "fine", f"{seen}; its operators do not load, and none is used here")
+    return Finding(
+        "torchvision", "fine", f"not needed: {seen}, so torchvision's operators do not load; plankseg uses none"
+    )
 
 
 def _openvino(_: Settings) -> Finding:
@@ -118,7 +120,7 @@ def _network(_: Settings) -> Finding:
 
     network = build_network(NetworkConfig(encoder="resnet18", encoder_weights="none"))
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    return Finding("network", "fine", f"a network can be made (U-Net on resnet18, {millions:.1f} M parameters)")
+    return Finding("neural network", "fine", f"can be made (U-Net on resnet18, {millions:.1f} M parameters)")
 
 
 def _imagenet(_: Settings) -> Finding:
@@ -181,8 +183,8 @@ def _prefect(_: Settings) -> Finding:
         return Finding(
             "Prefect",
             "absent",
-            "none is named: PREFECT_API_URL is not set",
-            "run `make up`, or set it to your server's /api",
+            "not configured here: PREFECT_API_URL is not set",
+            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`",
         )
     try:
         answer = httpx.get(f"{url}/admin/version", headers=authorization(os.environ), timeout=5)
@@ -206,8 +208,8 @@ def _label_studio(settings: Settings) -> Finding:
         return Finding(
             "Label Studio",
             "absent",
-            "none is named: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
-            "run `make up`, or copy a token of yours",
+            "not configured here: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
+            "as for Prefect; for a Label Studio of yours, set it to a token of your account page",
         )
     url = settings.label_studio_url
     try:

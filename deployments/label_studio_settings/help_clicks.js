@@ -114,9 +114,9 @@
 
   // After the last image Label Studio says that its queue is empty, and not what happens now.
   const NEXT =
-    "All images of this tab are done. After the last image of a round the model is trained by itself, for some minutes. Then the " +
-    "next round gets a tab, at the far left of the list of images: reload that page. You need not do anything; the page Runs of " +
-    "Prefect shows the progress.";
+    "All images of this tab are done. When a round is complete, the next model is trained automatically, for some minutes. If " +
+    "another round follows, it gets a tab at the far left of the project's list of images: go there and reload. If none comes, see " +
+    "the page Runs of Prefect: the newest run says what is next. After images of a validation or an audit, run that flow again.";
   const tellNext = () => {
     const told = document.querySelector(".lsf-sub__result");
     if (!told || told.textContent === NEXT) return;

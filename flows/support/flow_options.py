@@ -18,8 +18,11 @@ WITHOUT_ROUND = {"ingest": "no model yet", "pretrain": "no model yet", "finished
 
 
 def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
-    """The recipe of the run form, or the one of the active model if the form was left empty."""
-    return recipe or recipe_in_force(store)
+    """The recipe of the active model, with the groups that the run form sets in the place of its own."""
+    in_force = recipe_in_force(store)
+    if recipe is None:
+        return in_force
+    return in_force.model_copy(update={group: getattr(recipe, group) for group in recipe.model_fields_set})
 
 
 def step_name() -> str:
@@ -35,7 +38,7 @@ def step_name() -> str:
     progress = read_progress(store)
     if flow == "advance":
         recipe, budget = parameters.get("recipe"), parameters.get("budget")
-        in_force = recipe if isinstance(recipe, Recipe) else recipe_in_force(store)
+        in_force = recipe_or_active(store, recipe if isinstance(recipe, Recipe) else None)
         without_round = due(progress, budget=in_force.rounds.budget if budget is None else budget)
         if without_round in WITHOUT_ROUND:
             return f"{WITHOUT_ROUND[without_round]} · {flow}"

@@ -6,7 +6,7 @@ A taxon, a file name or the reason of an error is shown as it is, never as a lin
 import math
 import re
 
-ID_LENGTH = 12
+ID_LENGTH = 8
 LONG_ID = re.compile(r"(?<![\w./-])[0-9a-f]{64}(?![\w./-])")
 """A SHA-256 of ours, that is no part of a file name."""
 
@@ -28,7 +28,7 @@ def escape_text(text: str) -> str:
 
 
 def shown_cell(value: object) -> object:
-    """A table cell: text escaped, ids cut to 12 characters, numbers with four digits, the rest as it is."""
+    """A table cell: text escaped, ids cut to 8 characters, numbers with four digits, the rest as it is."""
     if isinstance(value, str):
         return escape_line(LONG_ID.sub(lambda found: found[0][:ID_LENGTH], value))
     if isinstance(value, float) and math.isfinite(value):

@@ -17,7 +17,7 @@ TITLES = {
     "how": "Advanced",
     "draw": "Validation images",
     "final": "Final training",
-    "part": "Part of the archive",
+    "part": "Which images",
     "side_by_side": "Runs at the same time",
     "round_number": "Round",
     "budget": "Rounds in all",
@@ -37,8 +37,8 @@ CLOSED = ("recipe", "how")
 CLOSED_IN = {"Recipe", "ImageFolder"}
 """Models whose groups are closed too: all of a recipe at once has the length of ten screens."""
 
-AS_IT_IS: Schema = {"title": "use the defaults", "type": "object", "properties": {}, "additionalProperties": False}
-OPEN = "change them"
+AS_IT_IS: Schema = {"title": "leave as it is", "type": "object", "properties": {}, "additionalProperties": False}
+OPEN = "set all of it"
 
 
 def run_form(parameters: Schema, needs: str = "") -> Schema:

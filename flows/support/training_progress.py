@@ -36,7 +36,7 @@ def progress_text(epoch: Any, epochs: int, seconds: list[float], now: datetime) 
     The last epoch's Dice is not shown: a model is the epoch that is kept, and of two models only that can be compared.
     """
     done = epoch.epoch
-    kept = f"Dice {epoch.kept_dice:.3f} on the validation images (epoch {epoch.kept_epoch}, which is kept)"
+    kept = f"Dice {epoch.kept_dice:.3f} on the images that decide (epoch {epoch.kept_epoch}, which is kept)"
     text = f"{done} of {epochs} epochs, {kept}"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
     if left <= timedelta(0):

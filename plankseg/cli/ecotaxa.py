@@ -42,7 +42,7 @@ def push_ecotaxa(
     create: Annotated[bool, typer.Option("--create", help="Add objects that the project does not have.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it begins.")] = False,
 ) -> None:
-    """Write measures into the objects of a project of EcoTaxa, and say before what will be done."""
+    """Write measurements into the objects of a project of EcoTaxa; first say what will be done."""
     from plankseg.archives.ecotaxa.client import EcoTaxaClient
     from plankseg.archives.ecotaxa.create import create_objects
     from plankseg.archives.ecotaxa.imports import wait_for_earlier
@@ -69,7 +69,7 @@ def push_ecotaxa(
                 create_objects(client, plan, zips, prefix=prefix, told=told)
         with counting(console, "reading it back", unit="objects") as told:
             plan_push(client, project, measures, told=told).require_done(create=create)
-    _tell(f"{plan.project.title}: {len(plan.changed)} objects have these measures now, {created} were created.")
+    _tell(f"{plan.project.title}: {len(plan.changed)} objects have these measurements now, {created} were created.")
 
 
 def _tell(text: str) -> None:

@@ -14,7 +14,7 @@ def promote(
     ],
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Put a model to use, also a refused one or one of a comparison; later rounds go on from it."""
+    """Put a model into use, also a refused one or one of a comparison; later rounds go on from it."""
     from plankseg.pipeline.models.registry import activate
 
     chosen, decided = activate(existing_store(settings()), " ".join(model), reason=reason)

@@ -15,12 +15,12 @@ def predict(
     images: Annotated[
         str, typer.Argument(help="Folder, pattern, tar, zip, IFCB bin, image, CSV or s3://bucket/prefix.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the masks: <path of the image>.png, and tables of measures.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the masks: <path of the image>.png, and tables of measurements.")
+    ],
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Exported folder, .onnx file, or a model of the store; unset: its final one, else the one in use."
-        ),
+        typer.Option(help="Exported folder, .onnx file, or a model of the store; unset: the one that segment takes."),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
     views: Annotated[
@@ -33,7 +33,7 @@ def predict(
     overlays: Annotated[bool, typer.Option("--overlays", help="Pictures with the masks' outlines, too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
 ) -> None:
-    """Write the mask of every image into a folder, with measures; no servers. Run again, it makes what is missing."""
+    """Write the mask of every image into a folder, with measurements; no servers. Run again, it goes on."""
     from plankseg.archives.open_container import open_container
 
     open_container(images)  # says what is wrong with the path; loading and reading the model takes seconds
@@ -55,7 +55,7 @@ def export(
         Path | None, typer.Option(help="Folder that predict wrote; unset: the masks of the store.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Of a store: whose masks; unset: the final model, else the one in use.")
+        str | None, typer.Option(help="Of a store: whose masks; unset: the model that segment takes.")
     ] = None,
     only: Annotated[str, typer.Option(help="all, people (what a person answered) or model.")] = "all",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")] = False,
@@ -73,7 +73,7 @@ def audit(
         float, typer.Option(help="A mask is usable from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
     seed: Annotated[int, typer.Option(help="Another one makes another audit of the same masks.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final model, else the one in use.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the model that segment takes.")] = None,
 ) -> None:
     """Let a person judge a random sample of the archive's masks in Label Studio, and state how good all are."""
     from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
@@ -90,7 +90,7 @@ def export_model(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A round, the beginning of an id, a name in a comparison; unset: the final one, else the one in use."
+            help="A round, the beginning of an id, a name in a comparison; unset: the one that segment takes."
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,

@@ -86,7 +86,7 @@ def box(served: ServerSettings, credentials: Credentials, *, with_log_ins: bool)
     if with_log_ins:
         rows.add_row("  log-in", credentials.prefect_login)
     rows.add_row()
-    rows.add_row("Log-ins", f"{served.directory / 'credentials.env'}\n(you alone can read it)")
+    rows.add_row("Log-ins", f"{served.directory / 'credentials.env'}\n(only your user account can read it)")
     rows.add_row("Store", served.store_location)
     rows.add_row("Logs", str(served.directory / "logs"))
     next_steps = (

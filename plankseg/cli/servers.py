@@ -75,7 +75,7 @@ def webhook_relay(
         str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
     ] = "http://127.0.0.1:4200/api",
 ) -> None:
-    """Tell Prefect when a round is answered, so that `advance` starts at once and not by the clock."""
+    """Tell Prefect when a round is answered, so that `advance` starts at once and not by its schedule."""
     from plankseg.labelling.webhook.relay import serve
 
     serve(settings(), port=port, prefect_api_url=prefect_api_url)

@@ -44,7 +44,7 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
 def validation_page(
     path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("validation.html"),
     model: Annotated[
-        str | None, typer.Option(help="The beginning of a model's id; unset: the final one, else the one in use.")
+        str | None, typer.Option(help="The beginning of a model's id; unset: the one that segment takes.")
     ] = None,
 ) -> None:
     """Show the validation images from worst to best: outlines of the person, the model and the automatic mask."""
@@ -88,10 +88,12 @@ def show_augmentations(
 
 
 def gif(
-    image: Annotated[str, typer.Argument(help="The image's path, the beginning of its id, or its archive's name.")],
+    image: Annotated[
+        str, typer.Argument(help="The image's path, the beginning of its id, or its name inside a tar or zip.")
+    ],
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
     model: Annotated[
-        str | None, typer.Option(help="The beginning of a model's id; unset: the final one, else the one in use.")
+        str | None, typer.Option(help="The beginning of a model's id; unset: the one that segment takes.")
     ] = None,
 ) -> None:
     """Show how an image's mask is made: the image, each view that the model looks at, the mask, the object alone."""

@@ -15,10 +15,17 @@ from plankseg.pipeline.reports.standing_tables import (
     standing_rows,
     verdict_unless_told,
 )
-from plankseg.pipeline.reports.status import RARE_ANSWERS, ROUND_HEADINGS, ROUND_WORDS, Status, last_decision
+from plankseg.pipeline.reports.status import (
+    MODEL_WORDS,
+    RARE_ANSWERS,
+    ROUND_HEADINGS,
+    ROUND_WORDS,
+    Status,
+    last_decision,
+)
 
-STANDINGS = "Model in use and conventional masks, on the validation images"
-LEGENDS = {"Rounds": ROUND_WORDS, "Effort": EFFORT_WORDS, STANDINGS: STANDING_WORDS}
+STANDINGS = "Model in use and methods without a model, on the validation images"
+LEGENDS = {"Models": MODEL_WORDS, "Rounds": ROUND_WORDS, "Effort": EFFORT_WORDS, STANDINGS: STANDING_WORDS}
 """What the columns of a table mean, by its title."""
 
 REASONS_SHOWN = 5
@@ -71,7 +78,7 @@ def show(status: Status) -> None:
 def _models_table(status: Status) -> Table:
     """The models, and below them the conventional methods on the same images."""
     table = _table("Models")
-    for heading in ("round", "model", "side", "epochs", "Dice", "test Dice", "put to use", "masks by"):
+    for heading in ("round", "model", "side", "epochs", "Dice", "test Dice", "used", "masks by"):
         table.add_column(heading, justify="left" if heading in {"model", "masks by"} else "right")
     for model in status.models:
         table.add_row(
@@ -112,7 +119,7 @@ def _rounds_table(status: Status) -> Table:
     for heading in [*fields, "redrawn", "seconds"]:
         table.add_column(heading, justify="right", no_wrap=True)
     if any(rare):
-        table.add_column("of these", justify="left")  # the one that may wrap: the table fits 80 columns
+        table.add_column("others", justify="left")  # the one that may wrap: the table fits 80 columns
     for row, others in zip(status.rounds, rare, strict=True):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         cells = [*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.compared}", seconds]

@@ -9,7 +9,7 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class Grid(FrozenModel):
-    """What is compared: every combination of these values, each on top of a recipe. An empty list: the recipe's own."""
+    """What is compared: every combination of these values. An empty list: the value under Advanced."""
 
     name: str = Field(
         "grid",
@@ -29,7 +29,7 @@ class Grid(FrozenModel):
     freeze_encoder: tuple[bool, ...] = Field(
         (True, False),
         title="Keep the encoder as it is",
-        description="Train only the rest of the network: yes, no, or both.",
+        description="Values to try. On: train only the rest of the network. Off: train all of it.",
     )
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (1e-4, 3e-4, 1e-3),

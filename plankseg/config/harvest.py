@@ -30,15 +30,19 @@ class FinalConfig(FrozenModel):
 
 
 class Part(FrozenModel):
-    """A part of the catalogue; what is left empty does not narrow it."""
+    """Which of all images; what is left empty excludes none."""
 
     role: Literal["all", "source", "pool", "validation"] = Field("all", description="Images of one role, or of all.")
-    dataset: str | None = Field(None, title="Data set", description="Images of one data set.")
-    taxon: str | None = Field(None, description="Images of one taxon, as it is written in the catalogue.")
+    dataset: str | None = Field(
+        None, title="Data set", description="Images of one data set, named as in the report under Data. Empty: of all."
+    )
+    taxon: str | None = Field(
+        None, description="Images of one taxon, written as in Label Studio and in the report. Empty: of all."
+    )
 
 
 class SegmentConfig(FrozenModel):
-    """How masks of the archive are made."""
+    """How masks are made."""
 
     views: Literal["none", "recipe", "dihedral"] = Field(
         "recipe",
@@ -62,7 +66,7 @@ class SegmentConfig(FrozenModel):
         ge=1,
         le=100_000,
         title="Images per part",
-        description="The archive is done in parts, of which a run that is ended early loses at most one. Empty: as "
+        description="The images are done in parts, of which a run that is ended early loses at most one. Empty: as "
         "many as take a minute here, found on a first small part.",
     )
     forward_batch: int = Field(
@@ -71,43 +75,44 @@ class SegmentConfig(FrozenModel):
 
 
 class AuditConfig(FrozenModel):
-    """How many masks of the archive a person judges, and which count as usable."""
+    """How many masks a person judges, and which are good enough."""
 
     masks: int = Field(
         60,
         ge=5,
         le=2_000,
         title="Masks to judge",
-        description="How many masks are drawn at random. If all of 60 are usable, at least 94 % of the archive's masks "
-        "are (95 % interval); if all of 300 are, at least 98 %.",
+        description="How many masks are drawn at random. If all of 60 are good enough, at least 94 % of all masks are "
+        "(95 % interval); if all of 300 are, at least 98 %.",
     )
     usable_dice: float = Field(
         0.9,
         gt=0,
         le=1,
-        title="Usable: minimum Dice",
-        description="A mask is usable if it agrees with the person's to at least this Dice.",
+        title="Good enough: minimum Dice",
+        description="A mask is good enough if its Dice to the person's is at least this. Dice: overlap of two masks, "
+        "0 for none, 1 for the same.",
     )
     seed: int = Field(
         0,
         ge=0,
         title="Random seed",
-        description="Start of the random draw. Another number makes another audit of the same masks.",
+        description="Start of the random draw. Another number draws another sample, in an audit of its own.",
     )
 
 
 class ExportConfig(FrozenModel):
-    """What is made of the masks: a table of measures, and zips that EcoTaxa imports."""
+    """What is written beside the masks: a table of measurements, and zips that EcoTaxa imports."""
 
     pixel_size_mm: float | None = Field(
         None,
         gt=0,
         le=1,
         title="Pixel size (mm)",
-        description="Side of a pixel in mm, for measures in mm too (ZooScan at 2400 dpi: 0.0106).",
+        description="Side of a pixel in mm, for measurements in mm too (ZooScan at 2400 dpi: 0.0106).",
     )
     ecotaxa: bool = Field(
-        True, title="EcoTaxa", description="Write zips for EcoTaxa: images without background, and their measures."
+        True, title="EcoTaxa", description="Write zips for EcoTaxa: images without background, and their measurements."
     )
     image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
     folder: str | None = Field(

@@ -9,16 +9,16 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class QueryConfig(FrozenModel):
-    """How the images of a round are chosen. The defaults are the published numbers."""
+    """How the images of a round are chosen. Opened: the published numbers."""
 
     selector: SelectorName = Field(
         "stochastic_batches",
         title="Way of choosing",
-        description="Leave it unless you have a reason: in simulations no way made better models than random, though "
-        "uncertain images cost more clicks. stochastic_batches, as published: several batches are drawn at random, "
-        "and the one that the model is most uncertain about is taken. random: at random. top_k: the most uncertain "
-        "images of the pool. stratified: at random, equally many of each taxon. power: at random, uncertain images "
-        "more often. stratified_power: as power, two thirds of the images spread over the taxa. typical_first: "
+        description="stochastic_batches, the published way: several batches are drawn at random, and the one that the "
+        "model is most uncertain about is taken. In our simulations no way made better models than random, and "
+        "uncertain images cost more clicks, so random is a good choice too. random: at random. top_k: the most "
+        "uncertain images of the pool. stratified: at random, equally many of each taxon. power: at random, uncertain "
+        "images more often. stratified_power: as power, two thirds of the images spread over the taxa. typical_first: "
         "typical images in round 1, then stratified_power. core_set: images unlike each other and unlike those "
         "already corrected.",
     )
@@ -35,8 +35,8 @@ class QueryConfig(FrozenModel):
         50,
         ge=1,
         title="Candidate batches",
-        description="How many batches are compared. power, stratified_power, typical_first and core_set choose from so "
-        "many images, drawn at random, as these batches hold together.",
+        description="How many batches are compared. For power, stratified_power, typical_first and core_set: they "
+        "choose from images that are drawn at random, as many as all these batches contain.",
     )
     power_start: float = Field(
         1.0,
@@ -80,8 +80,8 @@ class QueryConfig(FrozenModel):
         "recipe",
         title="Views of an image",
         description="A model is uncertain where it answers differently to several views of an image. recipe: the five "
-        "published views (plain, two mirrored, one turned, one with noise). dihedral: its eight turns and "
-        "reflections.",
+        "views of the published recipe (plain, two mirrored, one turned, one with noise). dihedral: its eight turns "
+        "and reflections.",
     )
     noise_sd: float = Field(
         0.02,

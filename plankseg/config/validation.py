@@ -35,19 +35,20 @@ class ValidationDraw(FrozenModel):
         2,
         ge=1,
         le=100,
-        title="Images of each class",
-        description="How many images of each class are in the validation set.",
+        title="Images of each taxon",
+        description="How many images of each taxon to take. Half of the validation images decide which model is kept, "
+        "the other half only measures: 20 in all are the fewest that tell much.",
     )
     seed: int = Field(
         0,
         ge=0,
         title="Random seed",
-        description="Start of the random choice within each class: the same number gives the same images.",
+        description="Start of the random choice within each taxon: the same number gives the same images.",
     )
     replace_refused: bool = Field(
         True,
-        title="Replace refused images",
-        description="Take the next image of a class for one that was skipped or called unusable.",
+        title="Replace skipped images",
+        description="Take the next image of a taxon for one that was skipped or called unusable.",
     )
     premasks: bool = Field(
         False,

@@ -116,7 +116,7 @@ def _too_pale(body: Grey) -> str | None:
     if high - low >= MIN_CONTRAST:
         return None
     seen = f"nine pixels of ten lie within {high - low:.0f} grey levels"
-    return f"too little contrast: {seen}, at least {MIN_CONTRAST:.0f} wanted"
+    return f"too little contrast: {seen}, at least {MIN_CONTRAST:.0f} needed"
 
 
 def _find_object(body: Grey, kind: Literal["erased", "kept"]) -> _Object | str:
@@ -186,20 +186,20 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
     """The first reason not to trust the mask, with its values, or None."""
     area = int(np.count_nonzero(found.mask))
     if area < MIN_AREA_PX:
-        return f"too small: {area} px, at least {MIN_AREA_PX} wanted"
+        return f"too small: {area} px, at least {MIN_AREA_PX} needed"
     contact = float(border_pixels(found.mask.view(np.uint8)).mean())
     if contact > MAX_BORDER_CONTACT:
         return (
-            f"cut off: the object covers {contact:.0%} of the image's border, at most {MAX_BORDER_CONTACT:.0%} wanted"
+            f"cut off: the object covers {contact:.1%} of the image's border, at most {MAX_BORDER_CONTACT:.0%} allowed"
         )
     if found.second_px > MAX_SECOND_SHARE * area:
         return (
-            f"several objects: the second has {found.second_px} px, {found.second_px / area:.0%} of the first's {area},"
-            f" at most {MAX_SECOND_SHARE:.0%} wanted"
+            f"several objects: another has {found.second_px} px, the one taken {area} px"
+            f" ({found.second_px / area:.1%}, at most {MAX_SECOND_SHARE:.0%} allowed)"
         )
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:
         return (
             f"not the instrument's object: {area} px, the instrument measured {instrument_area_px:.0f},"
-            f" at most {MAX_AREA_ERROR:.0%} off wanted"
+            f" at most {MAX_AREA_ERROR:.0%} off allowed"
         )
     return None

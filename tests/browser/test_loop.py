@@ -128,7 +128,7 @@ def correct_round_one(person: Person, client: LabelStudioClient, store: Store) -
         else:
             person.submit()
         done[deed] += 1
-    person.page.get_by_text("the next round gets a tab").wait_for()
+    person.page.get_by_text("When a round is complete").wait_for()
     person.look("round-1-answered")
     assert wishes == [], f"no pre-mask of the round was fit for {wishes}"
     return done

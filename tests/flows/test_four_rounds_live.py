@@ -50,7 +50,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Four:
                 if project is not None:
                     for n in store.proposals.rounds()[-1:]:
                         person.answer_round(client, project, n)
-                return read_status(store, RECIPE.rounds).next.startswith("All 4 rounds are done.")
+                return read_status(store, RECIPE.rounds).next.startswith("All rounds are done (4).")
 
             until(answer_what_is_there, what=lambda: state_of(at, store, folder), timeout_s=1200)
             project = client.find_project("plankseg")

@@ -74,17 +74,26 @@ class IngestReport:
             f"{len(self.maskless)} without, {rejected} rejected, {self.ignored} ignored"
         )
 
+    def fates(self) -> str:
+        """What became of the files that have a problem, in sentences; empty where none has."""
+        left_out, without = len(self.rejected) + self.unlisted, len(self.maskless)
+        sentences = [f"{_counted(left_out, 'file')} could not be taken."] if left_out else []
+        if without:
+            role = "can still be chosen for a round" if self.role == "pool" else "are not trained on"
+            sentences.append(f"{_counted(without, 'image')} got no mask: they are in the {self.role} and {role}.")
+        return " ".join(sentences)
+
     def warnings(self) -> list[str]:
         """What a person should look at: guesses, classes of one image, and classes of which nothing could be taken."""
         lost = sorted(taxon for taxon in self.seen if not self.taken[taxon])
         single = sorted(taxon for taxon, count in self.taken.items() if count == 1)
         warnings = [
-            f"Class {taxon!r} has no image: all {self.seen[taxon]} files were rejected; see their reasons."
+            f"Taxon {taxon!r} has no image: all {self.seen[taxon]} files were rejected; see their reasons."
             for taxon in lost
         ]
         if single:
             warnings.append(
-                f"{len(single)} classes have one image only: {', '.join(single[:20])}{', ...' if single[20:] else ''}."
+                f"Taxa with one image only ({len(single)}): {', '.join(single[:20])}{', ...' if single[20:] else ''}."
             )
         if not self.added and not self.known and self.rejected:
             warnings.append(

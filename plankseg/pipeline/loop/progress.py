@@ -141,13 +141,14 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
                 "improves'; else run 'finalize'."
             )
         case "annotate":
-            return f"Round {n}: correct {progress.unanswered} of {len(progress.chosen)} images in Label Studio."
+            waiting = f"{progress.unanswered} of {len(progress.chosen)} images"
+            return f"Round {n}: {waiting} wait to be corrected in Label Studio."
         case "retrain":
             return f"Round {n}: retrain on the corrections: run the flow 'advance'."
         case "finished" if n >= budget:
             return (
-                f"All {budget} rounds are done. For the final model run the flow 'finalize', for masks of "
-                "the archive 'segment'."
+                f"All rounds are done ({budget}). Run the flow 'segment' for masks of all images. Before it 'finalize' "
+                "can train a larger last model, for hours; that is optional."
             )
         case _:
             lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""

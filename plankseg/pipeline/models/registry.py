@@ -87,7 +87,7 @@ def rollback(store: Store, *, by: By, reason: str) -> PromotionRow:
         models = store.models.all()
         line = line_of(models, decisions)
         if len(line) < 2:
-            why = f"model {line[0].round} is the only one that was ever put to use" if line else "no model is in use"
+            why = f"model {line[0].round} is the only one that was ever put into use" if line else "no model is in use"
             raise ModelError(f"Nothing to go back to: {why}. `plankseg promote` puts another model to work.")
         return PromotionRow(
             model_id=line[-2].model_id,

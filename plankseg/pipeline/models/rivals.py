@@ -64,11 +64,13 @@ def rival_verdict(metrics: Mapping[str, Any]) -> RivalVerdict | None:
     rivals = metrics.get("rivals", {})
     half: Half = "test" if rivals.get("test") else "selection"
     own = model_scores(metrics, half)
-    verdicts = [_against(own, name, theirs) for name, theirs in rivals.get(half, {}).items() if own.keys() & theirs]
+    verdicts = [
+        _against(own, name, theirs, half) for name, theirs in rivals.get(half, {}).items() if own.keys() & theirs
+    ]
     return min(verdicts, key=lambda verdict: verdict.difference, default=None)
 
 
-def _against(own: Scores, name: str, theirs: Scores) -> RivalVerdict:
+def _against(own: Scores, name: str, theirs: Scores, half: Half) -> RivalVerdict:
     ids = sorted(own.keys() & theirs.keys())
     ours = np.array([own[i][0] for i in ids], dtype=float)
     others = np.array([theirs[i][0] for i in ids], dtype=float)
@@ -81,4 +83,5 @@ def _against(own: Scores, name: str, theirs: Scores) -> RivalVerdict:
         difference=compared.mean,
         low=compared.low,
         high=compared.high,
+        half=half,
     )

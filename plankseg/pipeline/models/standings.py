@@ -55,6 +55,7 @@ class RivalVerdict:
     difference: float
     low: float
     high: float
+    half: Half | None = None  # of the validation set; unknown of models that an earlier plankseg trained
 
     @property
     def better(self) -> bool:
@@ -67,11 +68,14 @@ class RivalVerdict:
             outcome = f"better than the {self.rival}"
         elif self.images < FEWEST_TO_TELL:
             outcome = f"not shown to be better than the {self.rival} (below {FEWEST_TO_TELL} images)"
+        elif self.high < 0:
+            outcome = f"worse than the {self.rival}, which needs no model"
         else:
-            outcome = f"not better than the {self.rival}, which needs no model"
+            outcome = f"not clearly different from the {self.rival}, which needs no model"
+        where = " of the test half" if self.half == "test" else ""
         return (
-            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the {self.images} images that"
-            f" both mask, {self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+            f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the {self.images} images{where}"
+            f" for which both gave a mask, {self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
         )
 
 

@@ -14,9 +14,9 @@ COLUMNS = (
     "round",
     "asked",
     "redrawn",
-    "Dice",
+    "agreement",
     "px, median",
-    "px, all",
+    "px, sum",
     "clicks",
     "outlines",
     "s per image",
@@ -34,9 +34,9 @@ PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
 HIDDEN, AT_RANDOM = "without pre-mask", "drawn at random"
 
 EFFORT_WORDS = (
-    "Redrawn: answer and pre-mask agree to a Dice below 0.95 (or what the recipe says), of the usable answers. Dice: "
-    "how far they agree, 1 is the same. Px: pixels that the person changed, median and sum. s: seconds; those saved "
-    "are of the whole round, against the time per image of round 1."
+    "Redrawn, 17/18: of 18 answers 17 differ clearly from the pre-mask (Dice below 0.95, unless the recipe says "
+    "otherwise). Agreement: Dice of answer and pre-mask, 1 is the same. Px: pixels that the person changed, median of "
+    "the images and sum. s: seconds; s saved: on these images together, against the time per image of round 1."
 )
 
 USUAL = "with pre-mask"
@@ -80,11 +80,11 @@ def _figures(effort: Effort) -> tuple[str, ...]:
     return (
         f"{effort.redrawn}/{effort.images}",
         "" if effort.dice is None else f"{effort.dice:.3f}",
-        "" if effort.changed_px_median is None else f"{effort.changed_px_median:.0f}",
-        str(effort.changed_px_sum),
+        "" if effort.changed_px_median is None else f"{effort.changed_px_median:,.0f}",
+        f"{effort.changed_px_sum:,}",
         "" if effort.clicks is None else str(effort.clicks),
         "" if effort.outlines is None else str(effort.outlines),
-        "" if effort.seconds_median is None else f"{effort.seconds_median:.0f}",
+        "" if effort.seconds_median is None else f"{effort.seconds_median:.1f}",
     )
 
 

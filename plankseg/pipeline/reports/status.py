@@ -106,20 +106,21 @@ class RoundStatus(BaseModel):
     model: str | None
 
 
-ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "seconds per image"}
+ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "s per image"}
 """What columns of the table of rounds are called for people, where the field's name does not say it."""
 
 RARE_ANSWERS = ("drawn", "empty", "skipped", "unusable", "quarantined")
 """Kinds of answers that a table of rounds shows only where there is one."""
 
-ROUND_COLUMNS = ("round", "proposed", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS, "model")
+ROUND_COLUMNS = ("round", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS, "model")
 """What matters most first: a page may show only some of them."""
 
 ROUND_WORDS = (
-    "Accepted: submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no organism. "
-    "Skipped: left undecided. Unusable: not to be asked again. Set aside: the answer cannot be used. Redrawn: answer "
-    "and pre-mask agree to a Dice below 0.95 (or what the recipe says), or there was no pre-mask; counted on usable "
-    "answers, without images that were drawn at random or asked without a pre-mask."
+    "Pre-mask: the model's proposal. Accepted: submitted unchanged. Corrected: changed. Drawn: the person drew it, "
+    "where the model proposed nothing. Empty: there is no object. Skipped: left undecided. Unusable: a bad image, "
+    "which is not asked again. Set aside: the answer cannot be used. Redrawn, 17/18: of 18 answers 17 differ clearly "
+    "from the pre-mask (Dice below 0.95, unless the recipe says otherwise) or are drawn; skipped and unusable images "
+    "do not count, nor those chosen at random or shown without a pre-mask on purpose."
 )
 
 
@@ -169,7 +170,12 @@ class Status(BaseModel):
 
 def rounds_table(rounds: Sequence[RoundStatus]) -> list[dict[str, object]]:
     """The rounds for people, by headings; kinds of answers that no round has are left out."""
-    rows = [row.model_dump() for row in rounds]
+    rows = [
+        row.model_dump()
+        | {"answered": f"{row.answered}/{row.proposed}", "redrawn": f"{row.redrawn}/{row.compared}"}
+        | {"model": row.model[:8] if row.model else None}
+        for row in rounds
+    ]
     columns = [name for name in ROUND_COLUMNS if name not in RARE_ANSWERS or any(row[name] for row in rows)]
     return [{ROUND_HEADINGS.get(name, name): row[name] for name in columns} for row in rows]
 
@@ -269,16 +275,22 @@ def _decision(decision: Decision) -> DecisionStatus:
     )
 
 
+DECIDED = {"flow": "automatically", "person": "by a person"}
+"""Who made a decision, for people."""
+
+MODEL_WORDS = "Used: a new model is put into use unless it is clearly worse than the one before it."
+
+
 def last_decision(status: Status) -> str:
     """The active model and the reason, as a sentence; empty before the first model."""
     active = next((model for model in status.models if model.active), None)
     if active is None:
         return ""
     last = status.decisions[-1]
-    action = {"promote": "put to use", "refuse": "refused", "rollback": "put back to use"}[last.kind]
+    action = {"promote": "put into use", "refuse": "refused", "rollback": "put back into use"}[last.kind]
     return (
         f"Model {active.round} ({active.id[:8]}) is in use. "
-        f"Last decision: model {last.round} {action} by the {last.by}, {last.reason}."
+        f"Last decision: model {last.round} {action} {DECIDED[last.by]}, {last.reason}."
     )
 
 

@@ -29,6 +29,7 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
+    MODEL_WORDS,
     ROUND_WORDS,
     Status,
     last_decision,
@@ -43,7 +44,7 @@ ROUND_BYTES = 900_000
 
 SHOWN_ROUNDS = (0, 1, 3)
 CELL_PX = 200
-MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "Dice of", "put to use")
+MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "images of the Dice", "used")
 ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
 
 
@@ -97,7 +98,7 @@ def _data(store: Store, status: Status) -> Iterator[str]:
     tried = store.labels.automatic_masks()
     split = status.validation
     yield from _paragraphs(
-        f"Automatic masks: tried on {len(tried)} images, accepted on {sum(tried.values())}." if tried else "",
+        f"Automatic masks: made for {sum(tried.values())} of the {len(tried)} images that were tried." if tried else "",
         f"Of the validation images with a person's mask, {split.selection} decide which model is kept and {split.test} "
         f"only measure; {split.near_duplicates} images that look nearly like one of them are kept out of pool and "
         "training."
@@ -112,13 +113,14 @@ def _models(status: Status, models: Sequence[ModelRow]) -> Iterator[str]:
         yield figure(
             _svg_uri(curve_svg(curves)),
             "Learning curve: Dice of each round's model to the masks of a person, with 95 % intervals. Dashed: methods "
-            "that need no model, on those images that they accept.",
+            "that need no model, on those images for which they give a mask.",
             alt="learning curve",
         )
     yield table(MODEL_COLUMNS, _model_rows(status))
+    yield from _paragraphs(MODEL_WORDS)
     yield from _paragraphs(*(f"Model {model.round}: {model.reason}." for model in status.models))
     if rows := standing_rows(status):
-        yield "<h3>Model in use and conventional masks</h3>" + table(STANDING_COLUMNS, rows)
+        yield "<h3>Model in use and methods without a model</h3>" + table(STANDING_COLUMNS, rows)
         yield from _paragraphs(STANDING_WORDS)
 
 
@@ -198,7 +200,7 @@ def _one_after_the_other(store: Store, models: Sequence[ModelRow]) -> Iterator[s
     paths = paths_of_ids(store, kept[newest])
     yield "<h2>The same images, model after model</h2>"
     yield from _paragraphs(
-        "Validation images that were drawn at random, not chosen because they look well; no model learnt from them. "
+        "Validation images that were drawn at random, not chosen because they look good; no model learnt from them. "
         "Blue: a person's mask. Red: the mask of each model."
     )
     for image_id in kept[newest]:

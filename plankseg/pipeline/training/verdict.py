@@ -36,7 +36,7 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     """
     active = store.models.active()
     if active is None:
-        return Verdict(True, "the first model")
+        return Verdict(True, "it is the first model")
     before = evaluate(store, active, data, settings)
     ids = sorted(before.dice)
     difference = paired_bootstrap(
@@ -46,7 +46,7 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     )
     enough = len(ids) >= MIN_IMAGES_TO_COMPARE
     worse, better = enough and difference.high < 0, enough and difference.low > 0
-    outcome = "worse than" if worse else "better than" if better else "no clear difference from"
+    outcome = "worse than" if worse else "better than" if better else "not clearly different from"
     source_only = not data.has_validation_set
     if not enough:
         outcome = f"too few images (below {MIN_IMAGES_TO_COMPARE}) to tell it from"

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from flows.support import flow_options
-from plankseg.config import RoundsConfig
+from flows.support.flow_options import recipe_or_active
+from plankseg.config import Recipe, RoundsConfig
 from plankseg.storage.store import Store
 from tests.support.little_store import add_model, add_proposal, store_with
 from tests.support.tiny_recipe import TINY
@@ -46,3 +47,12 @@ def test_advance_without_a_round_says_why(store: Store, monkeypatch: pytest.Monk
     assert name_of("advance", store, monkeypatch, budget=3) == "round 3 · advance"
     four = TWO_ROUNDS.model_copy(update={"rounds": RoundsConfig(budget=4)})
     assert name_of("advance", store, monkeypatch, recipe=four) == "round 3 · advance"
+
+
+def test_a_group_of_the_form_replaces_the_models_and_other_groups_stay(store: Store) -> None:
+    add_model(store, 0, recipe=TWO_ROUNDS)
+    rounds_alone = Recipe.model_validate({"rounds": {"budget": 7}})
+    assert recipe_or_active(store, rounds_alone) == TWO_ROUNDS.model_copy(update={"rounds": RoundsConfig(budget=7)})
+    assert recipe_or_active(store, None) == recipe_or_active(store, Recipe()) == TWO_ROUNDS
+    whole = Recipe.model_validate(Recipe().model_dump())
+    assert recipe_or_active(store, whole) == Recipe(), "a recipe that names every group counts whole"

@@ -63,7 +63,7 @@ EARLIER: list[tuple[str, dict[str, Any]]] = [
 
 def form_of(name: str) -> dict[str, Any]:
     flow = load_flow_from_entrypoint(str(local_servers.ROOT / DEPLOYED[name]["entrypoint"]))
-    return run_form(parameter_schema(flow).model_dump(), "Takes a minute.")
+    return run_form(parameter_schema(flow).model_dump(), "This flow takes a minute.")
 
 
 def fields(form: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -89,7 +89,7 @@ def test_no_form_shows_none_and_every_field_is_explained(name: str) -> None:
 def test_a_form_begins_with_what_a_run_takes_and_ends_with_what_few_need(name: str) -> None:
     shown = sorted(form_of(name)["properties"].items(), key=lambda named: named[1]["position"])
     if shown:
-        assert shown[0][1]["description"].startswith("Takes a minute.")
+        assert shown[0][1]["description"].startswith("This flow takes a minute.")
     names = [name for name, _ in shown]
     assert [name for name in names if name in CLOSED] == names[len(names) - sum(name in CLOSED for name in names) :]
     assert all(shown["title"] == "Advanced" for name, shown in shown if name in CLOSED)
@@ -105,7 +105,7 @@ def test_a_training_begins_with_the_name_of_the_recipe() -> None:
 @pytest.mark.parametrize("name", DEPLOYED)
 def test_every_deployment_says_how_long_a_run_takes_and_what_it_needs(name: str) -> None:
     *_, needs = DEPLOYED[name]["description"].strip().split("\n\n")
-    assert needs.startswith("Takes ")
+    assert needs.startswith("This flow takes ")
 
 
 @pytest.mark.parametrize(("name", "parameters"), EARLIER)

@@ -36,9 +36,15 @@ def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
         assert next_step(store, budget=2) == ("propose", f"Choose the images of round {n}: run the flow 'advance'.")
         chosen = choosable(store)[:2]
         add_proposal(store, n, chosen)
-        assert next_step(store, budget=2) == ("annotate", f"Round {n}: correct 2 of 2 images in Label Studio.")
+        assert next_step(store, budget=2) == (
+            "annotate",
+            f"Round {n}: 2 of 2 images wait to be corrected in Label Studio.",
+        )
         add_answers(store, n, chosen[:1], mask=MASK)
-        assert next_step(store, budget=2) == ("annotate", f"Round {n}: correct 1 of 2 images in Label Studio.")
+        assert next_step(store, budget=2) == (
+            "annotate",
+            f"Round {n}: 1 of 2 images wait to be corrected in Label Studio.",
+        )
         add_answers(store, n, chosen[1:], status="skipped")
         assert next_step(store, budget=2) == (
             "retrain",
@@ -46,7 +52,7 @@ def test_the_life_of_a_store_until_its_budget_is_spent(tmp_path: Path) -> None:
         )
         add_model(store, n, promoted=n == 1)
     step, words = next_step(store, budget=2)
-    assert (step, words[:22]) == ("finished", "All 2 rounds are done.")
+    assert (step, words[:24]) == ("finished", "All rounds are done (2).")
     assert "'finalize'" in words
     assert due(read_progress(store), budget=3) == "propose"
 

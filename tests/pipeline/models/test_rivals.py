@@ -57,12 +57,26 @@ def test_a_model_is_better_only_beyond_doubt_and_than_every_rival() -> None:
     assert better is not None
     assert better.better
     assert better.words().startswith(
-        "better than the a: Dice 0.950 against 0.850 on the 6 images that both mask, +0.100 (95 % interval "
+        "better than the a: Dice 0.950 against 0.850 on the 6 images for which both gave a mask, +0.100 (95 % interval "
     )
     mixed = rival_verdict(metrics_of(good, a=worse, b=[0.99] * 6))
     assert mixed is not None
     assert (mixed.rival, mixed.better) == ("b", False)
-    assert "not better than the b, which needs no model: Dice 0.950 against 0.990" in mixed.words()
+    assert "worse than the b, which needs no model: Dice 0.950 against 0.990" in mixed.words()
+
+
+def test_what_may_be_chance_is_called_so_and_the_half_is_named() -> None:
+    own, theirs = [0.95, 0.94, 0.96, 0.95, 0.93, 0.97], [0.94, 0.95, 0.95, 0.96, 0.94, 0.95]
+    recorded = metrics_of(own, a=theirs)
+    tested = {part: halves | {"test": halves["selection"]} for part, halves in recorded.items()}
+    verdict = rival_verdict(tested)
+    assert verdict is not None
+    assert verdict.words().startswith(
+        "not clearly different from the a, which needs no model: Dice 0.950 against 0.948 "
+    )
+    assert "on the 6 images of the test half for which both gave a mask" in verdict.words()
+    earlier = {name: value for name, value in asdict(verdict).items() if name != "half"}
+    assert "on the 6 images for which both gave a mask" in RivalVerdict(**earlier).words()
 
 
 def test_five_images_show_nothing() -> None:
@@ -109,7 +123,7 @@ def test_status_shows_both_and_says_so_where_nothing_was_compared(tmp_path: Path
         ("model 0", "6", "0.800", ""),
         (FIXED, "6", "0.900", "0.900"),
     ]
-    assert rival_sentence(found).startswith("Model 0 is not better than the fixed threshold")
+    assert rival_sentence(found).startswith("Model 0 is worse than the fixed threshold")
     assert json.loads(found.model_dump_json())["rivals"]["verdict"] == rival_sentence(found)
 
 

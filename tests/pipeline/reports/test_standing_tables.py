@@ -66,8 +66,8 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     monkeypatch.setattr(import_module("plankseg.cli.status_tables"), "console", terminal)
     show(status_of(judged))
     write_report(judged, tmp_path / "report.html")
-    words = "conventional, masks 12 of 14 images"
-    verdict = "Model 0 is not better than the automatic mask, which needs no model: Dice 0.800 against 0.900"
+    words = "no model; made a mask for 12 of 14 images"
+    verdict = "Model 0 is worse than the automatic mask, which needs no model: Dice 0.800 against 0.900"
     shown = terminal.file.getvalue()
     models = shown[shown.index("Models") : shown.index("Model in use and")]
     assert [line.split()[:2] for line in models.splitlines() if f"automatic mask: {words}" in line] == [

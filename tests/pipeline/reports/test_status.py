@@ -112,7 +112,7 @@ def test_a_round_nobody_answered_has_no_seconds_and_no_model(tmp_path: Path) -> 
     (row,) = status_of(store).rounds
     assert (row.proposed, row.answered, row.redrawn, row.compared) == (2, 0, 0, 0)
     assert (row.seconds, row.model) == (None, None)
-    assert status_of(store).next == "Round 1: correct 2 of 2 images in Label Studio."
+    assert status_of(store).next == "Round 1: 2 of 2 images wait to be corrected in Label Studio."
 
 
 def test_an_empty_store_has_a_status_too(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_the_table_of_rounds_shows_first_what_matters_and_no_column_of_zeros(tmp
     ids = store.catalogue.ids("pool")
     add_proposal(store, 1, ids[:3])
     add_answers(store, 1, ids[:1], status="skipped")
-    columns = ["round", "proposed", "answered", "redrawn", "seconds per image", "accepted", "corrected"]
+    columns = ["round", "answered", "redrawn", "s per image", "accepted", "corrected"]
     (row,) = rounds_table(read_status(store, RoundsConfig()).rounds)
     assert list(row) == [*columns, "skipped", "model"]
-    assert (row["proposed"], row["answered"], row["skipped"]) == (3, 1, 1)
+    assert (row["answered"], row["skipped"]) == ("1/3", 1)

@@ -100,7 +100,7 @@ def test_the_best_comes_first_and_failures_last_with_their_reason(
     assert [row["run"] for row in table] == [result.run.key for result in found.results] + [lost.key]
     rivals = rivals_table(found)
     assert [row["masks by"] for row in rivals] == [found.best.run.key, "fixed threshold"]
-    assert all(row["images"] == 2 and row["without the outline"] and row["9 of 10 above"] for row in rivals)
+    assert all(row["images"] == 2 and row["off edge"] and row["9 of 10 above"] for row in rivals)
     assert [row["place"] for row in table] == [1, 2, ""]
     assert str(table[0]["validation Dice"]).startswith(f"{best.validation_dice:.3f} [")
     assert table[-1]["model"] == "failed: The training diverged."

@@ -288,7 +288,7 @@ def measure_as(patch: pytest.MonkeyPatch, card: dict[str, Any]) -> None:
     ("before", "after", "promoted", "outcome"),
     [
         ([0.9, 0.8], [0.5, 0.4], False, "worse than model 0"),
-        ([0.9, 0.5], [0.8, 0.6], True, "no clear difference from model 0"),
+        ([0.9, 0.5], [0.8, 0.6], True, "not clearly different from model 0"),
         ([0.5, 0.4], [0.9, 0.8], True, "better than model 0"),
     ],
 )
@@ -338,7 +338,7 @@ def test_fit_twice_is_fit_once_and_checkpoints_go(store: Store, monkeypatch: pyt
     (store.work_dir("train-0-0123456789abcdef") / "of-a-killed-training").touch()
     (store.work_dir("train-10-0123456789abcdef") / "of-another-round").touch()
     first = fit(store, TINY, CPU, round_number=0)
-    assert (first.promoted, first.reason) == (True, "the first model")
+    assert (first.promoted, first.reason) == (True, "it is the first model")
     assert [path.name for path in (store.root / "work").iterdir()] == ["train-10-0123456789abcdef"]
     store.work_dir("train-0-left-by-a-kill-after-the-commit")
     assert fit(store, TINY, CPU, round_number=0) == first
