@@ -51,7 +51,7 @@ def test_the_box_fits_80_columns_and_breaks_no_word_but_a_long_path(tmp_path: Pa
     lines = out.getvalue().splitlines()
     assert {len(line) for line in lines} == {80}
     shown = [line.strip("│ ") for line in lines]
-    assert "(you alone can read it)" in shown
+    assert "(only your user account can read it)" in shown
     assert "First time? Open Prefect, Deployments, ingest, Run, Custom run." in shown
 
 
