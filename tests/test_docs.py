@@ -220,7 +220,7 @@ def test_the_labelling_configuration_has_the_names_of_the_code() -> None:
         labeling_config.CLICK,
         labeling_config.BOX,
     }
-    assert [element.get("value") for element in root.iter("Label")] == [
+    assert [element.get("alias") for element in root.iter("Label")] == [
         labeling_config.LABEL,
         labeling_config.OUTLINE_LABEL,
     ]

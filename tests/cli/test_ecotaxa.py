@@ -72,7 +72,7 @@ def test_measures_are_pushed_after_a_question(server: EcoTaxaServer, tmp_path: P
     assert server.imports == []
     result = run("push-ecotaxa", "42", str(tmp_path / "a.zip"), typed="y\n")
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "Villefranche: 7 objects have these measures now, 0 were created." in result.output
+    assert "Villefranche: 7 objects have these measurements now, 0 were created." in result.output
     again = run("push-ecotaxa", "42", str(tmp_path / "a.zip"))
     assert "0 objects will change, 7 have these measures" in again.output
     assert len(server.imports) == 1
