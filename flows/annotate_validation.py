@@ -32,14 +32,14 @@ def fetch_masks() -> None:
     show_refusals("validation", collected)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each class")
+@task(cache_policy=NO_CACHE, task_run_name="draw {draw.per_class} images of each taxon")
 def draw_images(draw: ValidationDraw) -> None:
     """Fill up every class from the pool."""
     from plankseg.pipeline.annotation.validation_draw import draw_validation
 
     drawn = draw_validation(open_store(), draw)
     log = get_run_logger()
-    log.info("%d images drawn, %d classes have fewer than %d", len(drawn.new), len(drawn.short), draw.per_class)
+    log.info("%d images drawn, %d taxa have fewer than %d", len(drawn.new), len(drawn.short), draw.per_class)
     if drawn.unreadable:
         log.warning("%d images could not be read and were left out: %s", len(drawn.unreadable), drawn.unreadable)
 
@@ -79,7 +79,7 @@ def show_validation(store: Store) -> str:
     classes, near = class_counts(store), near_duplicates(store, bits=bits)
     masked, still_open = sum(counted.masked for counted in classes), sum(counted.open for counted in classes)
     summary = (
-        f"{masked} images of {len(classes)} classes masked, {still_open} open in Label Studio; "
+        f"{masked} images of {len(classes)} taxa masked, {still_open} open in Label Studio; "
         f"{len(near)} images that look nearly like one of them are kept out of pool and training"
     )
     show_table("validation-set", [asdict(counted) for counted in classes], summary)

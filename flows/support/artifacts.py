@@ -29,7 +29,7 @@ def show_rounds(store: Store) -> None:
         )
     if cells_of_rows := standing_rows(status):
         table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
-        show_table("model-and-rivals", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
+        show_table("model-compared", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
 
 
 def show_effort(store: Store) -> None:

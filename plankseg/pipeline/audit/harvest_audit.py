@@ -85,7 +85,8 @@ class Statement:
             f"Audit {row.number} of {self.audit.masks} masks by model {row.model_id[:8]}: {len(self.audit.draws)} "
             f"drawn at random, evenly over what the model expects of them; {self.skipped} images skipped, "
             f"{self.unusable} called unusable.",
-            f"{state}Share of usable masks (Dice at least {self.usable_dice:g} to the person's): {self.usable}.",
+            f"{state}Share of masks that are good enough (Dice at least {self.usable_dice:g} to the person's): "
+            f"{self.usable}.",
             f"Dice: {self.dice}.",
         ]
 
@@ -256,9 +257,9 @@ def drawn_images(store: Store, audit: Audit) -> list[dict[str, object]]:
 
 def rows_of(statement: Statement) -> list[dict[str, object]]:
     """The statement as a table: all masks, and each quarter of the drawn ones by expected Dice."""
-    rows = [("all masks: usable", "", "", statement.usable), ("all masks: Dice", "", "", statement.dice)]
+    rows = [("all masks: good enough", "", "", statement.usable), ("all masks: Dice", "", "", statement.dice)]
     rows += [
-        (f"quarter {number}: usable", f"{low:.3f}", f"{high:.3f}", estimate)
+        (f"quarter {number}: good enough", f"{low:.3f}", f"{high:.3f}", estimate)
         for number, (low, high, estimate) in enumerate(statement.quarters, 1)
     ]
     return [

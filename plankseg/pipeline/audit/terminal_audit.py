@@ -32,7 +32,8 @@ def audit_at_terminal(
         lines.append("Judge them in Label Studio (the project whose title ends with 'audit'), then run this again.")
     else:
         lines += [
-            f"expected_dice {row['expected_dice from']} to {row['to']}: usable {row['value']}, {row['95 % interval']}"
+            f"expected_dice {row['expected_dice from']} to {row['to']}: {row['value']} good enough,"
+            f" {row['95 % interval']}"
             for row in rows_of(statement)[2:]
         ]
     for line in lines:

@@ -278,7 +278,10 @@ def _decision(decision: Decision) -> DecisionStatus:
 DECIDED = {"flow": "automatically", "person": "by a person"}
 """Who made a decision, for people."""
 
-MODEL_WORDS = "Used: a new model is put into use unless it is clearly worse than the one before it."
+MODEL_WORDS = (
+    "Used: a new model is put into use unless it is clearly worse than the one before it. Differences of Dice are "
+    "taken before rounding."
+)
 
 
 def last_decision(status: Status) -> str:

@@ -124,7 +124,7 @@ def test_a_simulated_person_judges_the_drawn_masks_and_all_masks_get_their_figur
     assert stated.usable.value == pytest.approx(np.mean(np.array(figures) >= TEN.usable_dice))
     assert stated.dice.value == pytest.approx(np.mean(figures))
     assert stated.usable.low <= 0.8 <= stated.usable.high
-    assert [row["what"] for row in rows_of(stated)][2:] == [f"quarter {n}: usable" for n in (1, 2, 3, 4)]
+    assert [row["what"] for row in rows_of(stated)][2:] == [f"quarter {n}: good enough" for n in (1, 2, 3, 4)]
     assert stated.quarters[0][2].value == pytest.approx(1 / 3), "the fifth that is wrong is the least confident one"
     assert stated.quarters[-1][2].value == 1.0
 

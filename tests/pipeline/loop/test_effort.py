@@ -57,7 +57,9 @@ def test_effort_is_redrawn_dice_pixels_and_seconds_of_usable_answers_against_rou
     assert (later.shown.redrawn, later.shown.images, first.seconds_saved, later.seconds_saved) == (1, 3, 0.0, 30.0)
     assert later.blind is later.control is anchoring_of(store) is None
     text = effort_markdown([first, later], None)
-    assert "| 2 | 1/3 | 0.943 | 4 | 17 | 30.0 | 30 |" in text, "how they were asked is the same for all, and is left out"
+    assert "| 2 | 1/3 | 0.943 | 4 | 17 | 30.0 | 30 |" in text, (
+        "how they were asked is the same for all, and is left out"
+    )
     assert "data:image/png;base64," in text
     assert len(text) < 100_000
 

@@ -81,7 +81,9 @@ def test_what_may_be_chance_is_called_so_and_the_half_is_named() -> None:
 
 def test_five_images_show_nothing() -> None:
     verdict = rival_verdict(metrics_of([0.9] * 5, a=[0.1] * 5))
-    assert verdict == RivalVerdict("a", 5, pytest.approx(0.9), pytest.approx(0.1), *[pytest.approx(0.8)] * 3, "selection")
+    assert verdict == RivalVerdict(
+        "a", 5, pytest.approx(0.9), pytest.approx(0.1), *[pytest.approx(0.8)] * 3, "selection"
+    )
     assert not verdict.better
     assert "not shown to be better than the a (below 6 images)" in verdict.words()
 
