@@ -74,9 +74,9 @@ class SimulationConfig(FrozenModel):
         title="Ways that are compared (arms)",
         description="random: by chance. stratified: by chance, the same number of each taxon. published: of 50 "
         "random batches the one that the model is most uncertain about. power: the more uncertain an image, the more "
-        "probable. stratified-power: the same, two thirds spread over the taxa. The others change something of these, or of the "
-        "training; the guide docs/simulation.md has a line for each. All are compared with stratified, or with random "
-        "where that is left out.",
+        "probable. stratified-power: the same, two thirds spread over the taxa. The others change something of "
+        "these, or of the training; the guide docs/simulation.md has a line for each. All are compared with "
+        "stratified, or with random where that is left out.",
     )
     seeds: int = Field(
         3,
