@@ -37,7 +37,7 @@ from plankseg.imaging.masks import decode_mask
 from plankseg.imaging.synthetic.demo_domains import Folders, write_domains
 from plankseg.labelling.api.client import LabelStudioClient
 from plankseg.labelling.testing.simulated_annotator import SimulatedAnnotator
-from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.pipeline.ingest.register_images import IngestOptions, ingest_folder
 from plankseg.pipeline.models.named_recipes import chosen_recipe
 from plankseg.storage.store import Store
 
@@ -230,16 +230,18 @@ def make_real_world(store: Store, data: Path | None) -> Folders:
     """Nuclei, and the model 0 of `laptop`."""
     at = needed(data) / "nuclei-dsb2018"
     folders = Folders(at / "source" / "images", at / "pool" / "images", None, at / "pool" / "masks", None)
-    ingest_and_train(store, folders, lambda: chosen_recipe(store, "laptop", Recipe()))
+    ingest_and_train(store, folders, lambda: chosen_recipe(store, "laptop", Recipe()), automatic_masks=True)
     return folders
 
 
-def ingest_and_train(store: Store, folders: Folders, recipe: Callable[[], Recipe]) -> None:
+def ingest_and_train(
+    store: Store, folders: Folders, recipe: Callable[[], Recipe], *, automatic_masks: bool = False
+) -> None:
     """The store's images, and model 0 by the recipe that is asked for when the images are there."""
     from plankseg.pipeline.training.round_training import fit
 
     ingest_folder(store, folders.source, role="source")
-    ingest_folder(store, folders.pool, role="pool")
+    ingest_folder(store, folders.pool, role="pool", options=IngestOptions(automatic_masks=automatic_masks))
     fit(store, recipe(), Settings(store=str(store.root), device="cpu"), round_number=0)
 
 

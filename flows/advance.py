@@ -23,7 +23,7 @@ from plankseg.storage.store import Store
 
 AT_WORK = (
     "Another run is at work, so this one did nothing, and you need do nothing. What is due then is done by that run or "
-    "by the run that the schedule starts next, within minutes."
+    "by the run that the schedule of advance_regularly starts next."
 )
 
 

@@ -38,7 +38,7 @@ def audit(config: AuditConfig = SIXTY_MASKS, model: str | None = None) -> str:
 
     Args:
         config: Number of masks, and which are good enough.
-        model: The first characters of a model's id, as in the table 'rounds'. Left empty: the one that 'segment' takes.
+        model: The first characters of a model's id. Left empty: the one that 'segment' takes.
     """
     store = open_store()
     with hold_store(store):

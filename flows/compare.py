@@ -76,7 +76,7 @@ def show(experiment: str, runs: Sequence[Run], finished: dict[str, str], failure
     summary = report.summary(comparison)
     show_table(f"compare-{experiment}", table_of(comparison), f"{summary} Page: {page}")
     if rivals := rivals_table(comparison):
-        text = "The best run and conventional masks, on the same images"
+        text = "The best run and methods without a model, on the same images"
         show_table(f"compare-{experiment}-rivals", rivals, text)
     if seeds := seeds_table(comparison):
         show_table(f"compare-{experiment}-seeds", seeds, "The same runs with other random seeds")

@@ -137,8 +137,8 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         get_run_logger().info("%s They are listed in %s", report.fates(), written)
         rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:LISTED]]
         total = len(report.problems)
-        which = "Below they are" if total <= LISTED else f"Below are the first {LISTED} of {total}"
-        text = f"{report.fates()} {which}; all are listed in {written}."
+        which = "They are" if total <= LISTED else f"The first {LISTED} of {total} are"
+        text = f"{report.fates()} {which} shown below; all are listed in {written}."
         show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text}")
 
 

@@ -66,9 +66,9 @@ def segment(
 
     Args:
         part: Which images get masks.
-        model: The first characters of a model's id, for example 3286a0b6, as in the table 'rounds'. Left empty: the
-            final model; the model in use where there is no final one, where the final one was judged worse, or where a
-            round was trained after it.
+        model: The first characters of a model's id, for example 3286a0b6; `plankseg status` and the report list them.
+            Left empty: the final model; the model in use where there is no final one, where the final one was judged
+            worse, or where a round was trained after it.
         how: How masks are made.
         export: What is written beside the masks, which stay in the store until `plankseg export` writes them.
     """

@@ -34,7 +34,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("torch", _torch),
         ("torchvision", _torchvision),
         ("OpenVINO", _openvino),
-        ("network", _network),
+        ("neural network", _network),
         ("ImageNet weights", _imagenet),
         ("store", _store),
         ("disk", _disk),
@@ -184,7 +184,8 @@ def _prefect(_: Settings) -> Finding:
             "Prefect",
             "absent",
             "not configured here: PREFECT_API_URL is not set",
-            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`",
+            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`, or set it to "
+            "your server's /api",
         )
     try:
         answer = httpx.get(f"{url}/admin/version", headers=authorization(os.environ), timeout=5)
@@ -209,7 +210,8 @@ def _label_studio(settings: Settings) -> Finding:
             "Label Studio",
             "absent",
             "not configured here: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
-            "as for Prefect; for a Label Studio of yours, set it to a token of your account page",
+            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`, or set it to "
+            "a token of your account page",
         )
     url = settings.label_studio_url
     try:
@@ -235,7 +237,7 @@ def _relay(settings: Settings) -> Finding:
         settings,
         "webhook relay",
         settings.relay_url,
-        without_it="answers are collected within five minutes, not at once",
+        without_it="answers are collected when advance_regularly next runs, not at once",
         cure="run `make up` or `plankseg webhook-relay`, or correct PLANKSEG_RELAY_URL",
     )
 

@@ -272,7 +272,7 @@ def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(sto
     output = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is in use again\.\n"
     assert re.fullmatch(output, done.stdout)
     shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
-    assert "is in use. Last decision: model 0 put back to use by the person, it drew ghosts." in shown
+    assert "is in use. Last decision: model 0 put back into use by a person: it drew ghosts." in shown
     assert isinstance(runner.invoke(cli.app, ["rollback"]).exception, ModelError)
 
 

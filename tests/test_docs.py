@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from flows.support.store_lock import CLOCK
 from plankseg import cli, local_servers
 from plankseg.config import Settings
 from plankseg.labelling.api import labeling_config
@@ -205,7 +206,8 @@ def test_advance_starts_on_the_relays_event_and_by_a_clock_whose_ticks_do_not_pi
     expected = {event for trigger in advance["advance"]["triggers"] for event in trigger["expect"]}
     assert prefect_events.ROUND_ANSWERED in expected
     assert advance["advance"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
-    assert [schedule["interval"] for schedule in advance["advance_regularly"]["schedules"]] == [300]
+    assert CLOCK == "advance_regularly", "its runs do not wait for another one"
+    assert [schedule["interval"] for schedule in advance[CLOCK]["schedules"]] == [300]
     assert advance["advance_regularly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert all(deployment["concurrency_limit"]["limit"] == 1 for deployment in deployments)
 

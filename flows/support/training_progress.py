@@ -33,10 +33,10 @@ def show_epochs(log: LoggerAdapter[Any], key: str, epochs: int) -> Callable[[Any
 def progress_text(epoch: Any, epochs: int, seconds: list[float], now: datetime) -> str:
     """When the training ends if epochs take as long as those in `seconds`; epochs done, and Dice of the one kept.
 
-    The last epoch's Dice is not shown: a model is the epoch that is kept, and of two models only that can be compared.
+    The last epoch's Dice is not shown, for a model is the epoch that is kept; it is measured before masks are tidied.
     """
     done = epoch.epoch
-    kept = f"Dice {epoch.kept_dice:.3f} on the images that decide (epoch {epoch.kept_epoch}, which is kept)"
+    kept = f"Dice {epoch.kept_dice:.3f} on the images that decide (epoch {epoch.kept_epoch}, kept so far)"
     text = f"{done} of {epochs} epochs, {kept}"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
     if left <= timedelta(0):

@@ -70,9 +70,9 @@ def export(
 def audit(
     masks: Annotated[int, typer.Option(help="How many masks a person judges.")] = AuditConfig().masks,
     usable_dice: Annotated[
-        float, typer.Option(help="A mask is usable from this Dice to the person's on.")
+        float, typer.Option(help="A mask is good enough from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
-    seed: Annotated[int, typer.Option(help="Another one makes another audit of the same masks.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another one draws another sample.")] = 0,
     model: Annotated[str | None, typer.Option(help="Whose masks; unset: the model that segment takes.")] = None,
 ) -> None:
     """Let a person judge a random sample of the archive's masks in Label Studio, and state how good all are."""

@@ -9,7 +9,7 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class QueryConfig(FrozenModel):
-    """How the images of a round are chosen. Opened: the published numbers."""
+    """How the images of a round are chosen. Opened, it begins with the published ones."""
 
     selector: SelectorName = Field(
         "stochastic_batches",

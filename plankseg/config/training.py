@@ -28,7 +28,7 @@ class NetworkConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """How long a training is, how large its images are, what it learns from. Opened: the published numbers."""
+    """How long a training is, how large its images, what it learns from. Opened, it begins with the published ones."""
 
     side_px: int = Field(
         256,

@@ -37,7 +37,7 @@ class ValidationDraw(FrozenModel):
         le=100,
         title="Images of each taxon",
         description="How many images of each taxon to take. Half of the validation images decide which model is kept, "
-        "the other half only measures: 20 in all are the fewest that tell much.",
+        "the other half only measures: fewer than 20 in all tell little.",
     )
     seed: int = Field(
         0,

@@ -200,6 +200,6 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:
         return (
             f"not the instrument's object: {area} px, the instrument measured {instrument_area_px:.0f},"
-            f" at most {MAX_AREA_ERROR:.0%} off allowed"
+            f" a difference of {MAX_AREA_ERROR:.0%} is allowed"
         )
     return None

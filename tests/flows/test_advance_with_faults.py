@@ -43,7 +43,7 @@ def calm(stage: Stage) -> Outcome:
     answered(stage)
     assert stage.advance().is_completed()
     outcome = stage.outcome()
-    assert [(row["round"], row["answered"]) for row in outcome["table"]] == [(1, "20/20"), (2, "0/20")]
+    assert [(row["round"], row["proposed"], row["answered"]) for row in outcome["table"]] == [(1, 20, 20), (2, 20, 0)]
     assert [row[0] for row in outcome["models"]] == [0, 1]
     return outcome
 

@@ -69,4 +69,4 @@ def test_a_model_made_worse_is_refused_and_a_rollback_restores_the_old_one_with_
     assert store.models.active() == first
     shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
     settings.cache_clear()
-    assert "model 0 put back to use by the person, it paints the ground." in shown
+    assert "model 0 put back into use by a person: it paints the ground." in shown

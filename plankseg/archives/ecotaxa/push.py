@@ -53,7 +53,9 @@ class PushPlan:
     def lines(self) -> list[str]:
         """What will be done, for a person to read before it is."""
         known = [name for name in self.columns if name not in self.new_columns]
-        lines = [f"{self.project.title}: {len(self.changed)} objects will change, {self.equal} have these measures."]
+        lines = [
+            f"{self.project.title}: {len(self.changed)} objects will change, {self.equal} have these measurements."
+        ]
         if self.changed:
             lines.append(f"New columns: {', '.join(self.new_columns) or 'none'}")
             lines.append(f"Columns that are written over: {', '.join(known) or 'none'}")

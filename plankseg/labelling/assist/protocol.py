@@ -117,8 +117,8 @@ def read_prompts(request: AssistRequest, *, shape: tuple[int, int]) -> Prompts:
             raise PromptError(f"A prompt holds {str(value)[:60]!r} instead of a position; click again.")
         if not _is_ours(value.get("labels")):
             raise PromptError(
-                f"The prompt is labelled {str(value.get('labels'))[:60]}; the assistant draws {LABEL!r} alone. Choose "
-                "that label, or none."
+                f"The prompt is labelled {str(value.get('labels'))[:60]}; the assistant draws {LABEL!r} alone, "
+                "which the label 'mask' stands for. Choose that label, or none."
             )
         if name == CLICK:
             clicks.append(_click(item, value, shape))

@@ -21,6 +21,14 @@ class Problem:
     image_id: str | None = None
 
 
+WITHOUT_MASK: dict[Role, str] = {
+    "source": "They are not trained on.",
+    "pool": "They can still be chosen for a round.",
+    "validation": "They measure nothing until they have one.",
+}
+"""What becomes of images without a mask, by their role."""
+
+
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
@@ -79,8 +87,7 @@ class IngestReport:
         left_out, without = len(self.rejected) + self.unlisted, len(self.maskless)
         sentences = [f"{_counted(left_out, 'file')} could not be taken."] if left_out else []
         if without:
-            role = "can still be chosen for a round" if self.role == "pool" else "are not trained on"
-            sentences.append(f"{_counted(without, 'image')} got no mask: they are in the {self.role} and {role}.")
+            sentences.append(f"Images without a mask: {without}. {WITHOUT_MASK[self.role]}")
         return " ".join(sentences)
 
     def warnings(self) -> list[str]:

@@ -57,7 +57,7 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
         "<p>Sorted by the <i>validation Dice</i>, on the validation images that decide which model is kept, with its"
         " 95 % interval in brackets. <i>Test Dice</i> is on images that decide nothing. <i>To the best</i> is the"
         " difference to the best run on the same images: an interval with 0 in it means that the images do not tell"
-        " the two apart. <i>Without the outline</i>: pixels up to 2 px from the true outline do not count. <i>9 of 10"
+        " the two apart. <i>Off edge</i>: pixels up to 2 px from the true outline do not count. <i>9 of 10"
         " above</i>: nine images of ten have a higher Dice. <i>IoU</i>: common pixels as a share of those of either"
         " mask. <i>Outline F</i>: how far the outlines agree within 2 px, 1 at best. <i>Thin parts</i>: how much of"
         " what is thinner than 3 px is found. <i>Area error</i>: how much larger (+) or smaller (-) the masks are"
@@ -68,7 +68,7 @@ def _page(comparison: Comparison, images: Sequence[ComparedImage]) -> Iterator[s
     if rivals := rivals_table(comparison):
         verdict = recorded_verdict(best.metrics)
         assert verdict is not None, "a table of rivals has a verdict"
-        yield f"<h2>The best run and conventional masks</h2>{_html(rivals)}"
+        yield f"<h2>The best run and methods without a model</h2>{_html(rivals)}"
         yield f"<p>The best run is {escape(verdict.words())}.</p>"
     if seeds := seeds_table(comparison):
         yield f"<h2>The same runs with other random seeds</h2>{_html(seeds)}"

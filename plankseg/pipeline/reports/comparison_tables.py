@@ -37,7 +37,7 @@ def _spread(line: Standing | None) -> dict[str, object]:
     """How the weaker images fare; empty cells where the images were not recorded one by one."""
     off_outline = line.dice_off_outline if line else None
     return {
-        "without the outline": "" if off_outline is None else f"{off_outline:.3f}",
+        "off edge": "" if off_outline is None else f"{off_outline:.3f}",
         "9 of 10 above": f"{line.tenth_percentile:.3f}" if line else "",
         "below 0.8": f"{line.below_08:.0%}" if line else "",
     }

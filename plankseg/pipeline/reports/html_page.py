@@ -27,8 +27,8 @@ img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { font-size: .85r
 }
 """
 
-NUMBER = re.compile(r"[+-]?[\d.]+([/ ]\d+| ?(%|px|s))?")
-"""Text that a table sets like a number: '0.812', '17/20', '96 px'."""
+NUMBER = re.compile(r"[+-]?[\d.,]+([/ ]\d+| ?(%|px|s))?")
+"""Text that a table sets like a number: '0.812', '15,047', '17/20', '96 px'."""
 
 
 def page_head(title: str, *, style: str = "") -> str:

@@ -75,7 +75,7 @@ def answered_images(store: Store, round_number: int) -> Iterator[AnsweredImage]:
         told = (
             path,
             listed["taxon"],
-            None if uncertainty is None else f"uncertainty {uncertainty} (variance × 1000)",
+            None if uncertainty is None else f"uncertainty {uncertainty} thousandths",
             listed["answer"] if pictures else "cannot be read any more",
         )
         titles = ("image", "pre-mask", "answer") if pictures else ()

@@ -1,5 +1,6 @@
 """Tables and the sentence that set models beside the conventional methods, from the status of a store."""
 
+import re
 from dataclasses import dataclass
 
 from plankseg.pipeline.models.standings import HALVES
@@ -65,11 +66,14 @@ def rival_sentence(found: Status) -> str:
     )
 
 
+FIGURES = re.compile(r"Dice [\d.]+ against [\d.]+ on the \d+ images")
+
+
 def verdict_unless_told(found: Status) -> str:
     """The `rival_sentence`; empty where the last decision on the model in use has told it."""
     sentence = rival_sentence(found)
-    words = sentence.partition(" is ")[2].rstrip(".")
-    return "" if words and words in last_decision(found) else sentence
+    figures = FIGURES.search(sentence)  # the words around them were others in an earlier plankseg
+    return "" if figures and figures[0] in last_decision(found) else sentence
 
 
 def standing_rows(found: Status) -> list[tuple[str, ...]]:

@@ -116,8 +116,8 @@ ROUND_COLUMNS = ("round", "answered", "redrawn", "seconds", "accepted", "correct
 """What matters most first: a page may show only some of them."""
 
 ROUND_WORDS = (
-    "Pre-mask: the model's proposal. Accepted: submitted unchanged. Corrected: changed. Drawn: the person drew it, "
-    "where the model proposed nothing. Empty: there is no object. Skipped: left undecided. Unusable: a bad image, "
+    "Pre-mask: the model's proposal. Accepted: submitted unchanged. Corrected: changed. Drawn: no pre-mask was "
+    "shown. Empty: there is no object. Skipped: left undecided. Unusable: a bad image, "
     "which is not asked again. Set aside: the answer cannot be used. Redrawn, 17/18: of 18 answers 17 differ clearly "
     "from the pre-mask (Dice below 0.95, unless the recipe says otherwise) or are drawn; skipped and unusable images "
     "do not count, nor those chosen at random or shown without a pre-mask on purpose."
@@ -279,8 +279,8 @@ DECIDED = {"flow": "automatically", "person": "by a person"}
 """Who made a decision, for people."""
 
 MODEL_WORDS = (
-    "Used: a new model is put into use unless it is clearly worse than the one before it. Differences of Dice are "
-    "taken before rounding."
+    "Used: the model was put into use when it was trained, unless validation images showed it to be clearly worse than "
+    "the model then in use. Differences of Dice are taken before rounding."
 )
 
 
@@ -293,7 +293,7 @@ def last_decision(status: Status) -> str:
     action = {"promote": "put into use", "refuse": "refused", "rollback": "put back into use"}[last.kind]
     return (
         f"Model {active.round} ({active.id[:8]}) is in use. "
-        f"Last decision: model {last.round} {action} {DECIDED[last.by]}, {last.reason}."
+        f"Last decision: model {last.round} {action} {DECIDED[last.by]}: {last.reason}."
     )
 
 

@@ -79,7 +79,7 @@ def test_a_plan_says_what_will_change_and_changes_nothing(
 ) -> None:
     plan = plan_push(client, 42, measures)
     assert plan.lines() == [
-        "Villefranche: 5 objects will change, 0 have these measures.",
+        "Villefranche: 5 objects will change, 0 have these measurements.",
         "New columns: plankseg_mask_origin, plankseg_area, plankseg_agreement, plankseg_model",
         "Columns that are written over: none",
         "1 objects, such as elsewhere, are not in the project; --create adds them.",

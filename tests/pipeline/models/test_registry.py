@@ -82,7 +82,7 @@ def test_the_status_shows_who_decided_and_why_with_the_interval(store: Store) ->
     assert (last["difference"], last["low"], last["high"]) == (0.02, 0.01, 0.03)
     sentence = last_decision(found)
     assert sentence.startswith("Model 2 (")
-    assert sentence.endswith("is in use. Last decision: model 2 put into use automatically, best of 12.")
+    assert sentence.endswith("is in use. Last decision: model 2 put into use automatically: best of 12.")
 
 
 def test_a_model_is_found_by_its_round_or_the_beginning_of_its_id(store: Store) -> None:
