@@ -74,7 +74,7 @@ def test_measures_are_pushed_after_a_question(server: EcoTaxaServer, tmp_path: P
     assert result.exit_code == 0, (result.output, result.exception)
     assert "Villefranche: 7 objects have these measurements now, 0 were created." in result.output
     again = run("push-ecotaxa", "42", str(tmp_path / "a.zip"))
-    assert "0 objects will change, 7 have these measures" in again.output
+    assert "0 objects will change, 7 have these measurements" in again.output
     assert len(server.imports) == 1
 
 
