@@ -39,7 +39,7 @@ def test_numbers_and_empty_cells_stay_what_they_are() -> None:
 
 
 def test_cells_have_short_ids_and_numbers_of_four_digits():
-    sha = "6993bbd48b73eca01802199c740fae5964a6d8c0c8ba03fc0cfffcbfe0e9"
+    sha = "6993bbd4e4dd8b73eca01802199c740fae5964a6d8c0c8ba03fc0cfffcbfe0e9"
     cells = (
         18.358616779621467,
         0.9987881773625061,
