@@ -9,7 +9,7 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class QueryConfig(FrozenModel):
-    """How the images of a round are chosen. Opened, it begins with the published ones."""
+    """How the images of a round are chosen. When set, it begins with the published numbers."""
 
     selector: SelectorName = Field(
         "stochastic_batches",

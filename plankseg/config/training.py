@@ -28,7 +28,7 @@ class NetworkConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """How long a training is, how large its images, what it learns from. Opened, it begins with the published ones."""
+    """How long a training is, image size, what it learns from. When set, it begins with the published numbers."""
 
     side_px: int = Field(
         256,
