@@ -274,7 +274,10 @@ def walk_laptop(at: local_servers.ServerSettings, data: Path | None) -> dict[str
     measure(ADVANCE, at.environment() | {"PLANKSEG_PROJECT": "plankseg"})  # proposes round 1
     project = loop.client.find_project("plankseg")
     until(lambda: loop.client._read("api/webhooks/", project=project))
-    rounds = {number: loop.answer_and_wait(number) for number in (1, 2)}
+    rounds = {}
+    for number in (1, 2):
+        rounds[number] = loop.answer_and_wait(number)
+        print(json.dumps({f"round {number}": rounds[number]}), flush=True)
     return {f"round_{number}_{name}": value for number, found in rounds.items() for name, value in found.items()}
 
 
