@@ -134,12 +134,10 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
     for warning in report.warnings():
         get_run_logger().warning(warning)
     if written is not None:
-        get_run_logger().info("%s They are listed in %s", report.fates(), written)
+        get_run_logger().info("%s All are listed in %s", report.fates(), written)
         rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:LISTED]]
-        total = len(report.problems)
-        which = "They are" if total <= LISTED else f"The first {LISTED} of {total} are"
-        text = f"{report.fates()} {which} shown below; all are listed in {written}."
-        show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {text}")
+        shown = f"Below are {len(rows)} of {len(report.problems)}; all are listed in {written}."
+        show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {report.fates()} {shown}")
 
 
 def report_progress(role: str) -> Throttled:

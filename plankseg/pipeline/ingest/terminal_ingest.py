@@ -61,7 +61,7 @@ def ingest_at_terminal(console: Console, settings: Settings, location: str, argu
         report = ingest_folder(store, location, role=role, options=options, on_progress=progress)
     written = report.write(store)
     lines = [f"{report.summary()}; layout {report.layout}", *report.warnings()]
-    lines += [f"{report.fates()} They are listed in {written}"] if written else []
+    lines += [f"{report.fates()} All are listed in {written}"] if written else []
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if report.damage:

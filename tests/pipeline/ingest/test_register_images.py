@@ -121,6 +121,7 @@ def test_a_source_image_gets_an_automatic_mask_or_a_recorded_reason(store: Store
     report = ingest_folder(store, source, role="source")
 
     assert (report.added, report.masks, len(report.maskless)) == (3, 2, 1)
+    assert report.fates() == "Images without a mask: 1. They are not trained on."
     assert report.maskless[0].path.endswith("blank.png")
     assert report.maskless[0].reason
     rows = store.labels.current()
@@ -140,6 +141,7 @@ def test_a_pool_gets_automatic_masks_only_where_they_are_wanted_also_later(store
     wanted = IngestOptions(automatic_masks=True)
     report = ingest_folder(store, pool, role="pool", options=wanted)
     assert (report.added, report.known, report.masks, len(report.maskless)) == (0, 4, 3, 1)
+    assert report.fates() == "Images without a mask: 1. They can still be chosen for a round."
     rows = store.labels.current()
     assert {row.origin for row in rows} == {"threshold"}
     assert [row.status for row in rows].count("usable") == 3
