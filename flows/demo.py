@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.advance import advance
@@ -55,7 +56,7 @@ OF_DEMO = (
     "The person in this demo is simulated: a program that knows the true masks corrected the pre-masks through Label "
     "Studio. How often it redrew, and how much, is real; its seconds are an assumption."
 )
-"""Stands on the report, which may be read without this program."""
+"""Stands on the report, which may be read without this program, on the page of the demo's run and at the terminal."""
 
 
 class DemoFolders(FrozenModel):
@@ -146,6 +147,8 @@ def demo(folders: DemoFolders, recipe: Recipe = SYNTHETIC, named: RecipeName | N
         pretrain("own", recipe)
         wait_for_label_studio()
         advance(recipe)
+        if folders.pool_masks:
+            create_markdown_artifact(key="demo", markdown=OF_DEMO, description="Who answers in this demo")
         while folders.pool_masks and (progress := read_progress(store)).unanswered:
             correct(progress.round, folders)
             advance(recipe)
@@ -194,6 +197,8 @@ def main(
         demo(folders, SYNTHETIC.model_copy(update={"rounds": budget}))
     if report:
         write_report(open_store(), report, note=OF_DEMO if folders.pool_masks else "")
+    if folders.pool_masks:
+        print(OF_DEMO)
     print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")
 
 

@@ -135,7 +135,7 @@ def show_problems(report: IngestReport, written: Path | None) -> None:
         get_run_logger().warning(warning)
     if written is not None:
         get_run_logger().info("%s All are listed in %s", report.fates(), written)
-        rows = [{"file": Path(problem.path).name, "reason": problem.reason} for problem in report.problems[:LISTED]]
+        rows = [{"file": report.shown_path(problem), "reason": problem.reason} for problem in report.problems[:LISTED]]
         shown = f"Below are {len(rows)} of {len(report.problems)}; all are listed in {written}."
         show_table(f"ingest-{report.role}", rows, f"{report.summary()}. {report.fates()} {shown}")
 

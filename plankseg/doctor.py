@@ -120,7 +120,7 @@ def _network(_: Settings) -> Finding:
 
     network = build_network(NetworkConfig(encoder="resnet18", encoder_weights="none"))
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    return Finding("neural network", "fine", f"can be made (U-Net on resnet18, {millions:.1f} M parameters)")
+    return Finding("neural network", "fine", f"PyTorch made one for a trial ({millions:.1f} million weights)")
 
 
 def _imagenet(_: Settings) -> Finding:

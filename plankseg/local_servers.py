@@ -129,7 +129,7 @@ def holding(directory: Path) -> Iterator[None]:
     except BlockingIOError as error:
         os.close(descriptor)
         raise ServerError(
-            f"Another `plankseg demo` or `plankseg up` is at work on {directory}; end it, or choose another directory."
+            f"Another `make demo` or `make up` is at work on {directory}; end it, or choose another folder by DIR=."
         ) from error
     try:
         yield
@@ -239,14 +239,14 @@ def remember_ports(served: ServerSettings) -> None:
 
 
 def last_served(directory: Path, bucket: str | None = None) -> ServerSettings:
-    """A working directory at the ports of its last `plankseg up`, and where it has none, at the usual ones.
+    """A working directory at the ports of its last `make up`, and where it has none, at the usual ones.
 
     Raises ServerError where the folder is no working directory.
     """
     if not (directory / "credentials.env").exists():
         raise ServerError(
-            f"{directory} is no working directory: nothing was served from it. `plankseg up --directory {directory}` "
-            "makes one; or name another."
+            f"{directory} is no working directory: nothing was served from it. "
+            f"`make up DIR={directory}` makes one; or name another."
         )
     kept = directory / PORTS
     ports = json.loads(kept.read_text()) if kept.exists() else {}

@@ -207,7 +207,7 @@ def test_torch_and_the_network_are_really_tried(tmp_path: Path) -> None:
     assert doctor._torch(settings(tmp_path)).seen.endswith("threads")
     network = doctor._network(settings(tmp_path))
     assert network.state == "fine"
-    assert "14.3 M parameters" in network.seen
+    assert "14.3 million weights" in network.seen
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def plankseg(
     """Train on clean images, correct masks of noisy ones, and mask a whole archive.
 
     Commands work on the store that --store, PLANKSEG_STORE or the file .env names, else on ./plankseg-store.
-    `plankseg up` serves the pages from which everything else is started.
+    `make up` serves the pages from which everything else is started.
     """
     if store is not None:
         takes_it = {command.__name__.replace("_", "-") for command in (*READING, *WRITING, *SERVING, predict)}

@@ -125,10 +125,12 @@ def _print_results(server_settings: local_servers.ServerSettings, location: str)
     if len(status.models) > 1 and before is not None and after is not None:
         better = "above" if after > before else "not above"
         console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
-    relative = os.path.relpath(server_settings.directory)
-    console.print(f"Gallery and report: {relative}/report.html", soft_wrap=True)
+    directory = server_settings.directory
+    if directory.is_relative_to(Path.cwd()):
+        directory = directory.relative_to(Path.cwd())
+    console.print(f"Gallery and report: {directory}/report.html", soft_wrap=True)
     if status.rounds and status.rounds[-1].answered < status.rounds[-1].proposed:
         console.print(
-            f"Round {status.rounds[-1].round} waits for a person: run `make up DIR={relative}`, "
+            f"Round {status.rounds[-1].round} waits for a person: run `make up DIR={directory}`, "
             f"open Label Studio there, project '{PROJECT}', tab 'Round {status.rounds[-1].round}'."
         )

@@ -25,7 +25,7 @@ USUAL_DIRECTORY = Path("demo")
 def doctor(
     directory: Annotated[
         Path | None,
-        typer.Option(help="Check what `plankseg up` serves from this working directory; unset: ./demo if it is one."),
+        typer.Option(help="Check what `make up` serves from this working directory; unset: ./demo if it is one."),
     ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read the whole store and compare it with its checksums.")
@@ -110,7 +110,7 @@ def up(
 ) -> None:
     """Serve both web pages, Prefect and Label Studio, and all that they need, until Ctrl-C.
 
-    The store is the directory's own, or the bucket that PLANKSEG_STORE names.
+    `make up` calls this. The store is the directory's own, or the bucket that PLANKSEG_STORE names.
     """
     bucket = _bucket()
     if bucket is not None:

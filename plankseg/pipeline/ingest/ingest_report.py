@@ -4,7 +4,9 @@ import csv
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
+from plankseg.pipeline.archive.image_paths import member_name
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role
@@ -39,7 +41,7 @@ class IngestReport:
 
     `moved` are known images whose recorded file was gone or held other bytes, found elsewhere. `damage` says where an
     archive ends too early: what was whole is kept. `unlisted` counts rejected files beyond those that are listed;
-    `changed_role` counts the added images that had another role, by that role;
+    `changed_role` counts the added images that had another role, by that role; `location` is what was read;
     `notes` say what was decided by a guess, and should be looked at.
     """
 
@@ -50,6 +52,7 @@ class IngestReport:
     masks: int = 0
     ignored: int = 0
     layout: str = "class_folders"
+    location: str = ""
     damage: str | None = None
     rejected: list[Problem] = field(default_factory=list)
     maskless: list[Problem] = field(default_factory=list)
@@ -81,6 +84,16 @@ class IngestReport:
             f"{self.role}: {new}{others}, {self.known} known{moved}, {_counted(self.masks, 'mask')}, "
             f"{len(self.maskless)} without, {rejected} rejected, {self.ignored} ignored"
         )
+
+    def shown_path(self, problem: Problem) -> str:
+        """The path of a problem's file inside of what was read, as a person knows it."""
+        if (name := member_name(problem.path)) is not None:
+            return name
+        path = problem.path
+        if path.startswith("file://"):
+            path = unquote(path.removeprefix("file://"))
+        below = path.removeprefix(f"{self.location}/")
+        return path.rpartition("/")[2] if below == path else below
 
     def fates(self) -> str:
         """What became of the files that have a problem, in sentences; empty where none has."""

@@ -167,7 +167,7 @@ def ingest(
 
     Bytes of the validation set are left out of source and pool, bytes of the source are left out of the pool.
     """
-    report = IngestReport(role, layout=archive.layout)
+    report = IngestReport(role, layout=archive.layout, location=str(archive.location))
     wants_masks = options.masks is not None or archive.layout == "pairs" or (role == "pool" and options.automatic_masks)
     if options.annotator is not None and options.masks is None and archive.layout != "pairs":
         raise SettingsError(f"{options.annotator!r} made no masks: hand them in too (--masks), or name nobody.")

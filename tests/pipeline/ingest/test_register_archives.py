@@ -272,6 +272,16 @@ def test_every_left_out_file_is_in_the_written_table(store: Store, tmp_path: Pat
     assert {row["what"] for row in written} == {"rejected", "no mask"}
     assert all(row["reason"] for row in written)
     assert IngestReport("pool").write(store) is None
+    assert {report.shown_path(problem) for problem in report.problems} == {*files} - {"A/good.png"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip", "tar.gz"])
+def test_a_file_that_was_left_out_is_shown_by_its_path_inside_of_what_was_read(
+    store: Store, tmp_path: Path, kind: str
+) -> None:
+    files = {"A é/1 %20.jpg": b"none", "A é/good.png": clean(1), "A é/blank #1.png": noisy(2)}
+    report = ingest_folder(store, pack(kind, tmp_path / "a b", files), role="source")
+    assert {report.shown_path(problem) for problem in report.problems} == {"A é/1 %20.jpg", "A é/blank #1.png"}
 
 
 def test_a_layout_can_be_chosen_and_one_that_does_not_fit_is_refused(store: Store, tmp_path: Path) -> None:
