@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from plankseg.errors import SettingsError
+from plankseg.storage.objects.archive_members import member_name
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 
@@ -58,12 +59,6 @@ def image_named(store: Store, wanted: str) -> str:
             "image_id that only one has, or its name in its archive."
         )
     return str(found[0])
-
-
-def member_name(uri: str) -> str | None:
-    """The name inside of an archive, which its address has behind the `#`; None for any other address."""
-    address, mark, name = uri.rpartition("#")
-    return unquote(name) if mark and "?at=" in address else None
 
 
 def _path(uri: str, roots: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from plankseg.pipeline.archive.image_paths import member_name
+from plankseg.storage.objects.archive_members import member_name
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import Role

@@ -87,6 +87,12 @@ def is_bucket_member(uri: str) -> bool:
     return uri.startswith(f"{BUCKET_SCHEME}://")
 
 
+def member_name(uri: str) -> str | None:
+    """The name inside of an archive, which its address has behind the `#`; None for any other address."""
+    address, mark, name = uri.rpartition("#")
+    return unquote(name) if mark and "?at=" in address else None
+
+
 def bucket_stretch(uri: str) -> tuple[str, int, int]:
     """The archive's own s3:// address, and offset and size of the member in it."""
     archive, _, numbers = uri.removeprefix("archive+").partition("?")

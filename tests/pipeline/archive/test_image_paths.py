@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from plankseg.errors import SettingsError
-from plankseg.pipeline.archive.image_paths import image_named, member_name, relative_paths
+from plankseg.pipeline.archive.image_paths import image_named, relative_paths
 from plankseg.pipeline.ingest.register_images import ingest_folder
+from plankseg.storage.objects.archive_members import member_name
 from plankseg.storage.store import Store
 from tests.support.little_store import write_images
 
