@@ -74,10 +74,11 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """Bring the loop forward as far as it goes without a person.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
-            published numbers and replaces the model's whole group; other groups stay the model's.
-        budget: The loop ends after this number of rounds. Left empty: as the recipe says.
-        go_on: Choose images of one more round although the last ones brought neither less effort nor a better Dice.
+        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
+            the published values and replaces the model's group; groups that you leave stay the model's.
+        budget: No round is begun after this number of them. Left empty: the number in the settings of the model in
+            use (10, unless it was changed).
+        go_on: Begin one more round although the last rounds brought neither less effort nor a better Dice.
     """
     store = open_store()
     try:

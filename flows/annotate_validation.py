@@ -67,7 +67,10 @@ def push_images(premasks: "Premasks | None") -> None:
             model_id=premasks.model_id if premasks else None,
         )
     get_run_logger().info(
-        "Label Studio project %d: %d images open, %d of them new", project, len(report.tasks), len(report.imported)
+        "Label Studio (project number %d): %d images open, %d of them new",
+        project,
+        len(report.tasks),
+        len(report.imported),
     )
 
 

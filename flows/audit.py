@@ -29,7 +29,7 @@ def exchange_with_label_studio(audit: Audit) -> None:
         project = project_of_audits(label_studio, settings())
         pushed = push(store, label_studio, project, audit)
         collected = collect(store, label_studio, project, audit)
-    get_run_logger().info("Label Studio project %d: %d new tasks, %d new answers", project, pushed, collected)
+    get_run_logger().info("Label Studio (project number %d): %d new tasks, %d new answers", project, pushed, collected)
 
 
 @flow(name="audit", flow_run_name="audit", persist_result=False)

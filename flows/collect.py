@@ -19,7 +19,8 @@ def fetch_answers() -> CollectReport:
         store = open_store()
         report = collect_answers(store, label_studio, project_for(store, label_studio, settings()))
     log = get_run_logger()
-    log.info("Tasks added by hand: %d new answers", len(report.manual.labels))
+    if report.manual.labels:
+        log.info("Tasks that a person added to the project: %d new answers", len(report.manual.labels))
     for n, of_round in report.rounds.items():
         log.info("Round %d: %d new answers, %d open", n, of_round.new, of_round.open)
     show_refusals("collect", report)

@@ -94,8 +94,8 @@ def compare(recipe: Recipe = PUBLISHED, grid: Grid = PHASE_2, side_by_side: int 
     """Train every combination of some values on the source, and show which does best; finished ones are not repeated.
 
     Args:
-        recipe: Numbers that all trainings share.
-        grid: Every combination of these values is trained once. A list that is emptied: the value under Advanced.
+        recipe: Settings that all trainings share. Left as it is: the published ones.
+        grid: Every combination of these values is trained once. If a list is empty, the value under Advanced is used.
         side_by_side: How many trainings run at once. Left empty: one on each GPU, else one.
     """
     store = open_store()

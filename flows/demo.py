@@ -1,7 +1,6 @@
 """Flow `demo`: the whole loop in one run, from ingest and the first model to rounds of correcting and retraining."""
 
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,7 +53,7 @@ SYNTHETIC = Recipe(
 
 OF_DEMO = (
     "The person in this demo is simulated: a program that knows the true masks corrected the pre-masks through Label "
-    "Studio. How often it redrew, and how much, is real; its seconds are an assumption."
+    "Studio. How many masks it changed, and by how much, is measured; the seconds are assumed."
 )
 """Stands on the report, which may be read without this program, on the page of the demo's run and at the terminal."""
 
@@ -72,7 +71,7 @@ class DemoFolders(FrozenModel):
     clicks: bool = False
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, task_run_name="wait for Label Studio")
 def wait_for_label_studio(timeout_s: float = 300.0) -> None:
     """Wait for Label Studio, whose first start takes place while the first model trains."""
     deadline = time.monotonic() + timeout_s
@@ -199,7 +198,8 @@ def main(
         write_report(open_store(), report, note=OF_DEMO if folders.pool_masks else "")
     if folders.pool_masks:
         print(OF_DEMO)
-    print(f"The flows took {timedelta(seconds=round(time.monotonic() - started))}.")
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"The flows took {minutes} min {seconds} s.")
 
 
 if __name__ == "__main__":

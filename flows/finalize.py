@@ -42,9 +42,9 @@ def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> st
 
     Args:
         final: Size and length of the final training.
-        recipe: Everything else. Left as it is: the numbers of the model in use. A group that is set begins with the
-            published numbers and replaces the model's whole group; other groups stay the model's. Side, images per
-            step and epochs are always those above.
+        recipe: Everything else. Left as it is: the settings of the model in use. A group that you change begins with
+            the published values and replaces the model's group; groups that you leave stay the model's. Side, images
+            per training step and epochs are always those above.
     """
     store = open_store()
     with hold_store(store):

@@ -20,15 +20,15 @@ LISTED = 500
 
 
 class Reading(FrozenModel):
-    """How images are laid out, where that is not found by itself."""
+    """How images are laid out, if that is not found automatically."""
 
     dataset: str | None = Field(None, title="Data set", description="Name of the data set; empty: the folder's name.")
     layout: Literal["auto", "class_folders", "ecotaxa", "table", "pairs"] = Field(
         "auto",
-        description="auto: found by itself. class_folders: the folder that holds an image is its class. ecotaxa: an "
-        "export. table: a CSV or TSV says taxon and area. pairs: images and masks side by side.",
+        description="auto: found automatically. class_folders: the folder that holds an image is its taxon. ecotaxa: "
+        "an export. table: a CSV or TSV says taxon and area. pairs: images and masks side by side.",
     )
-    table: str | None = Field(None, description="Table of the images, where it lies outside of the folder.")
+    table: str | None = Field(None, description="Table of the images, if it lies outside of the folder.")
     file_column: str | None = Field(None, description="The table's column of file names; empty: found by its name.")
     taxon_column: str | None = Field(None, description="The table's column of taxa; empty: found by its name.")
     area_column: str | None = Field(
@@ -47,8 +47,9 @@ class ImageFolder(FrozenModel):
     )
     role: Literal["source", "pool", "validation"] = Field(
         description="source: images of one object on an even background, which get automatic masks. pool: the images "
-        "to be masked, of which you correct some in each round. validation: images with correct masks, which measure "
-        "models and help to choose between them, and never train one."
+        "that are to get masks, of which you correct some in each round. validation: images whose correct masks you "
+        "have; models are measured with them and never trained on them. If you have none, run annotate_validation "
+        "after the pool is there: you then mask a few of its images yourself."
     )
     masks: str | None = Field(
         None,
@@ -57,21 +58,25 @@ class ImageFolder(FrozenModel):
     )
     annotator: str | None = Field(
         None,
-        description="Who drew these masks. With a name, they count as that person's corrections. Empty: they do not.",
+        description="For a source or a pool: who drew these masks. With a name, they count as that person's answers. "
+        "Empty: they are trained on like automatic masks. Masks of validation images need no name.",
     )
     automatic_masks: bool = Field(
         False,
-        description="For a pool: make automatic masks too. Switch it on for the recipes laptop and quality, which "
-        "train on them beside the source's; without them they train on the source alone. They never count as a "
-        "person's answers. To add them later, ingest the pool once more with this switched on.",
+        description="For a pool: make automatic masks too. Recommended, unless you choose the recipe published in "
+        "pretrain: the recipes laptop and quality train on the automatic masks of pool and source, and without those "
+        "of the pool on the source only. Automatic masks never count as a person's answers. To add them later, ingest "
+        "the pool once more with this switched on.",
     )
     outline: Literal["level", "local contrast"] = Field(
         "level",
         description="Where the automatic masks of a source end. level: at one grey level, for sharp images. local "
         "contrast: where the grey has changed by a quarter of the way from background to object, which is where people "
-        "draw the outline of blurred objects. Those of a pool always end there.",
+        "draw the outline of blurred objects. Automatic masks of a pool always use local contrast.",
     )
-    advanced: Reading = Field(Reading(), description="Layout, name and table of the images; usually found by itself.")
+    advanced: Reading = Field(
+        Reading(), description="Layout, name and table of the images; usually found automatically."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -16,10 +16,12 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
     """Train model 0 on automatic masks. Where model 0 exists, nothing happens.
 
     Args:
-        named: laptop: for a computer with two cores. quality: for one with a GPU. published: the numbers of the
-            published method. own: every number is the one under Advanced.
-        recipe: Numbers of the method, for this training and all later rounds. Left as it is: the published ones.
-            Network, training and masks are part of the recipe above; set them only with the recipe own.
+        named: laptop: for a computer with two cores. quality: for one with a GPU. Both expect a pool that was ingested
+            with automatic masks. published: the values of the published method. own: all values are those under
+            Advanced, the published ones where you change nothing.
+        recipe: Settings of the method, for this training and all later rounds. Left as it is: network, training and
+            masks as in the recipe above, everything else as published. Change network, training and masks only with
+            the recipe own.
     """
     store = open_store()
     with hold_store(store):

@@ -10,7 +10,7 @@ from flows.support.artifacts import show_picture, show_table
 from flows.support.flow_options import NETWORK_RETRIES, recipe_or_active, step_name
 from flows.support.runners import on_dask, run_each
 from flows.support.store_lock import StoreLocation, hold_store, open_store
-from plankseg.config import Recipe, settings
+from plankseg.config import UNCERTAINTY, Recipe, settings
 from plankseg.pipeline.annotation.connection import connect, project_for
 from plankseg.pipeline.annotation.push_proposals import PushOptions
 from plankseg.pipeline.annotation.push_proposals import push as push_images
@@ -51,7 +51,8 @@ def choose(recipe: Recipe, round_number: int) -> None:
     proposal = propose_round(store, recipe, settings(), round_number=round_number, scoring=scoring)
     log = get_run_logger()
     log.info(
-        "Round %d: %d images chosen of %d that were scored, of a pool of %d",
+        "Round %d: %d images chosen from %d whose uncertainty was computed, of %d images of the pool that can be "
+        "chosen",
         round_number,
         len(proposal.images),
         proposal.scored,
@@ -65,7 +66,7 @@ def choose(recipe: Recipe, round_number: int) -> None:
         f"Round {round_number}: images that a person corrects",
         proposal_gallery(store, proposal),
         f"From left to right: the image; where model {proposal.model.round} is uncertain, the brighter the more; its "
-        f"pre-mask. The number is its uncertainty in thousandths ({recipe.query.measure}).",
+        f"pre-mask. The number is the image's uncertainty, times 1000: {UNCERTAINTY[recipe.query.measure]}.",
     )
     # Without answers: nobody has answered yet, and the table would go on saying so.
     images = [
@@ -97,7 +98,7 @@ def push(round_number: int, asked_twice: float) -> int:
         options = PushOptions.of(settings(), asked_twice=asked_twice)
         report = push_images(store, label_studio, project, round_number=round_number, options=options)
     get_run_logger().info(
-        "Round %d in Label Studio project %d: %d tasks, %d of them new",
+        "Round %d in Label Studio (project number %d): %d tasks, %d of them new",
         round_number,
         project,
         len(report.tasks),
@@ -111,9 +112,10 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     """Choose the next images and put them into Label Studio with pre-masks.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
-            published numbers and replaces the model's whole group; other groups stay the model's.
-        round_number: Left empty: the round that a person is correcting now, else the next one.
+        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
+            the published values and replaces the model's group; groups that you leave stay the model's.
+        round_number: Left empty: the round that a person is correcting now, whose images and answers stay; only
+            what is missing in Label Studio is added. If none is being corrected: the next one.
     """
     store = open_store()
     with hold_store(store):

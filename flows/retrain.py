@@ -29,7 +29,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
     )
     verdict = "put into use" if model.promoted else "not put into use"
     log.info(
-        "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s. In words: %s. It took %.0f s.",
+        "Model %d (%d px, %d epochs): Dice %.3f on the %s, %s. Compared: %s. Training and measuring took %.0f s.",
         round_number,
         model.side_px,
         model.epochs,
@@ -39,7 +39,7 @@ def fit_model(recipe: Recipe, round_number: int) -> str:
         model.reason,
         time.monotonic() - started,
     )
-    return f"model {round_number}: validation Dice {model.validation_dice:.3f}, {verdict}"
+    return f"model {round_number}: Dice {model.validation_dice:.3f} on the {model.validation_set}, {verdict}"
 
 
 @flow(name="retrain", flow_run_name=step_name, persist_result=False)
@@ -47,8 +47,8 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
     """Train the next model on the source and on all corrections so far.
 
     Args:
-        recipe: Numbers of the method. Left as it is: those of the model in use. A group that is set begins with the
-            published numbers and replaces the model's whole group; other groups stay the model's.
+        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
+            the published values and replaces the model's group; groups that you leave stay the model's.
         round_number: Left empty: the last round whose images were chosen.
     """
     store = open_store()

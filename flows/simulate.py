@@ -75,15 +75,15 @@ def simulate(
     recipe: Recipe = SMALL,
     side_by_side: int = 1,
 ) -> str:
-    """Compare ways of choosing images by a simulated person, on images whose masks are known.
+    """Compare ways of choosing images by a simulated person, on images that have true masks.
 
     Args:
         data: Folders of images and of their true masks.
         folder: On the machine that runs this. A run that was ended early goes on there, and it can be run again with
             more ways or repetitions.
         config: What is compared, how often, for how long.
-        recipe: Numbers that all ways share.
-        side_by_side: How many are computed at once, each in a process of its own.
+        recipe: Settings that all ways share.
+        side_by_side: How many repetitions are computed at once, each in a process of its own.
     """
     work = Path(folder).expanduser().resolve()
     simulation = prepare(work, data, recipe, config, settings())

@@ -139,7 +139,7 @@ def _imagenet(_: Settings) -> Finding:
         return Finding(
             "ImageNet weights",
             "fine",
-            f"{packaged}, for `laptop` and `quality`, is here; resnet34, for `published`, is not",
+            f"{packaged}, for `laptop` and `quality`, are here; resnet34, for `published`, are not",
             "only for `published`: its first training downloads them, and says what to do where it cannot",
         )
     return Finding("ImageNet weights", "fine", f"{packaged} and resnet34 are here")
@@ -177,6 +177,12 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", "fine", seen)
 
 
+OF_MAKE_UP = (
+    "if `make up` is running: `plankseg doctor --directory DIR` with the DIR of `make up`, or demo if you named none; "
+    "else run `make up`"
+)
+
+
 def _prefect(_: Settings) -> Finding:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
@@ -184,8 +190,7 @@ def _prefect(_: Settings) -> Finding:
             "Prefect",
             "absent",
             "not configured here: PREFECT_API_URL is not set",
-            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`, or set it to "
-            "your server's /api",
+            f"{OF_MAKE_UP}, or set PREFECT_API_URL to your server's /api",
         )
     try:
         answer = httpx.get(f"{url}/admin/version", headers=authorization(os.environ), timeout=5)
@@ -210,8 +215,7 @@ def _label_studio(settings: Settings) -> Finding:
             "Label Studio",
             "absent",
             "not configured here: PLANKSEG_LABEL_STUDIO_TOKEN is not set",
-            "if `make up` is running: `plankseg doctor --directory` with its folder; else run `make up`, or set it to "
-            "a token of your account page",
+            f"{OF_MAKE_UP}, or set PLANKSEG_LABEL_STUDIO_TOKEN to a token of your account page",
         )
     url = settings.label_studio_url
     try:
@@ -247,7 +251,7 @@ def _assistant(settings: Settings) -> Finding:
         settings,
         "assistant",
         settings.assistant_url,
-        without_it="clicks and boxes draw nothing, brush and outlines work",
+        without_it="clicks change nothing, brush and outlines work",
         cure="run `make up` or `plankseg assist`, or correct PLANKSEG_ASSISTANT_URL",
     )
 

@@ -115,8 +115,9 @@
   // After the last image Label Studio says that its queue is empty, and not what happens now.
   const NEXT =
     "All images of this tab are done. When a round is complete, the next model is trained automatically, for some minutes. If " +
-    "another round follows, it gets a tab at the far left of the project's list of images: go there and reload. If none comes, see " +
-    "the page Runs of Prefect: the newest run says what is next. After images of a validation or an audit, run that flow again.";
+    "another round follows, it gets a tab at the far left of the project's list of images: go there and reload. If none comes, " +
+    "open rounds on the page Artifacts of Prefect: it says what is next. If these were images of annotate_validation or of an audit, " +
+    "run that flow again.";
   const tellNext = () => {
     const told = document.querySelector(".lsf-sub__result");
     if (!told || told.textContent === NEXT) return;

@@ -13,7 +13,7 @@ from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, STANDING_WORDS, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import ROUND_WORDS, last_decision, read_status, rounds_table
+from plankseg.pipeline.reports.status import CHANGED_WORDS, ROUND_WORDS, last_decision, read_status, rounds_table
 from plankseg.storage.store import Store
 
 TASKS_SHOWN = 500
@@ -25,11 +25,13 @@ def show_rounds(store: Store) -> None:
     status = read_status(store, recipe.rounds)
     if status.rounds:
         show_table(
-            "rounds", rounds_table(status.rounds), f"{last_decision(status)}\n\nNext: {status.next}\n\n{ROUND_WORDS}"
+            "rounds",
+            rounds_table(status.rounds),
+            f"Next: {status.next}\n\n{last_decision(status)}\n\n{ROUND_WORDS} {CHANGED_WORDS}",
         )
     if cells_of_rows := standing_rows(status):
         table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
-        show_table("model-compared", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
+        show_table("model-and-other-masks", table, f"{rival_sentence(status)}\n\n{STANDING_WORDS}")
 
 
 def show_effort(store: Store) -> None:
@@ -77,7 +79,7 @@ def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
 
     def report(epoch: Any) -> None:
         log.info(
-            "epoch %d: loss %.3f, validation Dice %.3f, %.1f s",
+            "epoch %d: loss %.3f, Dice %.3f on the images that decide, %.1f s",
             epoch.epoch,
             epoch.loss,
             epoch.validation_dice,

@@ -26,7 +26,7 @@ TITLES = {
     "data": "Images and their masks",
     "config": "What and how much",
     "folder": "Folder for the results",
-    "export": "Tables and zips",
+    "export": "Table and zips",
     "upkeep": "What is tidied",
 }
 """What a parameter is called in the forms, where its name alone does not say it."""
@@ -38,7 +38,7 @@ CLOSED_IN = {"Recipe", "ImageFolder"}
 """Models whose groups are closed too: all of a recipe at once has the length of ten screens."""
 
 AS_IT_IS: Schema = {"title": "leave as it is", "type": "object", "properties": {}, "additionalProperties": False}
-OPEN = "set all of it"
+OPEN = "change"
 
 
 def run_form(parameters: Schema, needs: str = "") -> Schema:

@@ -36,13 +36,13 @@ def progress_text(epoch: Any, epochs: int, seconds: list[float], now: datetime) 
     The last epoch's Dice is not shown, for a model is the epoch that is kept; it is measured before masks are tidied.
     """
     done = epoch.epoch
-    kept = f"Dice {epoch.kept_dice:.3f} on the images that decide (epoch {epoch.kept_epoch}, kept so far)"
-    text = f"{done} of {epochs} epochs, {kept}"
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
+    best = f"epoch {epoch.kept_epoch}, Dice {epoch.kept_dice:.3f} on the images that decide"
     if left <= timedelta(0):
-        return f"done: {text}"
+        return f"done: {done} of {epochs} epochs; kept: {best}"
     end = (now + left).strftime("%H:%M" if left < timedelta(hours=12) else "%A %H:%M")
-    return f"ends at about {end}, in {in_words(left)}: {text}"  # a card of the UI shows the first words alone
+    ends = f"ends at about {end}, in {in_words(left)}"  # a card of the UI shows the first words alone
+    return f"{ends}: {done} of {epochs} epochs; best so far: {best}"
 
 
 def in_words(left: timedelta) -> str:

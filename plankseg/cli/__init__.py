@@ -47,10 +47,10 @@ def plankseg(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Train on clean images, correct masks of noisy ones, and mask a whole archive.
+    """Train on clean images, correct masks of noisy ones, and make the masks of all images.
 
     Commands work on the store that --store, PLANKSEG_STORE or the file .env names, else on ./plankseg-store.
-    `make up` serves the pages from which everything else is started.
+    `make up` serves the web pages from which flows are started.
     """
     if store is not None:
         takes_it = {command.__name__.replace("_", "-") for command in (*READING, *WRITING, *SERVING, predict)}

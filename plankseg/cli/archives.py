@@ -22,9 +22,12 @@ def ingest(
     ] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the images that lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
-    automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="Of a pool: make masks too.")] = False,
+    automatic_masks: Annotated[bool, typer.Option("--automatic-masks", help="For a pool: make masks too.")] = False,
     outline: Annotated[
-        str, typer.Option(help="Of automatic masks: level, or local contrast, better on blurred scans.")
+        str,
+        typer.Option(
+            help="For a source: level, or 'local contrast', better on blurred scans. A pool always has the latter."
+        ),
     ] = "level",
 ) -> None:
     """Register images with a progress bar, as the flow does; doing it again adds only what is new."""
@@ -45,10 +48,10 @@ def ingest(
 
 def fetch(
     name: Annotated[str, typer.Argument(help="zooscannet or pelgas.")],
-    to: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
-    url: Annotated[str | None, typer.Option(help="Address of the file, where another one is wanted.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder for the file.")] = Path(),
+    url: Annotated[str | None, typer.Option(help="Address of the file, if another one is wanted.")] = None,
 ) -> None:
-    """Download a published archive, or continue a download that broke off."""
+    """Download a published data set, or continue a download that broke off."""
     from plankseg.archives.download import fetch as download
     from plankseg.archives.download import published
     from plankseg.progress_bars import downloading

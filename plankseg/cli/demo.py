@@ -65,7 +65,7 @@ def demo(
     ):
         console.print(
             f"Prefect UI {server_settings.prefect_url}   Label Studio {server_settings.label_studio_url}   "
-            f"log-ins in {os.path.relpath(directory / 'credentials.env')}",
+            f"log-ins in {from_here(directory / 'credentials.env')}",
             soft_wrap=True,
         )
         location = moto_server.STORE if in_bucket else str(server_settings.store)
@@ -105,6 +105,11 @@ def directory_for(directory: Path, folders: dict[str, str], *, in_memory: bool =
     return directory
 
 
+def from_here(path: Path) -> Path:
+    """The path from the current folder where it lies below it, else whole."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _watch(flow: "subprocess.Popen[bytes]", servers: list[local_servers.Server]) -> None:
     """Wait for the flows. Raises ServerError at once if a server ends before them."""
     while flow.poll() is None:
@@ -124,13 +129,16 @@ def _print_results(server_settings: local_servers.ServerSettings, location: str)
     before, after = status.models[0].validation_dice, status.models[-1].validation_dice
     if len(status.models) > 1 and before is not None and after is not None:
         better = "above" if after > before else "not above"
-        console.print(f"Validation Dice of the last model: {after:.3f}, {better} model 0's {before:.3f}.")
-    directory = server_settings.directory
-    if directory.is_relative_to(Path.cwd()):
-        directory = directory.relative_to(Path.cwd())
+        console.print(
+            f"Dice of model {status.models[-1].round} on the {status.models[-1].validation_set}: {after:.3f}, "
+            f"{better} model 0's {before:.3f}."
+        )
+    directory = from_here(server_settings.directory)
     console.print(f"Gallery and report: {directory}/report.html", soft_wrap=True)
     if status.rounds and status.rounds[-1].answered < status.rounds[-1].proposed:
         console.print(
             f"Round {status.rounds[-1].round} waits for a person: run `make up DIR={directory}`, "
             f"open Label Studio there, project '{PROJECT}', tab 'Round {status.rounds[-1].round}'."
         )
+    else:
+        console.print(f"Both web pages are closed now; `make up DIR={directory}` serves them with all of this.")

@@ -42,7 +42,7 @@ def push_ecotaxa(
     create: Annotated[bool, typer.Option("--create", help="Add objects that the project does not have.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it begins.")] = False,
 ) -> None:
-    """Write measurements into the objects of a project of EcoTaxa; first say what will be done."""
+    """Write measurements into the objects of a project of EcoTaxa; it first lists what it will do, and asks."""
     from plankseg.archives.ecotaxa.client import EcoTaxaClient
     from plankseg.archives.ecotaxa.create import create_objects
     from plankseg.archives.ecotaxa.imports import wait_for_earlier

@@ -14,7 +14,7 @@ def remove(
     images: Images,
     reason: Annotated[str, typer.Option(help="Why; kept in the store.")] = "a person's choice",
 ) -> None:
-    """Take images out of the catalogue: never proposed, trained on, measured with or segmented any more."""
+    """Take images out of use: they stay in the store; nothing chooses, learns from, measures with or masks them."""
     _decide(images, "removed", reason)
 
 
@@ -22,7 +22,7 @@ def restore(
     images: Images,
     reason: Annotated[str, typer.Option(help="Why; kept in the store.")] = "a person's choice",
 ) -> None:
-    """Take removed images back into the catalogue."""
+    """Take removed images back into use."""
     _decide(images, "included", reason)
 
 

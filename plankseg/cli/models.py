@@ -14,7 +14,7 @@ def promote(
     ],
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Put a model into use, also a refused one or one of a comparison; later rounds go on from it."""
+    """Put a model into use, also one that was found worse or one of a comparison; later rounds go on from it."""
     from plankseg.pipeline.models.registry import activate
 
     chosen, decided = activate(existing_store(settings()), " ".join(model), reason=reason)
@@ -25,7 +25,7 @@ def promote(
 def rollback(
     reason: Annotated[str, typer.Option(help="Why; shown in the status.")] = "a person's choice",
 ) -> None:
-    """Take the model in use back and return to the one before it."""
+    """Take the model in use out of use and return to the one before it."""
     from plankseg.pipeline.models.registry import find_model
     from plankseg.pipeline.models.registry import rollback as decide
 
@@ -33,7 +33,7 @@ def rollback(
     decided = decide(store, by="person", reason=reason)
     taken, back = (find_model(store, str(model_id)) for model_id in (decided.previous, decided.model_id))
     console.print(
-        f"Model {taken.round} ({taken.model_id[:8]}) is taken back, "
-        f"model {back.round} ({back.model_id[:8]}) is in use again.",
+        f"Model {taken.round} ({taken.model_id[:8]}) is taken back, model {back.round} ({back.model_id[:8]}) is in "
+        "use again.",
         highlight=False,
     )

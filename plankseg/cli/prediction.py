@@ -26,14 +26,15 @@ def predict(
     views: Annotated[
         str,
         typer.Option(
-            help="Masks are the mean over several views: recipe (5) or dihedral (8); none: faster, less exact."
+            help="Masks are the mean over several views of an image: recipe (five) or dihedral (eight); none: faster, "
+            "less exact."
         ),
     ] = "recipe",
     backend: Annotated[str, typer.Option(help="What computes the network; auto: as the flow segment does.")] = "auto",
     overlays: Annotated[bool, typer.Option("--overlays", help="Pictures with the masks' outlines, too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
 ) -> None:
-    """Write the mask of every image into a folder, with measurements; no servers. Run again, it goes on."""
+    """Write the mask of every image into a folder, with measurements. It needs no server; run again, it goes on."""
     from plankseg.archives.open_container import open_container
 
     open_container(images)  # says what is wrong with the path; loading and reading the model takes seconds
@@ -55,7 +56,8 @@ def export(
         Path | None, typer.Option(help="Folder that predict wrote; unset: the masks of the store.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Of a store: whose masks; unset: the model that segment takes.")
+        str | None,
+        typer.Option(help="The model whose masks of the store are written; unset: the one that segment takes."),
     ] = None,
     only: Annotated[str, typer.Option(help="all, people (what a person answered) or model.")] = "all",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")] = False,
@@ -68,14 +70,14 @@ def export(
 
 
 def audit(
-    masks: Annotated[int, typer.Option(help="How many masks a person judges.")] = AuditConfig().masks,
+    masks: Annotated[int, typer.Option(help="How many masks a person checks.")] = AuditConfig().masks,
     usable_dice: Annotated[
         float, typer.Option(help="A mask is good enough from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
-    seed: Annotated[int, typer.Option(help="Another one draws another sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another one gives another sample.")] = 0,
     model: Annotated[str | None, typer.Option(help="Whose masks; unset: the model that segment takes.")] = None,
 ) -> None:
-    """Let a person judge a random sample of the archive's masks in Label Studio, and state how good all are."""
+    """Let a person check a random sample of all masks in Label Studio, and state how good all are."""
     from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
 
     try:

@@ -75,7 +75,7 @@ def webhook_relay(
         str, typer.Option(envvar="PREFECT_API_URL", help="Address of the Prefect server's API.")
     ] = "http://127.0.0.1:4200/api",
 ) -> None:
-    """Tell Prefect when a round is answered, so that `advance` starts at once and not by its schedule."""
+    """Tell Prefect when a round is answered, so that `advance` starts at once, before `advance_regularly` does."""
     from plankseg.labelling.webhook.relay import serve
 
     serve(settings(), port=port, prefect_api_url=prefect_api_url)
@@ -84,7 +84,7 @@ def webhook_relay(
 def assist(
     port: Annotated[int, typer.Option(envvar="ASSISTANT_PORT", help="Port on this machine.")] = 8091,
 ) -> None:
-    """Answer clicks in Label Studio: a click adds what is missing, an Alt-click removes what is too much."""
+    """Serve clicks in Label Studio: a click adds what is missing, an Alt-click removes what does not belong."""
     import logging
 
     from plankseg.labelling.assist.server import serve

@@ -14,7 +14,7 @@ def simulate(
     source: Annotated[str, typer.Option(help="Clean images that model 0 is trained on.")] = "",
     source_masks: Annotated[str | None, typer.Option(help="Their masks; unset: made automatically.")] = None,
     pool: Annotated[str, typer.Option(help="Images to choose from.")] = "",
-    pool_masks: Annotated[str, typer.Option(help="Their true masks, which answer in a person's place.")] = "",
+    pool_masks: Annotated[str, typer.Option(help="Their true masks, used as the answers of a person.")] = "",
     test: Annotated[str, typer.Option(help="Images to measure with.")] = "",
     test_masks: Annotated[str, typer.Option(help="Their true masks.")] = "",
     arms: Annotated[
@@ -35,7 +35,7 @@ def simulate(
     arm: Annotated[str, typer.Option(help="With --again: which way (arm).")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="With --again: which repetition (seed).")] = 0,
 ) -> None:
-    """Compare ways of choosing images on images with known masks: no servers, no person; a page and a JSON."""
+    """Compare ways of choosing images by a simulated person, without servers; write a page and a JSON file."""
     from plankseg.pipeline.reports.terminal_simulate import Asked, repeat_at_terminal, simulate_at_terminal
 
     if again is not None:

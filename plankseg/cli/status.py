@@ -47,7 +47,7 @@ def validation_page(
         str | None, typer.Option(help="The beginning of a model's id; unset: the one that segment takes.")
     ] = None,
 ) -> None:
-    """Show the validation images from worst to best: outlines of the person, the model and the automatic mask."""
+    """Show the validation images from worst to best, with the person's, the model's and the automatic mask."""
     from plankseg.pipeline.models.registry import model_for
     from plankseg.pipeline.reports.validation_page import validation_images, write_validation_page
 

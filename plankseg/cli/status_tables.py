@@ -16,6 +16,7 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
+    CHANGED_WORDS,
     MODEL_WORDS,
     RARE_ANSWERS,
     ROUND_HEADINGS,
@@ -25,7 +26,12 @@ from plankseg.pipeline.reports.status import (
 )
 
 STANDINGS = "Model in use and methods without a model, on the validation images"
-LEGENDS = {"Models": MODEL_WORDS, "Rounds": ROUND_WORDS, "Effort": EFFORT_WORDS, STANDINGS: STANDING_WORDS}
+LEGENDS = {
+    "Models": MODEL_WORDS,
+    "Rounds": f"{ROUND_WORDS} {CHANGED_WORDS}",
+    "Effort": EFFORT_WORDS,
+    STANDINGS: STANDING_WORDS,
+}
 """What the columns of a table mean, by its title."""
 
 REASONS_SHOWN = 5
@@ -39,8 +45,9 @@ def show(status: Status) -> None:
     if counts.validation:
         split = status.validation
         console.print(
-            f"Validation images with a mask: {split.selection} decide which model is kept, {split.test} only measure; "
-            f"{split.near_duplicates} images that look nearly like one of them are kept out of pool and training"
+            f"Validation images with a mask: {split.selection} decide which epoch and which model are used; on the "
+            f"other {split.test} the Dice is only reported. {split.near_duplicates} images of source and pool that "
+            "look nearly like one of them are never chosen nor trained on"
         )
     for table in (_models_table(status), _standings_table(status), _rounds_table(status), _effort_table(status)):
         if table.row_count:
@@ -78,8 +85,8 @@ def show(status: Status) -> None:
 def _models_table(status: Status) -> Table:
     """The models, and below them the conventional methods on the same images."""
     table = _table("Models")
-    for heading in ("round", "model", "side", "epochs", "Dice", "test Dice", "used", "masks by"):
-        table.add_column(heading, justify="left" if heading in {"model", "masks by"} else "right")
+    for heading in ("model", "id", "image side", "epochs", "Dice, deciding", "Dice, test", "used", "masks by"):
+        table.add_column(heading, justify="left" if heading in {"id", "masks by"} else "right")
     for model in status.models:
         table.add_row(
             str(model.round),
@@ -116,7 +123,7 @@ def _rounds_table(status: Status) -> Table:
         for row in status.rounds
     ]
     fields = ["round", "proposed", "answered", "accepted", "corrected"]
-    for heading in [*fields, "redrawn", "seconds"]:
+    for heading in [*fields, "strongly\nchanged", "s per\nimage"]:
         table.add_column(heading, justify="right", no_wrap=True)
     if any(rare):
         table.add_column("others", justify="left")  # the one that may wrap: the table fits 80 columns

@@ -1,6 +1,7 @@
 """All settings: `Recipe`, the scientific ones (shown as the run form), and `Settings`, those of the environment."""
 
 from plankseg.config.choices import (
+    UNCERTAINTY,
     Architecture,
     ArmName,
     AssistMethod,
@@ -23,6 +24,7 @@ from plankseg.config.training import NetworkConfig, TrainingConfig
 from plankseg.config.validation import ValidationConfig, ValidationDraw
 
 __all__ = [
+    "UNCERTAINTY",
     "Architecture",
     "ArmName",
     "AssistConfig",

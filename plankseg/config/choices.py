@@ -1,5 +1,6 @@
 """The names among which settings choose."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 Architecture = Literal["Unet", "DeepLabV3Plus"]
@@ -15,6 +16,15 @@ ComputingName = Literal[ScoringName, "onnxruntime"]  # exported graphs
 
 Measure = Literal["variance", "entropy", "jsd", "dice", "conventional"]
 """By what an image is found uncertain."""
+
+UNCERTAINTY: Mapping[Measure, str] = {
+    "variance": "how far the model's probabilities for several views of the image spread (variance)",
+    "entropy": "how undecided the mean of the model's probabilities for several views is (entropy)",
+    "jsd": "how far the model's probabilities for single views lie from their mean (Jensen-Shannon divergence)",
+    "dice": "how little the masks of single views overlap that of their mean (1 - Dice)",
+    "conventional": "how far the model's mask is from the automatic one",
+}
+"""What a measure of uncertainty says, as half a sentence."""
 
 SelectorName = Literal[
     "stochastic_batches", "random", "top_k", "stratified", "power", "stratified_power", "typical_first", "core_set"

@@ -9,7 +9,7 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class Grid(FrozenModel):
-    """What is compared: every combination of these values. An empty list: the value under Advanced."""
+    """What is compared: every combination of these values. If a list is empty, the value under Advanced is used."""
 
     name: str = Field(
         "grid",
@@ -40,8 +40,8 @@ class Grid(FrozenModel):
         (),
         max_length=8,
         title="Variations of the images (augmentations)",
-        description="How images are varied at random whenever they are shown; `plankseg show-augmentations` draws "
-        "each kind.",
+        description="How images are varied at random whenever the network sees them; `plankseg show-augmentations` "
+        "draws each kind.",
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
@@ -73,10 +73,11 @@ class SimulationConfig(FrozenModel):
         min_length=1,
         title="Ways that are compared (arms)",
         description="random: by chance. stratified: by chance, the same number of each taxon. published: of 50 "
-        "random batches the one that the model is most uncertain about. power: the more uncertain an image, the more "
-        "probable. stratified-power: the same, two thirds spread over the taxa. The others change something of "
-        "these, or of the training; the guide docs/simulation.md has a line for each. All are compared with "
-        "stratified, or with random where that is left out.",
+        "random sets of images the one that the model is most uncertain about. power: the more uncertain an image, "
+        "the more probably it is chosen. stratified-power: the same, but two thirds of a round's images are spread "
+        "over the taxa. Further ways in the list change something of these five, or of the training; "
+        "docs/simulation.md, in the folder of plankseg, has a line for each. All are compared with stratified, or "
+        "with random if stratified is not among them.",
     )
     seeds: int = Field(
         3,
@@ -93,9 +94,9 @@ class SimulationConfig(FrozenModel):
     test_images: int = Field(
         160,
         ge=4,
-        title="Test images used",
-        description="How many of the test images are used, always the same ones. Half of them decide which epoch of a "
-        "training is kept, the other half only measures.",
+        title="Validation images used",
+        description="How many of the validation images are used, always the same ones. Half of them decide which epoch "
+        "of a training is kept; the Dice on the other half is what is compared.",
     )
     clicks: bool = Field(
         True, title="Count clicks", description="Also count the clicks that a simulated person would need."
@@ -110,17 +111,17 @@ class SimulationConfig(FrozenModel):
 
 
 class SimulationData(FrozenModel):
-    """Folders, tars or zips of images whose masks are known; masks as `plankseg ingest --masks` takes them."""
+    """Folders, tars or zips of images that have true masks; masks as `plankseg ingest --masks` takes them."""
 
     source: str = Field(
         title="Source images", description="Folder, tar or zip of clean images that model 0 is trained on."
     )
     source_masks: str | None = Field(None, description="Their masks. Empty: made automatically.")
     pool: str = Field(title="Pool images", description="Images to choose from.")
-    pool_masks: str = Field(description="Their true masks, which answer in the person's place.")
+    pool_masks: str = Field(description="Their true masks, used as the answers of a person.")
     test: str = Field(
-        title="Test images",
-        description="Images to measure with: half of them decide which epoch of a training is kept, the other half "
-        "only measures.",
+        title="Validation images",
+        description="Images to measure with: half of them decide which epoch of a training is kept; the Dice on the "
+        "other half is what is compared.",
     )
-    test_masks: str = Field(description="Their true masks.")
+    test_masks: str = Field(title="Validation masks", description="Their true masks.")

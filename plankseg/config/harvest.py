@@ -1,4 +1,4 @@
-"""The last training, the masks of the archive, their audit and their export."""
+"""The final training, the masks of all images, their audit and their export."""
 
 from typing import Literal
 
@@ -6,21 +6,22 @@ from pydantic import Field
 
 from plankseg.config.choices import BackendName
 from plankseg.config.frozen_model import FrozenModel
+from plankseg.config.training import SIDE
 
 
 class FinalConfig(FrozenModel):
-    """The last training, after the rounds; everything else is as in the active model's recipe."""
+    """The final training, after the rounds; everything else is as in the active model's recipe."""
 
-    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description="Images are brought to squares of this side.")
+    side_px: int = Field(512, ge=32, le=2048, multiple_of=16, description=SIDE)
     batch_size: int = Field(
         8,
         ge=2,
-        title="Images per step",
-        description="The network is adjusted after this number of images; fewer need less memory.",
+        title="Images per training step",
+        description="The network is adjusted after this number of images (batch size); fewer need less memory.",
     )
     epochs: int = Field(40, ge=1, description="Passes over the training images: more than in a round.")
     labels_only: bool = Field(
-        False, title="Answers alone", description="Train only on what people answered, without the source."
+        False, title="Answers alone", description="Train only on people's answers, without any automatic masks."
     )
     warm_start: bool = Field(
         True,
@@ -47,9 +48,9 @@ class SegmentConfig(FrozenModel):
     views: Literal["none", "recipe", "dihedral"] = Field(
         "recipe",
         title="Views of an image",
-        description="The mean of a model's answers to several views of an image is better than one answer. recipe: "
-        "the five published views (plain, two mirrored, one turned, one with noise). dihedral: eight turns and "
-        "reflections. none: the image alone, faster.",
+        description="The mean of what the model gives for several views of an image is better than what it gives for "
+        "one. recipe: five views (plain, two mirrored, one turned, one with noise). dihedral: eight, turned and "
+        "mirrored. none: the image alone, faster.",
     )
     largest_part: bool = Field(
         False, title="Largest part only", description="Keep only the largest connected part of each mask."
@@ -57,7 +58,7 @@ class SegmentConfig(FrozenModel):
     backend: Literal["auto", BackendName] = Field(
         "auto",
         title="Way of computing",
-        description="auto: what the model's recipe names, else the fastest of what this machine has, tried on some "
+        description="auto: what the model's settings name, else the fastest of what this machine has, tried on some "
         "images. Or one by name. torch: as trained. folded, compiled, openvino: the same network, prepared to be "
         "faster. With -bf16: in numbers of 16 bits, less exact.",
     )
@@ -67,7 +68,7 @@ class SegmentConfig(FrozenModel):
         le=100_000,
         title="Images per part",
         description="The images are done in parts, of which a run that is ended early loses at most one. Empty: as "
-        "many as take a minute here, found on a first small part.",
+        "many as take a minute on this machine, found on a first small part.",
     )
     forward_batch: int = Field(
         32, ge=1, le=4096, title="Views computed at once", description="More are faster until memory is full."
@@ -75,34 +76,34 @@ class SegmentConfig(FrozenModel):
 
 
 class AuditConfig(FrozenModel):
-    """How many masks a person judges, and which are good enough."""
+    """How many masks a person checks, and which are good enough."""
 
     masks: int = Field(
         60,
         ge=5,
         le=2_000,
-        title="Masks to judge",
-        description="How many masks are drawn at random. If all of 60 are good enough, at least 94 % of all masks are "
-        "(95 % interval); if all of 300 are, at least 98 %.",
+        title="Masks to check",
+        description="How many masks are picked at random; a person corrects them in Label Studio. If all of 60 are "
+        "good enough, at least 94 % of all masks are (95 % interval); if all of 300 are, at least 98 %.",
     )
     usable_dice: float = Field(
         0.9,
         gt=0,
         le=1,
         title="Good enough: minimum Dice",
-        description="A mask is good enough if its Dice to the person's is at least this. Dice: overlap of two masks, "
-        "0 for none, 1 for the same.",
+        description="A mask is good enough if its Dice to the corrected mask is at least this. Dice: overlap of two "
+        "masks, 0 for none, 1 for the same.",
     )
     seed: int = Field(
         0,
         ge=0,
         title="Random seed",
-        description="Start of the random draw. Another number draws another sample, in an audit of its own.",
+        description="Start of the random choice. Another number gives another sample, in an audit of its own.",
     )
 
 
 class ExportConfig(FrozenModel):
-    """What is written beside the masks: a table of measurements, and zips that EcoTaxa imports."""
+    """What is written in addition to the masks: a table of measurements, and zips that EcoTaxa imports."""
 
     pixel_size_mm: float | None = Field(
         None,
@@ -117,5 +118,6 @@ class ExportConfig(FrozenModel):
     image_format: Literal["png", "jpeg"] = Field("png", description="Format of the images in the zips.")
     folder: str | None = Field(
         None,
-        description="Folder for table and zips on the machine that runs this; empty: 'exports' in the store's folder.",
+        description="Folder for table and zips, on the computer where plankseg runs; empty: 'exports' in the store's "
+        "folder.",
     )

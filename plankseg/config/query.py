@@ -9,24 +9,24 @@ from plankseg.config.frozen_model import FrozenModel
 
 
 class QueryConfig(FrozenModel):
-    """How the images of a round are chosen. When set, it begins with the published numbers."""
+    """How the images of a round are chosen."""
 
     selector: SelectorName = Field(
         "stochastic_batches",
         title="Way of choosing",
-        description="stochastic_batches, the published way: several batches are drawn at random, and the one that the "
-        "model is most uncertain about is taken. In our simulations no way made better models than random, and "
-        "uncertain images cost more clicks, so random is a good choice too. random: at random. top_k: the most "
-        "uncertain images of the pool. stratified: at random, equally many of each taxon. power: at random, uncertain "
-        "images more often. stratified_power: as power, two thirds of the images spread over the taxa. typical_first: "
-        "typical images in round 1, then stratified_power. core_set: images unlike each other and unlike those "
-        "already corrected.",
+        description="stochastic_batches, the published way: several sets of images are picked at random, and the one "
+        "that the model is most uncertain about is taken. In our simulations no way made better models than random, "
+        "and uncertain images cost more clicks, so random is a good choice too. random: at random. top_k: the most "
+        "uncertain images of the pool. stratified: at random, equally many of each taxon. power: at random, "
+        "uncertain images more often. stratified_power: as power, two thirds of the images spread over the taxa. "
+        "typical_first: typical images in round 1, then stratified_power. core_set: images unlike each other and "
+        "unlike those already corrected.",
     )
     mode: Literal["draws", "partition"] = Field(
         "draws",
-        title="How candidate batches are made",
-        description="draws: each batch is drawn at random from the whole pool. partition: the pool is shuffled and "
-        "divided into batches, so that no image is in two of them.",
+        title="How candidate sets are made",
+        description="draws: each set is picked at random from the whole pool. partition: the pool is shuffled and "
+        "divided into sets, so that no image is in two of them.",
     )
     batch_size: int = Field(
         20, ge=1, le=1000, title="Images per round", description="How many images a person gets in a round."
@@ -34,9 +34,9 @@ class QueryConfig(FrozenModel):
     batches: int = Field(
         50,
         ge=1,
-        title="Candidate batches",
-        description="How many batches are compared. For power, stratified_power, typical_first and core_set: they "
-        "choose from images that are drawn at random, as many as all these batches contain.",
+        title="Candidate sets",
+        description="How many sets are compared. For power, stratified_power, typical_first and core_set: they "
+        "choose from images that are picked at random, as many as all these sets contain.",
     )
     power_start: float = Field(
         1.0,
@@ -66,7 +66,7 @@ class QueryConfig(FrozenModel):
     strata: Literal["taxon", "clusters"] = Field(
         "taxon",
         title="Spread over",
-        description="taxon: the taxa of the catalogue. clusters: groups of images that look alike to the network; "
+        description="taxon: the images' taxa. clusters: groups of images that look alike to the network; "
         "also taken where fewer than half of the images have a taxon.",
     )
     clusters: int = Field(
@@ -79,9 +79,8 @@ class QueryConfig(FrozenModel):
     views: Literal["recipe", "dihedral"] = Field(
         "recipe",
         title="Views of an image",
-        description="A model is uncertain where it answers differently to several views of an image. recipe: the five "
-        "views of the published recipe (plain, two mirrored, one turned, one with noise). dihedral: its eight turns "
-        "and reflections.",
+        description="A model is uncertain where it gives different masks for several views of an image. recipe: five "
+        "views (plain, two mirrored, one turned, one with noise). dihedral: eight, turned and mirrored.",
     )
     noise_sd: float = Field(
         0.02,
@@ -121,8 +120,8 @@ class QueryConfig(FrozenModel):
     random_controls: int = Field(
         0,
         ge=0,
-        title="Images drawn at random",
-        description="How many images of a round are drawn at random: their effort and Dice are those of the whole "
+        title="Images picked at random",
+        description="How many images of a round are picked at random: their effort and Dice are those of the whole "
         "pool, not only of difficult images.",
     )
     forward_batch: int = Field(

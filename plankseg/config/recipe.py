@@ -12,7 +12,7 @@ from plankseg.config.validation import ValidationConfig
 
 
 class InferenceConfig(FrozenModel):
-    """How the network is computed: the fastest way here that gives the same masks and the same order of images."""
+    """How the network is computed: the fastest way on this machine that gives nearly the same masks and ranking."""
 
     backend: Literal["auto", BackendName] = Field(
         "auto",
@@ -89,31 +89,32 @@ class AssistConfig(FrozenModel):
 
 
 class RoundsConfig(FrozenModel):
-    """When to stop, what counts as effort, what is asked of two people, and what becomes of skipped images."""
+    """When to stop, what counts as effort, which images two people get, and what becomes of skipped images."""
 
-    budget: int = Field(10, ge=1, title="Rounds in all", description="The loop ends after this number of rounds.")
+    budget: int = Field(10, ge=1, title="Rounds in all", description="No round is begun after this number of them.")
     redrawn_below: float = Field(
         0.95,
         gt=0,
         le=1,
-        title="Redrawn: Dice below",
-        description="An answer counts as redrawn where it agrees with the pre-mask to less than this Dice.",
+        title="Strongly changed: Dice below",
+        description="A mask counts as strongly changed if its Dice to the pre-mask is below this.",
     )
     asked_twice: float = Field(
         0.0,
         ge=0,
         le=1,
-        title="Share asked of two people",
-        description="This share of a round's images is asked of two people, who do not see each other's masks: their "
-        "Dice says how far people agree. A round does not wait for the second. From 0 to 1.",
+        title="Share that two people get",
+        description="Two people get this share of a round's images, and do not see each other's masks: the Dice of "
+        "the two says how far people agree. A round does not wait for the second person. From 0 to 1.",
     )
     replace_skipped: bool = Field(
-        False, title="Replace skipped images", description="Ask for the next best image where one was skipped."
+        False, title="Replace skipped images", description="Choose the next best image for one that was skipped."
     )
     stop_when_flat: bool = Field(
         True,
         title="Stop when nothing improves",
-        description="Wait for a person's word where the last rounds brought neither less effort nor a better Dice.",
+        description="Wait until a person starts the next round, if the last rounds brought neither less effort nor a "
+        "better Dice.",
     )
     flat_rounds: int = Field(
         3, ge=2, le=20, title="Rounds without improvement", description="How many rounds in a row that must be."
@@ -123,15 +124,15 @@ class RoundsConfig(FrozenModel):
         ge=0,
         lt=1,
         title="Least fall of effort",
-        description="Where the share of redrawn masks falls by less than this, effort did not fall; 0.05 is one mask "
-        "of 20.",
+        description="If the share of strongly changed masks falls by less than this, effort did not fall; 0.05 is one "
+        "mask of 20.",
     )
     flat_dice: float = Field(
         0.005,
         ge=0,
         lt=1,
         title="Least rise of Dice",
-        description="Where the Dice on the validation images rises by less than this, it did not rise.",
+        description="If the Dice on the validation images rises by less than this, it did not rise.",
     )
 
 

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from plankseg.config.choices import Architecture, Augmentation
 from plankseg.config.frozen_model import FrozenModel
 
+SIDE = "Images are made larger or smaller to fill squares of this side; their shape is kept, the rest is filled up."
+"""What becomes of images before the network sees them."""
+
 
 class NetworkConfig(FrozenModel):
     """Which network, and where its weights start."""
@@ -28,14 +31,14 @@ class NetworkConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """How long a training is, image size, what it learns from. When set, it begins with the published numbers."""
+    """How long a training is, image size, what it learns from."""
 
     side_px: int = Field(
         256,
         ge=32,
         le=2048,
         multiple_of=16,
-        description="Images are brought to squares of this side; later rounds use larger ones, see below.",
+        description=f"{SIDE} Later rounds use larger ones, see below.",
     )
     epochs: int = Field(
         20,
@@ -71,8 +74,8 @@ class TrainingConfig(FrozenModel):
     batch_size: int = Field(
         16,
         ge=2,
-        title="Images per step",
-        description="The network is adjusted after this number of images; fewer need less memory.",
+        title="Images per training step",
+        description="The network is adjusted after this number of images (batch size); fewer need less memory.",
     )
     learning_rate: float = Field(
         3e-4, gt=0, description="How much one step changes the network, at the start of the training (optimizer AdamW)."
@@ -127,17 +130,17 @@ class TrainingConfig(FrozenModel):
     augmentation: Augmentation = Field(
         "affine",
         title="Variation of the images (augmentation)",
-        description="How images are varied at random whenever they are shown; each kind does what those before it do, "
-        "and more. basic: mirrored and turned. occlusion: with small patches hidden. affine: also scaled and sheared. "
-        "domain: also bent, blurred, noisy, paler or darker. specialized: also in the style of images of the pool, so "
-        "it needs a pool.",
+        description="How images are varied at random whenever the network sees them; each kind does what those "
+        "before it do, and more. basic: mirrored and turned. occlusion: with small patches hidden. affine: also "
+        "scaled and sheared. domain: also bent, blurred, noisy, paler or darker. specialized: also in the style of "
+        "images of the pool, so it needs a pool.",
     )
     neighbour_share: float = Field(
         0.0,
         ge=0,
         le=1,
         title="Share of images with pasted neighbours",
-        description="This share of the shown images gets objects of other training images beside their own, as "
+        description="This share of the images of a training gets objects of other training images beside their own, as "
         "background: for pools whose images hold several objects. From 0 to 1.",
     )
     correction_weight: float = Field(
@@ -167,7 +170,7 @@ class TrainingConfig(FrozenModel):
         ge=0,
         le=1,
         title="Pool: least share of automatic masks",
-        description="Where a smaller share of the pool's images got an automatic mask, the method does not suit them, "
+        description="If a smaller share of the pool's images got an automatic mask, the method does not suit them, "
         "and none of its masks is trained on. From 0 to 1.",
     )
     draws_per_epoch: int | None = Field(
@@ -181,7 +184,7 @@ class TrainingConfig(FrozenModel):
         gt=0,
         lt=0.5,
         title="Share of the source kept for measuring",
-        description="Where there is no validation set, this share of the source is not trained on and measures the "
+        description="If there are no validation images, this share of the source is not trained on and measures the "
         "model instead. From 0 to 0.5.",
     )
     warm_start: bool = Field(

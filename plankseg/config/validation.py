@@ -13,8 +13,8 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=100,
         title="Images to ask a person for",
-        description="Where there is no validation set, the loop begins by asking a person to mask this number of "
-        "images of the pool, at most a tenth of it, drawn at random, in a Label Studio project of their own; 0: it "
+        description="If there are no validation images, the loop begins by asking a person to mask this number of "
+        "images of the pool, at most a tenth of it, picked at random, in a Label Studio project of their own; 0: it "
         "does not ask.",
     )
 
@@ -23,7 +23,7 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=20,
         title="Near duplicates: bits that differ",
-        description="Images that look nearly like one of the validation set are never proposed nor trained on. Each "
+        description="Images that look nearly like a validation image are never chosen nor trained on. Each "
         "image is summed up in 64 bits; two look nearly alike if at most this number of them differs.",
     )
 
@@ -36,8 +36,8 @@ class ValidationDraw(FrozenModel):
         ge=1,
         le=100,
         title="Images of each taxon",
-        description="How many images of each taxon to take. Half of the validation images decide which model is kept, "
-        "the other half only measures: fewer than 20 in all tell little.",
+        description="How many images of each taxon to take. Half of the validation images decide which model is "
+        "used; the Dice on the other half is only reported. Fewer than 20 in all tell little.",
     )
     seed: int = Field(
         0,
@@ -54,5 +54,5 @@ class ValidationDraw(FrozenModel):
         False,
         title="Show pre-masks",
         description="Show the masks of the model in use, to correct. Off: the person draws on the bare image, slower, "
-        "but the masks that models are measured with do not lean towards one of them.",
+        "but the masks that models are measured with are not biased towards one model.",
     )

@@ -194,8 +194,8 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
         )
     if found.second_px > MAX_SECOND_SHARE * area:
         return (
-            f"several objects: another has {found.second_px} px, the one taken {area} px"
-            f" ({found.second_px / area:.1%}, at most {MAX_SECOND_SHARE:.0%} allowed)"
+            f"several objects: another has {100 * found.second_px / area:.1f} % of this one's area"
+            f" (limit {100 * MAX_SECOND_SHARE:.0f} %)"
         )
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:
         return (

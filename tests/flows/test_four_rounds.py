@@ -56,7 +56,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, FakeLabelStud
             if summary.startswith("Finished"):
                 break
             person.answer_round(server, project, max(store.proposals.rounds()))
-    assert summary.startswith("All rounds are done (4). Run the flow 'segment'")
+    assert summary.startswith("All rounds are done (4). Run 'segment'")
     return store, server, read_status(store, RECIPE.rounds)
 
 

@@ -20,6 +20,10 @@ CLICK_S = 3.0  # to look, and to click
 REDRAW_S = (25.0, 60.0)  # from a few wrong pixels to the whole object
 
 
+IN_WORDS = {"redrawn": "corrected", "clicked": "corrected by clicks", "left_alone": "left alone"}
+"""What was done with a task, as the tables for people call it."""
+
+
 @dataclass(frozen=True)
 class AnswerCounts:
     """Number of tasks by what was done with them; `left_alone` had an answer before."""
@@ -32,8 +36,8 @@ class AnswerCounts:
     left_alone: int = 0
 
     def __str__(self) -> str:
-        """The numbers that are not zero, in words: '1 accepted, 17 redrawn'."""
-        counts = [f"{count} {deed.replace('_', ' ')}" for deed, count in asdict(self).items() if count]
+        """The numbers that are not zero, in words: '1 accepted, 17 corrected'."""
+        counts = [f"{count} {IN_WORDS.get(deed, deed)}" for deed, count in asdict(self).items() if count]
         return ", ".join(counts) or "nothing was open"
 
 

@@ -82,7 +82,7 @@ class IngestReport:
         rejected = _counted(len(self.rejected) + self.unlisted, "file")
         return (
             f"{self.role}: {new}{others}, {self.known} known{moved}, {_counted(self.masks, 'mask')}, "
-            f"{len(self.maskless)} without, {rejected} rejected, {self.ignored} ignored"
+            f"{len(self.maskless)} without, {rejected} rejected, {_counted(self.ignored, 'other file')} ignored"
         )
 
     def shown_path(self, problem: Problem) -> str:
@@ -113,7 +113,8 @@ class IngestReport:
         ]
         if single:
             warnings.append(
-                f"Taxa with one image only ({len(single)}): {', '.join(single[:20])}{', ...' if single[20:] else ''}."
+                f"Taxa with one image only ({len(single)}): {', '.join(single[:20])}{', ...' if single[20:] else ''}. "
+                "If that is not so, another layout was taken for this one: name it under Advanced."
             )
         if not self.added and not self.known and self.rejected:
             warnings.append(

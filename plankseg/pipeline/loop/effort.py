@@ -128,7 +128,10 @@ def plateau_reason(store: Store, rules: RoundsConfig) -> str:
         return ""
     redrawn = ", ".join(f"{efforts[n].redrawn}/{efforts[n].images}" for n in rounds)
     measured = ", ".join(f"{dice:.3f}" for dice in dices)
-    return f"rounds {rounds[0]} to {rounds[-1]} brought neither less effort (redrawn {redrawn}) nor Dice ({measured})"
+    return (
+        f"rounds {rounds[0]} to {rounds[-1]} brought neither less effort (masks strongly changed: {redrawn}) nor a "
+        f"better Dice ({measured})"
+    )
 
 
 def _groups(store: Store, round_number: int) -> dict[str, list[LabelRow]]:

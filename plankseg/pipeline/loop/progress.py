@@ -147,8 +147,9 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
             return f"Round {n}: retrain on the corrections: run the flow 'advance'."
         case "finished" if n >= budget:
             return (
-                f"All rounds are done ({budget}). Run the flow 'segment' for masks of all images. Before it 'finalize' "
-                "can train a larger last model, for hours; that is optional."
+                f"All rounds are done ({budget}). Run 'segment' for masks of all images. Optional before it: "
+                "'finalize' trains a larger final model, for hours. For more rounds run 'advance' with a larger "
+                "'Rounds in all'."
             )
         case _:
             lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""

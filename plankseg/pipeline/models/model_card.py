@@ -49,7 +49,7 @@ def _data(facts: "ModelFacts") -> list[str]:
 def _quality(facts: "ModelFacts") -> list[str]:
     training = facts.training
     interval = training.validation_interval
-    bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     dice = _UNKNOWN if training.validation_dice is None else f"{training.validation_dice:.3f}{bounds}"
     lines = [f"Dice: {dice}, on the {training.validation_set or 'validation images'}."]
     if training.standings:
@@ -77,8 +77,8 @@ def limits(side_px: int) -> list[str]:
         "among them were not tried.",
         f"The network sees {side_px} px: of larger images, hairs and antennae are lost that are thinner than one pixel "
         "at that size.",
-        "The column `expected_dice` of the measures is what the model itself expects. It ranks masks; it promises "
-        "nothing.",
+        "In tables of measurements the column `expected_dice` is what the model itself expects. It ranks masks; it "
+        "promises nothing.",
     ]
 
 

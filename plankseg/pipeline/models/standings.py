@@ -75,7 +75,8 @@ class RivalVerdict:
         where = " of the test half" if self.half == "test" else ""
         return (
             f"{outcome}: Dice {self.model_dice:.3f} against {self.rival_dice:.3f} on the {self.images} images{where}"
-            f" for which both gave a mask, {self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+            f" for which both gave a mask, {self.difference:+.3f} (95 % confidence interval {self.low:+.3f} to "
+            f"{self.high:+.3f})"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from plankseg.pipeline.loop.effort import Anchoring, Effort, RoundEffort
+from plankseg.pipeline.reports.status import CHANGED_WORDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # a plotting library, which takes a second to load
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "round",
     "asked",
-    "redrawn",
+    "strongly changed",
     "agreement",
     "px, median",
     "px, sum",
@@ -25,18 +26,18 @@ COLUMNS = (
 """Short, so that all of them fit into Prefect's page and a terminal; `EFFORT_WORDS` stands below."""
 
 PANELS: tuple[tuple[str, Callable[[Effort], float | None]], ...] = (
-    ("redrawn, share", lambda effort: effort.redrawn / effort.images if effort.images else None),
-    ("Dice, pre-mask to answer", lambda effort: effort.dice),
+    ("strongly changed, share", lambda effort: effort.redrawn / effort.images if effort.images else None),
+    ("agreement (Dice)", lambda effort: effort.dice),
     ("seconds per image", lambda effort: effort.seconds_median),
 )
 
 
-HIDDEN, AT_RANDOM = "without pre-mask", "drawn at random"
+HIDDEN, AT_RANDOM = "without pre-mask", "picked at random"
 
 EFFORT_WORDS = (
-    "Redrawn, 17/18: of 18 answers 17 differ clearly from the pre-mask (Dice below 0.95, unless the recipe says "
-    "otherwise). Agreement: Dice of answer and pre-mask, 1 is the same. Px: pixels that the person changed, median of "
-    "the images and sum. s: seconds; s saved: on these images together, against the time per image of round 1."
+    "Agreement: mean Dice of the person's mask and the pre-mask; 1: the same. Px: number of pixels that the person "
+    "changed, median of the images and sum. s: seconds; s saved: on these images together, against the time per image "
+    "of round 1."
 )
 
 USUAL = "with pre-mask"
@@ -93,7 +94,7 @@ def effort_markdown(efforts: Sequence[RoundEffort], anchoring: Anchoring | None)
     headings, rows = effort_table(efforts)
     lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", EFFORT_WORDS]
+    lines += ["", f"{CHANGED_WORDS} {EFFORT_WORDS}"]
     if anchoring:
         lines += ["", describe_anchoring(anchoring)]
     return "\n".join(
@@ -105,8 +106,8 @@ def describe_anchoring(anchoring: Anchoring) -> str:
     """How much a visible pre-mask pulls answers towards it, as a sentence."""
     return (
         f"Does the pre-mask lead the person? Where it was shown ({anchoring.shown} images), answers agree with it by "
-        f"{anchoring.difference:+.3f} Dice more (95 % interval {anchoring.low:+.3f} to {anchoring.high:+.3f}) than "
-        f"where it was hidden ({anchoring.blind} images)."
+        f"{anchoring.difference:+.3f} Dice more (95 % confidence interval {anchoring.low:+.3f} to "
+        f"{anchoring.high:+.3f}) than where it was hidden ({anchoring.blind} images)."
     )
 
 

@@ -134,7 +134,7 @@ def arm_rows(result: Result) -> list[dict[str, object]]:
             "seeds": len(arm.seeds),
             "area": f"{arm.area:.3f}",
             "final Dice": f"{arm.final_dice:.3f}",
-            "redrawn a round": f"{arm.redrawn:.1f}",
+            "corrected a round": f"{arm.redrawn:.1f}",
             "changed px a round": f"{arm.changed_px:.0f}",
             "clicks a round": None if arm.clicks is None else f"{arm.clicks:.1f}",
             "taxa a round": f"{arm.taxa:.1f}",

@@ -8,10 +8,12 @@ from plankseg.pipeline.reports.status import Status, last_decision
 
 STANDING_COLUMNS = ("half", "masks by", "images", "Dice", "off edge", "9 of 10 above", "below 0.8")
 STANDING_WORDS = (
-    "Half of the validation images decide which model is kept (deciding), the others only measure (test). Images: "
-    "those that got a mask. Dice: how well masks agree with the person's, from 0 to 1 (the same), on average. Off "
-    "edge: pixels up to 2 px from the true outline do not count. 9 of 10 above: nine images of ten have a higher Dice "
-    "than this. Below 0.8: the share of images with a Dice below 0.8."
+    "Half of the validation images decide which epoch and which model are used (deciding); the Dice on the other half "
+    "is only reported (test). Automatic mask: what ingest makes at one grey level, found for each image, or at the "
+    "local contrast. Fixed threshold: one grey level for all images. Images: those that got a mask. Dice: how well "
+    "masks agree with a person's, from 0 to 1 (the same), on average. Off edge: the Dice without the pixels up to 2 px "
+    "from the person's outline. 9 of 10 above: nine images of ten have a higher Dice than this. Below 0.8: the share "
+    "of images with a Dice below 0.8."
 )
 
 
@@ -27,7 +29,7 @@ class RivalLine:
 
     def words(self) -> str:
         """For how many of the validation images it gave a mask: its Dice is of those alone."""
-        return f"no model; made a mask for {self.masked} of {self.images} images"
+        return f"no model; on the {self.masked} of {self.images} images that got a mask"
 
 
 def rival_lines(found: Status) -> list[RivalLine]:

@@ -106,22 +106,28 @@ class RoundStatus(BaseModel):
     model: str | None
 
 
-ROUND_HEADINGS = {"quarantined": "set aside", "seconds": "s per image"}
+ROUND_HEADINGS = {"quarantined": "set aside", "redrawn": "strongly changed", "seconds": "s per image"}
 """What columns of the table of rounds are called for people, where the field's name does not say it."""
 
 RARE_ANSWERS = ("drawn", "empty", "skipped", "unusable", "quarantined")
 """Kinds of answers that a table of rounds shows only where there is one."""
 
-ROUND_COLUMNS = ("round", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS, "model")
+ROUND_COLUMNS = ("round", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS)
 """What matters most first: a page may show only some of them."""
 
 ROUND_WORDS = (
-    "Pre-mask: the model's proposal. Accepted: submitted unchanged. Corrected: changed. Drawn: no pre-mask was "
-    "shown. Empty: there is no object. Skipped: left undecided. Unusable: a bad image, "
-    "which is not asked again. Set aside: the answer cannot be used. Redrawn, 17/18: of 18 answers 17 differ clearly "
-    "from the pre-mask (Dice below 0.95, unless the recipe says otherwise) or are drawn; skipped and unusable images "
-    "do not count, nor those chosen at random or shown without a pre-mask on purpose."
+    "Answered: skipped and unusable images included. Pre-mask: the model's mask, which the person was shown. Accepted: "
+    "submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no object. Skipped: left "
+    "undecided. Unusable: a bad image. Set aside: the answer cannot be used. No image is chosen for a second round. "
+    "s per image: seconds that a mask took, median."
 )
+
+CHANGED_WORDS = (
+    "Strongly changed, 17/18: of 18 masks that a person gave 17 have a Dice below 0.95 to the pre-mask (or below the "
+    "limit in the settings), or were drawn because the model found nothing. Images that were picked at random, or "
+    "shown without a pre-mask on purpose, are counted apart."
+)
+"""Stands under the tables of rounds and of effort, once where both are on one page."""
 
 
 class AgreementStatus(BaseModel):
@@ -279,8 +285,8 @@ DECIDED = {"flow": "automatically", "person": "by a person"}
 """Who made a decision, for people."""
 
 MODEL_WORDS = (
-    "Used: the model was put into use when it was trained, unless validation images showed it to be clearly worse than "
-    "the model then in use. Differences of Dice are taken before rounding."
+    "Each new model was put into use unless it was worse than the model then in use (used: no). Worse and better: the "
+    "95 % confidence interval of the difference of Dice is below or above 0. Differences are taken before rounding."
 )
 
 
@@ -290,10 +296,11 @@ def last_decision(status: Status) -> str:
     if active is None:
         return ""
     last = status.decisions[-1]
-    action = {"promote": "put into use", "refuse": "refused", "rollback": "put back into use"}[last.kind]
+    action = {"promote": "put into use", "refuse": "not put into use", "rollback": "put back into use"}[last.kind]
+    told = ". Compared: " if last.by == "flow" and "Dice" in last.reason else ": "
     return (
-        f"Model {active.round} ({active.id[:8]}) is in use. "
-        f"Last decision: model {last.round} {action} {DECIDED[last.by]}: {last.reason}."
+        f"Model {active.round} ({active.id[:8]}) is in use. Last decision: model {last.round} {action} "
+        f"{DECIDED[last.by]}{told}{last.reason}."
     )
 
 

@@ -29,6 +29,7 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
+    CHANGED_WORDS,
     MODEL_WORDS,
     ROUND_WORDS,
     Status,
@@ -44,7 +45,7 @@ ROUND_BYTES = 900_000
 
 SHOWN_ROUNDS = (0, 1, 3)
 CELL_PX = 200
-MODEL_COLUMNS = ("round", "model", "side", "epochs", "Dice", "test Dice", "images of the Dice", "used")
+MODEL_COLUMNS = ("model", "id", "image side", "epochs", "Dice, deciding half", "Dice, test half", "masks by", "used")
 ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
 
 
@@ -99,9 +100,9 @@ def _data(store: Store, status: Status) -> Iterator[str]:
     split = status.validation
     yield from _paragraphs(
         f"Automatic masks: made for {sum(tried.values())} of the {len(tried)} images that were tried." if tried else "",
-        f"Of the validation images with a person's mask, {split.selection} decide which model is kept and {split.test} "
-        f"only measure; {split.near_duplicates} images that look nearly like one of them are kept out of pool and "
-        "training."
+        f"Of the validation images with a person's mask, {split.selection} decide which epoch and which model are "
+        f"used; on the other {split.test} the Dice is only reported. {split.near_duplicates} images of source and pool "
+        "that look nearly like one of them are never chosen nor trained on."
         if images.validation
         else "",
     )
@@ -112,8 +113,8 @@ def _models(status: Status, models: Sequence[ModelRow]) -> Iterator[str]:
     if curves := [curve for curve in learning_curves(models) if curve.points]:
         yield figure(
             _svg_uri(curve_svg(curves)),
-            "Learning curve: Dice of each round's model to the masks of a person, with 95 % intervals. Dashed: methods "
-            "that need no model, on those images for which they give a mask.",
+            "Learning curve: Dice of each round's model to the masks of a person, with 95 % confidence intervals. "
+            "Dashed: methods that need no model, on those images for which they give a mask.",
             alt="learning curve",
         )
     yield table(MODEL_COLUMNS, _model_rows(status))
@@ -134,7 +135,7 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
             m.epochs,
             _three_digits(m.validation_dice),
             _three_digits(m.test_dice),
-            m.validation_set,
+            f"model, on the {m.validation_set}" if m.validation_set else "model",
             m.promoted,
         )
         for m in status.models
@@ -142,12 +143,12 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
     rivals = [
         (
             None,
-            line.name,
+            None,
             None,
             None,
             _three_digits(line.selection_dice),
             _three_digits(line.test_dice),
-            line.words(),
+            f"{line.name}: {line.words()}",
             None,
         )
         for line in rival_lines(status)
@@ -164,19 +165,19 @@ def _card(model: ModelRow) -> Iterator[str]:
     recipe, metrics = recipe_of(model), json.loads(model.metrics)
     network, images, corrected = recipe.network, metrics.get("examples"), metrics.get("corrections")
     interval = metrics.get("dice_interval")
-    bounds = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     dice = "not recorded" if model.validation_dice is None else f"{model.validation_dice:.3f}{bounds}"
     rows = [
         ("model", f"{model.model_id[:8]}, of round {model.round}, trained on {_day(model.created_at)}"),
         ("network", f"{network.architecture} with the encoder {network.encoder}, started from {_start(network)}"),
         ("input", f"grey squares of {model.side_px} px"),
         ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
-        ("answered by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
+        ("masks by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
         ("Dice", f"{dice}, on the {model.validation_set or 'validation images'}"),
     ]
     yield "<section><h2>Model card</h2>"
     yield table(("", ""), rows)
-    yield "<p>What it is not good for:</p><ul>"
+    yield "<p>Limits:</p><ul>"
     yield from (f"<li>{escape(limit.replace('`', ''))}</li>" for limit in limits(model.side_px))
     yield "</ul></section>"
 
@@ -185,7 +186,9 @@ def _start(network: NetworkConfig) -> str:
     weights = network.encoder_weights
     if weights == "none":
         return "random numbers"
-    return "a file of weights" if weights.endswith(".safetensors") else f"{weights} weights"
+    if weights.endswith(".safetensors"):
+        return "a file of weights"
+    return "ImageNet weights" if weights == "imagenet" else f"{weights} weights"
 
 
 def _one_after_the_other(store: Store, models: Sequence[ModelRow]) -> Iterator[str]:
@@ -200,7 +203,7 @@ def _one_after_the_other(store: Store, models: Sequence[ModelRow]) -> Iterator[s
     paths = paths_of_ids(store, kept[newest])
     yield "<h2>The same images, model after model</h2>"
     yield from _paragraphs(
-        "Validation images that were drawn at random, not chosen because they look good; no model learnt from them. "
+        "Validation images that were picked at random, not chosen because they look good; no model learnt from them. "
         "Blue: a person's mask. Red: the mask of each model."
     )
     for image_id in kept[newest]:
@@ -224,7 +227,7 @@ def _dice_of(metrics: dict[str, object], image_id: str) -> str:
 def _rounds(store: Store, status: Status) -> Iterator[str]:
     rows = [{name: cell for name, cell in row.items() if name != "model"} for row in rounds_table(status.rounds)]
     yield "<h2>Rounds</h2>" + table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-    yield from _paragraphs(ROUND_WORDS)
+    yield from _paragraphs(f"{ROUND_WORDS} {CHANGED_WORDS}")
     yield from _people(store, status)
     if status.effort:
         yield "<h2>Effort</h2>"
@@ -233,7 +236,10 @@ def _rounds(store: Store, status: Status) -> Iterator[str]:
         yield from _paragraphs(EFFORT_WORDS, describe_anchoring(status.anchoring) if status.anchoring else "")
     for row in status.rounds:
         yield f"<h2>Round {row.round}</h2>"
-        yield from _paragraphs("The most uncertain image first. Red: the pre-mask. Blue: the answer.")
+        yield from _paragraphs(
+            "The most uncertain image first; uncertainty serves to rank images. Red: the pre-mask. Blue: the answer. "
+            "Dice: of the two."
+        )
         images = list(answered_images(store, row.round))
         yield '<div class="grid">'
         for image in images:

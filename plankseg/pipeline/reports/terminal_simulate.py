@@ -64,7 +64,7 @@ def write_result(folder: Path, result: Result) -> Path:
 def words(found: Record) -> str:
     """A round in one line."""
     return (
-        f"round {found['round']}: Dice {found['dice']:.3f}, {found['redrawn']} redrawn, {found['changed_px']} px,"
+        f"round {found['round']}: Dice {found['dice']:.3f}, {found['redrawn']} corrected, {found['changed_px']} px,"
         f" {found['taxa']} taxa, training {found['seconds']:.0f} s"
     )
 

@@ -36,7 +36,7 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     """
     active = store.models.active()
     if active is None:
-        return Verdict(True, "it is the first model")
+        return Verdict(True, "the first model, so it is used")
     before = evaluate(store, active, data, settings)
     ids = sorted(before.dice)
     difference = paired_bootstrap(
@@ -51,8 +51,8 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     if not enough:
         outcome = f"too few images (below {MIN_IMAGES_TO_COMPARE}) to tell it from"
     reason = (
-        f"{outcome} model {active.round}: Dice {difference.mean:+.3f} (95 % interval {difference.low:+.3f} to "
-        f"{difference.high:+.3f}) on the {data.validation_set}"
+        f"{outcome} model {active.round}: Dice {difference.mean:+.3f} (95 % confidence interval {difference.low:+.3f} "
+        f"to {difference.high:+.3f}) on the {data.validation_set}"
     )
     if worse and source_only:
         reason = (

@@ -145,5 +145,5 @@ def test_by_clicks_a_mask_is_repaired_where_they_bring_it_far_enough_else_redraw
 
 
 def test_counts_are_told_in_words_without_what_never_happened() -> None:
-    assert str(AnswerCounts(accepted=1, redrawn=17, left_alone=2)) == "1 accepted, 17 redrawn, 2 left alone"
+    assert str(AnswerCounts(accepted=1, redrawn=17, left_alone=2)) == "1 accepted, 17 corrected, 2 left alone"
     assert str(AnswerCounts()) == "nothing was open"

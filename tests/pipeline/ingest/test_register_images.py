@@ -410,7 +410,7 @@ def test_progress_is_told_for_every_file(store: Store, tmp_path: Path) -> None:
     (pool / "empty.png").touch()
     report = ingest_folder(store, pool, role="pool", on_progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert report.summary() == "pool: 3 new images, 0 known, 0 masks, 0 without, 1 file rejected, 0 ignored"
+    assert report.summary() == "pool: 3 new images, 0 known, 0 masks, 0 without, 1 file rejected, 0 other files ignored"
 
 
 def test_every_role_gets_its_perceptual_hash_when_it_is_read(store: Store, tmp_path: Path) -> None:

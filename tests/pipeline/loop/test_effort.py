@@ -94,7 +94,7 @@ def test_blind_images_and_random_ones_are_shown_apart_and_tell_how_much_a_premas
     assert one.blind is not None
     assert one.control is not None
     assert [(e.redrawn, e.images) for e in (one.shown, one.blind, one.control)] == [(0, 4), (3, 3), (1, 2)]
-    assert [row[1] for row in effort_rows([one])] == ["with pre-mask", "without pre-mask", "drawn at random"]
+    assert [row[1] for row in effort_rows([one])] == ["with pre-mask", "without pre-mask", "picked at random"]
     found = anchoring_of(store)
     assert found is not None
     assert (found.shown, found.blind, found.difference) == (4, 3, pytest.approx(0.165))
@@ -149,7 +149,7 @@ def test_a_flat_loop_waits_and_says_why_and_how_to_go_on(tmp_path: Path) -> None
     assert due(progress, budget=9) == "propose"
     assert due(progress, budget=3, flat=flat) == "finished"
     assert describe(progress, budget=9, flat=flat) == (
-        "Waiting: rounds 1 to 3 brought neither less effort (redrawn 9/10, 9/10, 9/10) nor Dice (0.700, 0.700, 0.700). "
-        "To go on all the same run the flow 'advance' with 'Go on although nothing improves'; else run "
-        "'finalize'."
+        "Waiting: rounds 1 to 3 brought neither less effort (masks strongly changed: 9/10, 9/10, 9/10) nor a better "
+        "Dice (0.700, 0.700, 0.700). To go on all the same run the flow 'advance' with 'Go on although nothing "
+        "improves'; else run 'finalize'."
     )

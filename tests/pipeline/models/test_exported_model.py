@@ -86,7 +86,7 @@ def test_a_folder_gives_the_same_model_and_writing_it_again_the_same_bytes(
 def test_the_card_says_how_good_the_model_is_and_what_its_rival(exported: ExportedModel, tmp_path: Path) -> None:
     write_model(tmp_path / "model", exported)
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "Dice: 0.500 (95 % interval 0.700 to 0.900)" in card
+    assert "Dice: 0.500 (95 % confidence interval 0.700 to 0.900)" in card
     assert "| test half | automatic mask | 6 | 0.600 |" in card
     assert "better than the automatic mask" in card
     assert "## Limits" in card

@@ -57,7 +57,8 @@ def test_a_model_is_better_only_beyond_doubt_and_than_every_rival() -> None:
     assert better is not None
     assert better.better
     assert better.words().startswith(
-        "better than the a: Dice 0.950 against 0.850 on the 6 images for which both gave a mask, +0.100 (95 % interval "
+        "better than the a: Dice 0.950 against 0.850 on the 6 images for which both gave a mask, +0.100 (95 % "
+        "confidence interval "
     )
     mixed = rival_verdict(metrics_of(good, a=worse, b=[0.99] * 6))
     assert mixed is not None

@@ -87,7 +87,7 @@ def test_the_page_says_when_by_which_version_on_which_data_and_what_the_model_is
     assert f"with plankseg {importlib.metadata.version('plankseg')}" in found.text
     assert "1 source images, 9 in the pool, 4 for validation" in found.text
     assert "on 30 images" in found.text
-    assert "What it is not good for" in found.text
+    assert "Limits:" in found.text
     assert not_for_people((tmp_path / "report.html").read_text()) == []
 
 
