@@ -48,7 +48,7 @@ class ImageFolder(FrozenModel):
     role: Literal["source", "pool", "validation"] = Field(
         description="source: images of one object on an even background, which get automatic masks. pool: the images "
         "that are to get masks, of which you correct some in each round. validation: images whose correct masks you "
-        "have; models are measured with them and never trained on them. If you have none, run annotate_validation "
+        "have; models are measured with them and never trained on them. If you have none, run 'annotate_validation' "
         "after the pool is there: you then mask a few of its images yourself."
     )
     masks: str | None = Field(
@@ -63,8 +63,9 @@ class ImageFolder(FrozenModel):
     )
     automatic_masks: bool = Field(
         False,
-        description="For a pool: make automatic masks too. Recommended, unless you choose the recipe published in "
-        "pretrain: the recipes laptop and quality train on the automatic masks of pool and source, and without those "
+        description="For a pool: make automatic masks too. Recommended, unless you choose the recipe 'published' in "
+        "'pretrain': the recipes 'laptop' and 'quality' train on the automatic masks of pool and source, and without "
+        "those "
         "of the pool on the source only. Automatic masks never count as a person's answers. To add them later, ingest "
         "the pool once more with this switched on.",
     )

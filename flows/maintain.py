@@ -14,13 +14,13 @@ from plankseg.storage.maintenance import maintain as tidy_up
 
 
 class Upkeep(FrozenModel):
-    """How old files must be to be removed, and whether they are only listed."""
+    """How long unused versions of tables are kept, and whether they are only listed."""
 
     horizon_days: int = Field(
         7,
         ge=1,
         le=3650,
-        title="Keep files for (days)",
+        title="Keep unused versions of tables for (days)",
         description="Old versions of the store's tables are removed when they have not been needed for this number of "
         "days. Images, answers, masks and models always stay.",
     )
@@ -41,7 +41,7 @@ def maintain(upkeep: Upkeep = WEEKLY) -> str:
     """Keep the store's tables small and quick to read; other flows may use the store meanwhile.
 
     Args:
-        upkeep: How old files must be, and whether they are only listed.
+        upkeep: How long unused versions of tables are kept, and whether they are only listed.
     """
     done = tidy(upkeep)
     show(done, upkeep)

@@ -21,7 +21,7 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
             Advanced, the published ones where you change nothing.
         recipe: Settings of the method, for this training and all later rounds. Left as it is: network, training and
             masks as in the recipe above, everything else as published. Change network, training and masks only with
-            the recipe own.
+            the recipe 'own'.
     """
     store = open_store()
     with hold_store(store):

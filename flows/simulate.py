@@ -79,8 +79,8 @@ def simulate(
 
     Args:
         data: Folders of images and of their true masks.
-        folder: On the machine that runs this. A run that was ended early goes on there, and it can be run again with
-            more ways or repetitions.
+        folder: On the computer where plankseg runs. A run that was ended early goes on there, and it can be run again
+            with more ways or repetitions.
         config: What is compared, how often, for how long.
         recipe: Settings that all ways share.
         side_by_side: How many repetitions are computed at once, each in a process of its own.

@@ -284,8 +284,8 @@ def _guessed_layout(container: Container, survey: Survey, notes: list[str]) -> L
         return "ecotaxa"
     if tables:
         notes.append(
-            f"{tables[0].name} looks like an EcoTaxa export, but names {survey.named_share():.0%} of {images} images, "
-            "so all were taken; choose the layout ecotaxa to take only those that it names."
+            f"{tables[0].name} looks like an EcoTaxa export, but names {100 * survey.named_share():.0f} % of {images} "
+            "images, so all were taken; choose the layout ecotaxa to take only those that it names."
         )
     if any(table.names_files for table in survey.tables):
         return "table"
@@ -293,7 +293,8 @@ def _guessed_layout(container: Container, survey: Survey, notes: list[str]) -> L
     if share >= 0.5 and not container.in_order_only:
         return "pairs"
     if share:
-        why = "masks cannot be read from a compressed tar" if container.in_order_only else f"only {share:.0%} have one"
+        packed = container.in_order_only
+        why = "masks cannot be read from a compressed tar" if packed else f"only {100 * share:.0f} % have one"
         notes.append(
             f"Some files are named as masks of others, but {why}, so images were taken without masks; choose the "
             "layout pairs to take only images with a mask."

@@ -82,7 +82,7 @@ def box(served: ServerSettings, credentials: Credentials, *, with_log_ins: bool)
     rows.add_row("Label Studio", f"{served.label_studio_url}   here you correct masks")
     if with_log_ins:
         rows.add_row("  log-in", f"{credentials.email}   {credentials.password}")
-    rows.add_row("Prefect", f"{served.prefect_url}   here you start and watch steps")
+    rows.add_row("Prefect", f"{served.prefect_url}   here you start and watch flows")
     if with_log_ins:
         rows.add_row("  log-in", credentials.prefect_login)
     rows.add_row()

@@ -122,14 +122,14 @@ def _rounds_table(status: Status) -> Table:
         ", ".join(f"{n} {ROUND_HEADINGS.get(name, name)}" for name in RARE_ANSWERS if (n := getattr(row, name)))
         for row in status.rounds
     ]
-    fields = ["round", "proposed", "answered", "accepted", "corrected"]
-    for heading in [*fields, "strongly\nchanged", "s per\nimage"]:
+    for heading in ["round", "answered", "accepted", "corrected", "strongly\nchanged", "s per\nimage"]:
         table.add_column(heading, justify="right", no_wrap=True)
     if any(rare):
         table.add_column("others", justify="left")  # the one that may wrap: the table fits 80 columns
     for row, others in zip(status.rounds, rare, strict=True):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        cells = [*(str(getattr(row, name)) for name in fields), f"{row.redrawn}/{row.compared}", seconds]
+        counts = (row.round, f"{row.answered}/{row.proposed}", row.accepted, row.corrected)
+        cells = [*map(str, counts), f"{row.redrawn}/{row.compared}", seconds]
         table.add_row(*cells, *([others] if any(rare) else []))
     return table
 

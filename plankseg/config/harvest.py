@@ -84,7 +84,7 @@ class AuditConfig(FrozenModel):
         le=2_000,
         title="Masks to check",
         description="How many masks are picked at random; a person corrects them in Label Studio. If all of 60 are "
-        "good enough, at least 94 % of all masks are (95 % interval); if all of 300 are, at least 98 %.",
+        "good enough, at least 94 % of all masks are (95 % confidence); if all of 300 are, at least 98 %.",
     )
     usable_dice: float = Field(
         0.9,

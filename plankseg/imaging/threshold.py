@@ -190,7 +190,8 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
     contact = float(border_pixels(found.mask.view(np.uint8)).mean())
     if contact > MAX_BORDER_CONTACT:
         return (
-            f"cut off: the object covers {contact:.1%} of the image's border, at most {MAX_BORDER_CONTACT:.0%} allowed"
+            f"cut off: the object covers {100 * contact:.1f} % of the image's border (limit "
+            f"{100 * MAX_BORDER_CONTACT:.0f} %)"
         )
     if found.second_px > MAX_SECOND_SHARE * area:
         return (
@@ -200,6 +201,6 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:
         return (
             f"not the instrument's object: {area} px, the instrument measured {instrument_area_px:.0f},"
-            f" a difference of {MAX_AREA_ERROR:.0%} is allowed"
+            f" a difference of {100 * MAX_AREA_ERROR:.0f} % is allowed"
         )
     return None

@@ -112,7 +112,7 @@ def test_a_stray_export_does_not_decide_for_forty_images(tmp_path: Path) -> None
     archive, taken, _ = read(tmp_path, files | {"old.tsv": stray})
     assert (archive.layout, len(taken)) == ("table", 40)
     assert {record.taxon for record in taken.values()} == {"Calanus", "Egg"}
-    assert "old.tsv looks like an EcoTaxa export, but names 2% of 40 images" in archive.notes[0]
+    assert "old.tsv looks like an EcoTaxa export, but names 2 % of 40 images" in archive.notes[0]
     assert read(tmp_path, files | {"old.tsv": stray}, layout="ecotaxa")[0].layout == "ecotaxa"
 
 
@@ -122,7 +122,7 @@ def test_a_stray_mask_does_not_decide_and_is_no_image(tmp_path: Path, stray: str
     archive, taken, rejected = read(tmp_path, files)
     assert (archive.layout, len(taken)) == ("class_folders", 40)
     assert "mask of another image" in rejected[stray]
-    assert "only 2% have one" in archive.notes[0]
+    assert "only 2 % have one" in archive.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,10 @@ def test_the_flow_draws_waits_and_states_what_the_persons_answers_say_of_all_mas
         figures.append(1.0 if is_accepted else float(dice(mask, truth)))
     share = binomtest(int(sum(figure >= ASKED.usable_dice for figure in figures)), len(figures))
     interval = share.proportion_ci(0.95, method="exact")
-    sentence = f"{share.statistic:.3f}, 95% interval {interval.low:.3f} to {interval.high:.3f}."
+    sentence = f"{share.statistic:.3f}, 95 % confidence interval {interval.low:.3f} to {interval.high:.3f}."
     assert f"0 new tasks, {wanted} new answers" in stated
     assert f"Share of masks that are good enough (Dice at least 0.5 to the person's): {sentence}" in stated
-    assert f"Dice: {np.mean(figures):.3f}, 95% interval" in stated
+    assert f"Dice: {np.mean(figures):.3f}, 95 % confidence interval" in stated
     shown = artifacts(server_settings)
     assert json.loads(shown["audit"]["data"])[0]["value"] == f"{share.statistic:.3f}"
     assert len(json.loads(shown["audit-images"]["data"])) == wanted

@@ -26,7 +26,7 @@ class Estimate:
 
     def __str__(self) -> str:
         value = "unknown" if self.value is None else f"{self.value:.3f}"
-        return f"{value}, {LEVEL:.0%} interval {self.low:.3f} to {self.high:.3f}"
+        return f"{value}, {100 * LEVEL:.0f} % confidence interval {self.low:.3f} to {self.high:.3f}"
 
 
 def estimate_share(verdicts: Sequence[bool | None], *, is_census: bool = False, level: float = LEVEL) -> Estimate:

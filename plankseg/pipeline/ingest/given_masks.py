@@ -49,7 +49,8 @@ def polarity_of(samples: Iterable[bytes], *, max_pixels: int) -> Polarity:
         return Polarity()
     note = (
         f"The masks were inverted: in {covering} of {len(shares)} that were looked at, the higher value covers over "
-        f"{MAX_BORDER_SHARE:.0%} of the image's border, so the lower value is taken for the object. Look at a few."
+        f"{100 * MAX_BORDER_SHARE:.0f} % of the image's border, so the lower value is taken for the object. Look at a "
+        "few."
     )
     return Polarity(is_inverted=True, note=note)
 
@@ -91,8 +92,8 @@ def mask_in(data: bytes, *, name: str, grey: Grey, polarity: Polarity | None = N
             mask = ~mask
         if (share := _border_share(mask)) >= MAX_BORDER_SHARE:
             raise ImageReadError(
-                f"It covers {share:.0%} of its image's border, as an inverted or a full mask does. Give the object the "
-                "higher value, or cut the vignette wider."
+                f"It covers {100 * share:.0f} % of its image's border, as an inverted or a full mask does. Give the "
+                "object the higher value, or cut the vignette wider."
             )
         return mask
     except ImageReadError as error:

@@ -75,8 +75,8 @@ def limits(side_px: int) -> list[str]:
         "One image, one object: parts of several animals in one image become one mask.",
         "Measured on images like those of its validation set only. Instruments, nets, seas and sizes that are not "
         "among them were not tried.",
-        f"The network sees {side_px} px: of larger images, hairs and antennae are lost that are thinner than one pixel "
-        "at that size.",
+        f"The network sees {side_px} px: in larger images, hairs and antennae thinner than one pixel at that size "
+        "are lost.",
         "In tables of measurements the column `expected_dice` is what the model itself expects. It ranks masks; it "
         "promises nothing.",
     ]

@@ -39,7 +39,7 @@ def _spread(line: Standing | None) -> dict[str, object]:
     return {
         "off edge": "" if off_outline is None else f"{off_outline:.3f}",
         "9 of 10 above": f"{line.tenth_percentile:.3f}" if line else "",
-        "below 0.8": f"{line.below_08:.0%}" if line else "",
+        "below 0.8": f"{100 * line.below_08:.0f} %" if line else "",
     }
 
 
@@ -82,4 +82,4 @@ def _bounded(mean: Mapping[str, Any] | None) -> str:
 def _mean(mean: Mapping[str, Any] | None, measure: str) -> str:
     if mean is None or mean["mean"] is None:
         return ""
-    return f"{mean['mean']:+.1%}" if measure == "area_error" else f"{mean['mean']:.3f}"
+    return f"{100 * mean['mean']:+.1f} %" if measure == "area_error" else f"{mean['mean']:.3f}"

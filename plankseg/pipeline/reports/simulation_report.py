@@ -138,7 +138,7 @@ def arm_rows(result: Result) -> list[dict[str, object]]:
             "changed px a round": f"{arm.changed_px:.0f}",
             "clicks a round": None if arm.clicks is None else f"{arm.clicks:.1f}",
             "taxa a round": f"{arm.taxa:.1f}",
-            "share of the commonest taxon": f"{arm.commonest_share:.0%}",
+            "share of the commonest taxon": f"{100 * arm.commonest_share:.0f} %",
             "how unlike each other": f"{arm.feature_distance:.2f}",
             "answers to reach random": "not reached" if arm.labels_to_final is None else f"{arm.labels_to_final:.0f}",
         }

@@ -88,7 +88,7 @@ def standing_rows(found: Status) -> list[tuple[str, ...]]:
             f"{line.dice:.3f}",
             "" if line.dice_off_outline is None else f"{line.dice_off_outline:.3f}",
             f"{line.tenth_percentile:.3f}",
-            f"{line.below_08:.0%}",
+            f"{100 * line.below_08:.0f} %",
         )
         for line in (found.rivals.standings if found.rivals else [])
     ]

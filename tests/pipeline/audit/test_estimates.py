@@ -31,7 +31,7 @@ def test_what_was_not_judged_is_the_worst_for_each_side() -> None:
     assert mean.value == pytest.approx(0.85)
     assert (mean.low, mean.high) == (estimate_mean([0.9, 0.8, 0.0]).low, estimate_mean([0.9, 0.8, 1.0]).high)
     assert (estimate_share([None, None]).value, estimate_mean([]).value) == (None, None)
-    assert str(estimate_share([None])) == "unknown, 95% interval 0.000 to 1.000"
+    assert str(estimate_share([None])) == "unknown, 95 % confidence interval 0.000 to 1.000"
 
 
 def test_where_all_masks_were_judged_nothing_is_in_doubt() -> None:

@@ -114,7 +114,7 @@ def test_one_mask_that_covers_the_border_is_refused_and_the_others_are_taken(sto
     report = ingest_folder(store, pack("folder", tmp_path / "a", files), role="validation")
     assert (report.added, sorted(reasons(report))) == (6, ["6.png", "7.png"])
     assert all(
-        "covers 100% of its image's border, as an inverted or a full mask" in r for r in reasons(report).values()
+        "covers 100 % of its image's border, as an inverted or a full mask" in r for r in reasons(report).values()
     )
 
 

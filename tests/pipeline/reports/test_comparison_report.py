@@ -108,7 +108,7 @@ def test_the_table_has_both_dice_their_bounds_and_the_distance_to_the_best() -> 
     first, second, *_, failed = table_of(GRID)
     assert first["validation Dice"] == "0.850 [0.850, 0.850]"
     assert (first["to the best"], first["test Dice"]) == ("", "0.790 [0.790, 0.790]")
-    assert (first["thin parts"], first["area error"], first["minutes"]) == ("", "-3.1%", "1.5")
+    assert (first["thin parts"], first["area error"], first["minutes"]) == ("", "-3.1 %", "1.5")
     assert second["to the best"] == "-0.100 [-0.100, -0.100]", "the same distance on every image: no doubt"
     assert str(failed["model"]).startswith("failed: It diverged")
 
