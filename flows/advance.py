@@ -59,13 +59,15 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
 
 @contextmanager
 def show_new_answers(store: Store) -> Iterator[None]:
-    """Show rounds and effort at the end if answers arrived; this loads a plotting library, so it comes last."""
-    before = store.labels.versions()
+    """Show rounds at the end if something changed, and effort, which loads a plotting library, if answers arrived."""
+    before, rounds = store.labels.versions(), store.proposals.rounds()
     try:
         yield
     finally:
-        if store.labels.versions() != before:
+        has_answers = store.labels.versions() != before
+        if has_answers or store.proposals.rounds() != rounds:
             show_rounds(store)
+        if has_answers:
             show_effort(store)
 
 
@@ -74,10 +76,11 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """Bring the loop forward as far as it goes without a person.
 
     Args:
-        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
-            the published values and replaces the model's group; groups that you leave stay the model's.
-        budget: No round is begun after this number of them. Left empty: the number in the settings of the model in
-            use (10, unless it was changed).
+        recipe: Settings of the method, for this run and all later rounds. Left as it is: those of the model in use.
+            Each box below is a group: if you press 'change', all its fields begin with the published values, not the
+            model's, and all of them are used. Groups that you leave stay the model's.
+        budget: For this run alone: no round is begun after this number of them. Left empty: the number under Advanced,
+            else that of the model in use (10, unless it was changed).
         go_on: Begin one more round although the last rounds brought neither less effort nor a better Dice.
     """
     store = open_store()

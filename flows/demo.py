@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.advance import advance
 from flows.ingest import ImageFolder, ingest
 from flows.pretrain import pretrain
+from flows.support.artifacts import ABOUT_ANSWERS
 from flows.support.store_lock import hold_store, open_store
 from plankseg.config import (
     FrozenModel,
@@ -148,6 +149,7 @@ def demo(folders: DemoFolders, recipe: Recipe = SYNTHETIC, named: RecipeName | N
         advance(recipe)
         if folders.pool_masks:
             create_markdown_artifact(key="demo", markdown=OF_DEMO, description="Who answers in this demo")
+            ABOUT_ANSWERS.set(OF_DEMO)
         while folders.pool_masks and (progress := read_progress(store)).unanswered:
             correct(progress.round, folders)
             advance(recipe)

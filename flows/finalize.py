@@ -42,9 +42,10 @@ def finalize(final: FinalConfig = PUBLISHED, recipe: Recipe | None = None) -> st
 
     Args:
         final: Size and length of the final training.
-        recipe: Everything else. Left as it is: the settings of the model in use. A group that you change begins with
-            the published values and replaces the model's group; groups that you leave stay the model's. Side, images
-            per training step and epochs are always those above.
+        recipe: Everything else. Left as it is: the settings of the model in use. Each box below is a group: if you
+            press 'change', all its fields begin with the published values, not the model's, and all of them are used.
+            Groups that you leave stay the model's. Side, images per training step, epochs and from which weights it
+            goes on are always those above.
     """
     store = open_store()
     with hold_store(store):

@@ -48,8 +48,9 @@ class ImageFolder(FrozenModel):
     role: Literal["source", "pool", "validation"] = Field(
         description="source: images of one object on an even background, which get automatic masks. pool: the images "
         "that are to get masks, of which you correct some in each round. validation: images whose correct masks you "
-        "have; models are measured with them and never trained on them. If you have none, run 'annotate_validation' "
-        "after the pool is there: you then mask a few of its images yourself."
+        "have; models are tested on them and never trained on them. If you have none, the recipes 'laptop' and "
+        "'quality' of 'pretrain' ask you for masks of 20 images of the pool, beside round 1; 'annotate_validation' "
+        "asks for more."
     )
     masks: str | None = Field(
         None,
@@ -65,9 +66,9 @@ class ImageFolder(FrozenModel):
         False,
         description="For a pool: make automatic masks too. Recommended, unless you choose the recipe 'published' in "
         "'pretrain': the recipes 'laptop' and 'quality' train on the automatic masks of pool and source, and without "
-        "those "
-        "of the pool on the source only. Automatic masks never count as a person's answers. To add them later, ingest "
-        "the pool once more with this switched on.",
+        "those of the pool on the source only. Automatic masks never count as a person's answers. Off unless you "
+        "switch it on, because the masks of a million images take an hour and as many small files. To add them "
+        "later, ingest the pool once more.",
     )
     outline: Literal["level", "local contrast"] = Field(
         "level",

@@ -72,7 +72,8 @@ def choose(recipe: Recipe, round_number: int) -> None:
     images = [
         {name: cell for name, cell in row.items() if name != "answer"} for row in proposed_images(store, round_number)
     ]
-    show_table(f"round-{round_number}-images", images, f"Round {round_number}: a line for each image")
+    meaning = f"Uncertainty, times 1000: {UNCERTAINTY[recipe.query.measure]}; it serves to rank images."
+    show_table(f"round-{round_number}-images", images, f"Round {round_number}: a line for each image. {meaning}")
 
 
 @task(cache_policy=NO_CACHE, task_run_name="replace what was skipped in round {round_number}")
@@ -112,8 +113,9 @@ def propose(recipe: Recipe | None = None, round_number: int | None = None) -> in
     """Choose the next images and put them into Label Studio with pre-masks.
 
     Args:
-        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
-            the published values and replaces the model's group; groups that you leave stay the model's.
+        recipe: Settings of the method, for this round alone. Left as it is: those of the model in use. Each box below
+            is a group: if you press 'change', all its fields begin with the published values, not the model's, and
+            all of them are used. Groups that you leave stay the model's.
         round_number: Left empty: the round that a person is correcting now, whose images and answers stay; only
             what is missing in Label Studio is added. If none is being corrected: the next one.
     """

@@ -47,8 +47,9 @@ def retrain(recipe: Recipe | None = None, round_number: int | None = None) -> st
     """Train the next model on the source and on all corrections so far.
 
     Args:
-        recipe: Settings of the method. Left as it is: those of the model in use. A group that you change begins with
-            the published values and replaces the model's group; groups that you leave stay the model's.
+        recipe: Settings of the method, for this run and all later rounds. Left as it is: those of the model in use.
+            Each box below is a group: if you press 'change', all its fields begin with the published values, not the
+            model's, and all of them are used. Groups that you leave stay the model's.
         round_number: Left empty: the last round whose images were chosen.
     """
     store = open_store()

@@ -75,14 +75,14 @@ def simulate(
     recipe: Recipe = SMALL,
     side_by_side: int = 1,
 ) -> str:
-    """Compare ways of choosing images by a simulated person, on images that have true masks.
+    """Compare ways of choosing images, on images that have true masks; a simulated person answers.
 
     Args:
         data: Folders of images and of their true masks.
         folder: On the computer where plankseg runs. A run that was ended early goes on there, and it can be run again
             with more ways or repetitions.
         config: What is compared, how often, for how long.
-        recipe: Settings that all ways share.
+        recipe: Settings that all ways share. Ways of choosing, rounds and images per round are always those above.
         side_by_side: How many repetitions are computed at once, each in a process of its own.
     """
     work = Path(folder).expanduser().resolve()

@@ -241,7 +241,7 @@ def _relay(settings: Settings) -> Finding:
         settings,
         "webhook relay",
         settings.relay_url,
-        without_it="answers are collected when advance_regularly next runs, not at once",
+        without_it="without it answers are collected when advance_regularly next runs, not at once",
         cure="run `make up` or `plankseg webhook-relay`, or correct PLANKSEG_RELAY_URL",
     )
 
@@ -251,7 +251,7 @@ def _assistant(settings: Settings) -> Finding:
         settings,
         "assistant",
         settings.assistant_url,
-        without_it="clicks change nothing, brush and outlines work",
+        without_it="without it clicks change nothing, brush and outlines work",
         cure="run `make up` or `plankseg assist`, or correct PLANKSEG_ASSISTANT_URL",
     )
 
@@ -259,7 +259,9 @@ def _assistant(settings: Settings) -> Finding:
 def _beside_label_studio(settings: Settings, part: str, url: str, *, without_it: str, cure: str) -> Finding:
     """A small server of ours that Label Studio calls; without the secret that they share there is none."""
     if settings.webhook_secret is None:
-        return Finding(part, "absent", f"PLANKSEG_WEBHOOK_SECRET is not set; {without_it}", "run `make up`")
+        return Finding(
+            part, "absent", f"not configured here: PLANKSEG_WEBHOOK_SECRET is not set; {without_it}", OF_MAKE_UP
+        )
     try:
         answer = httpx.get(f"{url}/health", timeout=5).raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an answer that is no JSON

@@ -1,6 +1,7 @@
 """Tables and pictures of the Prefect UI, and the log lines of a training."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from logging import LoggerAdapter
 from typing import Any
 
@@ -13,10 +14,13 @@ from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.effort import anchoring_of, effort_of
 from plankseg.pipeline.models.recipes import recipe_in_force
 from plankseg.pipeline.reports.standing_tables import STANDING_COLUMNS, STANDING_WORDS, rival_sentence, standing_rows
-from plankseg.pipeline.reports.status import CHANGED_WORDS, ROUND_WORDS, last_decision, read_status, rounds_table
+from plankseg.pipeline.reports.status import last_decision, read_status, round_words, rounds_table
 from plankseg.storage.store import Store
 
 TASKS_SHOWN = 500
+
+ABOUT_ANSWERS: ContextVar[str] = ContextVar("ABOUT_ANSWERS", default="")
+"""What a reader must know of the answers while the demo gives them; stands above the table of effort."""
 
 
 def show_rounds(store: Store) -> None:
@@ -27,7 +31,7 @@ def show_rounds(store: Store) -> None:
         show_table(
             "rounds",
             rounds_table(status.rounds),
-            f"Next: {status.next}\n\n{last_decision(status)}\n\n{ROUND_WORDS} {CHANGED_WORDS}",
+            f"Next: {status.next}\n\n{last_decision(status)}\n\n{round_words(status.rounds)}",
         )
     if cells_of_rows := standing_rows(status):
         table = [dict(zip(STANDING_COLUMNS, cells, strict=True)) for cells in cells_of_rows]
@@ -41,6 +45,8 @@ def show_effort(store: Store) -> None:
     efforts = effort_of(store, redrawn_below=recipe_in_force(store).rounds.redrawn_below)
     if efforts:
         text = effort_markdown(efforts, anchoring_of(store))
+        if note := ABOUT_ANSWERS.get():
+            text = f"{note}\n\n{text}"
         show_annotators(store)
         create_markdown_artifact(
             key="effort",
@@ -79,7 +85,7 @@ def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
 
     def report(epoch: Any) -> None:
         log.info(
-            "epoch %d: loss %.3f, Dice %.3f on the images that decide, %.1f s",
+            "epoch %d: loss %.3f, Dice %.3f on the images that epochs are chosen by, %.1f s",
             epoch.epoch,
             epoch.loss,
             epoch.validation_dice,

@@ -20,7 +20,9 @@ def predict(
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="Exported folder, .onnx file, or a model of the store; unset: the one that segment takes."),
+        typer.Option(
+            help="Exported folder, .onnx file, or a model of the store; unset: the final model, else the one in use."
+        ),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
     views: Annotated[
@@ -30,7 +32,9 @@ def predict(
             "less exact."
         ),
     ] = "recipe",
-    backend: Annotated[str, typer.Option(help="What computes the network; auto: as the flow segment does.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="What computes the network: auto, torch, folded, compiled or openvino, also with -bf16.")
+    ] = "auto",
     overlays: Annotated[bool, typer.Option("--overlays", help="Pictures with the masks' outlines, too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
 ) -> None:
@@ -57,9 +61,13 @@ def export(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="The model whose masks of the store are written; unset: the one that segment takes."),
+        typer.Option(
+            help="The model whose masks of the store are written; unset: the final model, else the one in use."
+        ),
     ] = None,
-    only: Annotated[str, typer.Option(help="all, people (what a person answered) or model.")] = "all",
+    only: Annotated[
+        str, typer.Option(help="all, people (what a person answered) or model (of all other images).")
+    ] = "all",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")] = False,
 ) -> None:
     """Write masks for other programs: a person's where a person answered, else the model's."""
@@ -75,7 +83,7 @@ def audit(
         float, typer.Option(help="A mask is good enough from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
     seed: Annotated[int, typer.Option(help="Another one gives another sample.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the model that segment takes.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final model, else the one in use.")] = None,
 ) -> None:
     """Let a person check a random sample of all masks in Label Studio, and state how good all are."""
     from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
@@ -92,7 +100,7 @@ def export_model(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A round, the beginning of an id, a name in a comparison; unset: the one that segment takes."
+            help="A round, the beginning of an id, a name in a comparison; unset: the final model, else the one in use."
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,

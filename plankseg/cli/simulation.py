@@ -35,7 +35,7 @@ def simulate(
     arm: Annotated[str, typer.Option(help="With --again: which way (arm).")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="With --again: which repetition (seed).")] = 0,
 ) -> None:
-    """Compare ways of choosing images by a simulated person, without servers; write a page and a JSON file."""
+    """Compare ways of choosing images, without servers; a simulated person answers. Writes a page and a JSON file."""
     from plankseg.pipeline.reports.terminal_simulate import Asked, repeat_at_terminal, simulate_at_terminal
 
     if again is not None:

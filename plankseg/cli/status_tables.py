@@ -16,23 +16,21 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
-    CHANGED_WORDS,
     MODEL_WORDS,
     RARE_ANSWERS,
     ROUND_HEADINGS,
-    ROUND_WORDS,
     Status,
     last_decision,
+    round_words,
 )
 
 STANDINGS = "Model in use and methods without a model, on the validation images"
 LEGENDS = {
     "Models": MODEL_WORDS,
-    "Rounds": f"{ROUND_WORDS} {CHANGED_WORDS}",
     "Effort": EFFORT_WORDS,
     STANDINGS: STANDING_WORDS,
 }
-"""What the columns of a table mean, by its title."""
+"""What the columns of a table mean, by its title; those of the rounds depend on what answers there are."""
 
 REASONS_SHOWN = 5
 
@@ -49,11 +47,11 @@ def show(status: Status) -> None:
             f"other {split.test} the Dice is only reported. {split.near_duplicates} images of source and pool that "
             "look nearly like one of them are never chosen nor trained on"
         )
+    legends = LEGENDS | {"Rounds": round_words(status.rounds)}
     for table in (_models_table(status), _standings_table(status), _rounds_table(status), _effort_table(status)):
         if table.row_count:
             console.print(table)
-        if table.row_count and table.title in LEGENDS:
-            console.print(f"{LEGENDS[str(table.title)]}\n", highlight=False)
+            console.print(f"{legends[str(table.title)]}\n", highlight=False)
     decision, sentence = last_decision(status), verdict_unless_told(status)
     for model in status.models:
         if model.reason not in decision:
@@ -122,14 +120,13 @@ def _rounds_table(status: Status) -> Table:
         ", ".join(f"{n} {ROUND_HEADINGS.get(name, name)}" for name in RARE_ANSWERS if (n := getattr(row, name)))
         for row in status.rounds
     ]
-    for heading in ["round", "answered", "accepted", "corrected", "strongly\nchanged", "s per\nimage"]:
+    for heading in ["round", "answered", "accepted", "corrected", "strongly\nchanged"]:
         table.add_column(heading, justify="right", no_wrap=True)
     if any(rare):
         table.add_column("others", justify="left")  # the one that may wrap: the table fits 80 columns
     for row, others in zip(status.rounds, rare, strict=True):
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         counts = (row.round, f"{row.answered}/{row.proposed}", row.accepted, row.corrected)
-        cells = [*map(str, counts), f"{row.redrawn}/{row.compared}", seconds]
+        cells = [*map(str, counts), f"{row.redrawn}/{row.compared}"]
         table.add_row(*cells, *([others] if any(rare) else []))
     return table
 

@@ -72,12 +72,12 @@ class SimulationConfig(FrozenModel):
         ("random", "stratified", "published", "power", "stratified-power"),
         min_length=1,
         title="Ways that are compared (arms)",
-        description="random: by chance. stratified: by chance, the same number of each taxon. published: of 50 "
-        "random sets of images the one that the model is most uncertain about. power: the more uncertain an image, "
-        "the more probably it is chosen. stratified-power: the same, but two thirds of a round's images are spread "
-        "over the taxa. Further ways in the list change something of these five, or of the training; "
-        "docs/simulation.md, in the folder of plankseg, has a line for each. All are compared with stratified, or "
-        "with random if stratified is not among them.",
+        description="random: by chance. stratified: by chance, the same number of each taxon. published "
+        "(stochastic_batches under Advanced): of 50 random sets of images the one that the model is most uncertain "
+        "about. power: the more uncertain an image, the more probably it is chosen. stratified-power: the same, but "
+        "two thirds of a round's images are spread over the taxa. Further ways in the list change something of these "
+        "five, or of the training; docs/simulation.md, in the folder of plankseg, has a line for each. All are "
+        "compared with stratified, or with random if stratified is not among them.",
     )
     seeds: int = Field(
         3,

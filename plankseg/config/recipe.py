@@ -70,7 +70,7 @@ class MasksConfig(FrozenModel):
 
 
 class AssistConfig(FrozenModel):
-    """What a click in Label Studio does. No model depends on it."""
+    """What a click in Label Studio does, and which holes are filled in answers. No model's own masks depend on it."""
 
     method: AssistMethod = Field(
         "network",
@@ -117,7 +117,11 @@ class RoundsConfig(FrozenModel):
         "better Dice.",
     )
     flat_rounds: int = Field(
-        3, ge=2, le=20, title="Rounds without improvement", description="How many rounds in a row that must be."
+        3,
+        ge=2,
+        le=20,
+        title="Rounds without improvement",
+        description="After this number of rounds in a row without improvement, the loop waits for a person.",
     )
     flat_effort: float = Field(
         0.05,
@@ -146,4 +150,4 @@ class Recipe(FrozenModel):
     validation: ValidationConfig = Field(ValidationConfig(), title="Validation images")
     inference: InferenceConfig = Field(InferenceConfig(), title="Speed of computing")
     masks: MasksConfig = MasksConfig()
-    assist: AssistConfig = Field(AssistConfig(), title="Clicks in Label Studio")
+    assist: AssistConfig = Field(AssistConfig(), title="Clicks and answers in Label Studio")

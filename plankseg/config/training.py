@@ -43,8 +43,8 @@ class TrainingConfig(FrozenModel):
     epochs: int = Field(
         20,
         ge=1,
-        description="Number of passes over the training images, or of draws from them. Later rounds have more, "
-        "see below.",
+        description="Number of passes over the training images, or over as many of them as Images per epoch says. "
+        "Later rounds have more, see below.",
     )
     grow_from_round: int = Field(
         3,
@@ -60,9 +60,9 @@ class TrainingConfig(FrozenModel):
         gt=0,
         le=8,
         title="Keep the scale: largest zoom",
-        description="Images keep their scale, or are enlarged at most by this factor: each lies in the smallest of "
-        "some squares that holds it, and the largest square has the side above. Empty: every image fills a square of "
-        "that side.",
+        description="1: images keep their size. 2: small ones are enlarged, at most twofold. Each lies in the smallest "
+        "square that holds it, of several sizes up to Side (px); only larger images are reduced. Empty: every image "
+        "fills a square of Side (px).",
     )
     side_px_per_round: int = Field(
         16,
@@ -147,7 +147,7 @@ class TrainingConfig(FrozenModel):
         10.0,
         gt=0,
         title="Weight of a corrected image",
-        description="How many times as often a corrected image is shown as an image of the source.",
+        description="A corrected image is shown this many times as often as an image of the source.",
     )
     correction_share: float | None = Field(
         None,

@@ -186,7 +186,7 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
     """The first reason not to trust the mask, with its values, or None."""
     area = int(np.count_nonzero(found.mask))
     if area < MIN_AREA_PX:
-        return f"too small: {area} px, at least {MIN_AREA_PX} needed"
+        return f"too small: area {area} px (limit {MIN_AREA_PX} px)"
     contact = float(border_pixels(found.mask.view(np.uint8)).mean())
     if contact > MAX_BORDER_CONTACT:
         return (
@@ -195,7 +195,7 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
         )
     if found.second_px > MAX_SECOND_SHARE * area:
         return (
-            f"several objects: another has {100 * found.second_px / area:.1f} % of this one's area"
+            f"several objects: another is {100 * found.second_px / area:.1f} % of the chosen one"
             f" (limit {100 * MAX_SECOND_SHARE:.0f} %)"
         )
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:

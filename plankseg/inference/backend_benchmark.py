@@ -82,7 +82,7 @@ class BackendChoice(FrozenModel):
         """The choice as a sentence."""
         by = f"uncertainties with {INT8}, masks with {self.backend}" if self.quantized else f"with {self.backend}"
         machine = FEATURES.sub("", self.machine)
-        return f"For technicians: computed {by}, {self.reason}. Machine: {machine}."
+        return f"For computer support: computed {by}, {self.reason}. Machine: {machine}."
 
     def table(self) -> list[dict[str, object]]:
         """The trials as rows of a table, for people; `used for` is empty for a backend that was not chosen."""

@@ -97,8 +97,8 @@ def test_a_speck_is_dropped() -> None:
 def test_the_object_nearest_the_centre_is_taken_on_a_kept_ground_but_then_it_has_a_rival() -> None:
     centre, corner = disk(120, 120, 16), disk(120, 120, 18, at=(20, 20))
     found = automatic_mask(painted(centre | corner, ground=235))
-    assert found.reason.startswith("several objects: another has")
-    percent = float(found.reason.split("another has ")[1].split(" %")[0])
+    assert found.reason.startswith("several objects: another is")
+    percent = float(found.reason.split("another is ")[1].split(" %")[0])
     assert percent == pytest.approx(100 * corner.sum() / centre.sum(), abs=4)
 
 
@@ -116,7 +116,7 @@ def test_otsu_steps_in_where_the_border_misleads() -> None:
         (np.full((50, 50), 255, np.uint8), "too little contrast: nine pixels of ten lie within 0 grey levels"),
         (np.full((50, 50), 0, np.uint8), "too little contrast"),
         (painted(disk(60, 60, 15), grey=246), "too little contrast: nine pixels of ten lie within 9 grey levels"),
-        (painted(disk(16, 16, 4)), "too small: 52 px"),
+        (painted(disk(16, 16, 4)), "too small: area 52 px"),
         (painted(disk(80, 80, 70, at=(40, 0))), "cut off: the object covers"),
         (painted(disk(90, 90, 12, at=(45, 20)) | disk(90, 90, 11, at=(45, 70))), "several objects"),
     ],
@@ -255,7 +255,7 @@ def test_specks_are_no_part_and_doubtful_images_are_rejected_with_this_outline_t
     assert np.array_equal(found.mask, disk(90, 90, 20))
     for empty in (np.full((50, 50), 255, np.uint8), np.full((1, 1), 9, np.uint8), np.zeros((3, 200), np.uint8)):
         assert automatic_mask(empty, outline="local contrast").reason.startswith("too little contrast")
-    assert automatic_mask(painted(disk(16, 16, 4)), outline="local contrast").reason.startswith("too small: 52 px")
+    assert automatic_mask(painted(disk(16, 16, 4)), outline="local contrast").reason.startswith("too small: area 52 px")
     reason = automatic_mask(painted(disk(80, 80, 70, at=(40, 0))), outline="local contrast").reason
     assert reason == "no object: no pixel is darker than the image's border, whose median is 80"
     reason = automatic_mask(painted(disk(80, 80, 42, at=(40, 0))), outline="local contrast").reason

@@ -115,11 +115,11 @@ def test_the_table_says_what_each_was_chosen_for() -> None:
     both = (Trial(backend="torch", agrees=True), Trial(backend="openvino-int8", agrees=True, images_per_s=3))
     inference = BackendChoice(backend="torch", machine="a", reason="b", images=7, trials=both)
     assert [row["used for"] for row in inference.table()] == ["uncertainties and masks", ""]
-    assert inference.describe() == "For technicians: computed with torch, b. Machine: a."
+    assert inference.describe() == "For computer support: computed with torch, b. Machine: a."
     quantized = inference.model_copy(update={"quantized": "0" * 64})
     assert [row["used for"] for row in quantized.table()] == ["masks", "uncertainties"]
     assert (quantized.describe(), quantized.images_per_s) == (
-        "For technicians: computed uncertainties with openvino-int8, masks with torch, b. Machine: a.",
+        "For computer support: computed uncertainties with openvino-int8, masks with torch, b. Machine: a.",
         3,
     )
     assert BackendChoice.model_validate_json(quantized.model_dump_json()) == quantized

@@ -148,8 +148,8 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
         case "finished" if n >= budget:
             return (
                 f"All rounds are done ({budget}). Run 'segment' for masks of all images. Optional before it: "
-                "'finalize' trains a larger final model, for hours. For more rounds run 'advance' with a larger "
-                "'Rounds in all'."
+                "'finalize' trains a final model, longer and on larger images. For more rounds run 'advance' with a "
+                "larger 'Rounds in all'."
             )
         case _:
             lost = f" ({progress.unreadable} images cannot be read)" if progress.unreadable else ""

@@ -78,7 +78,7 @@ def _choose(
     precision = recipe_of(model).training.precision
     here = machine(device)
     if config.backend != "auto":
-        return BackendChoice(backend=config.backend, machine=here, reason="as the recipe says")
+        return BackendChoice(backend=config.backend, machine=here, reason="as its settings say")
     key = _key(model, recipe, here, precision)
     row = store.backend_choices.of(key)
     if row is None:

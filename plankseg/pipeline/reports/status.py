@@ -106,26 +106,28 @@ class RoundStatus(BaseModel):
     model: str | None
 
 
-ROUND_HEADINGS = {"quarantined": "set aside", "redrawn": "strongly changed", "seconds": "s per image"}
+ROUND_HEADINGS = {"quarantined": "set aside", "redrawn": "strongly changed"}
 """What columns of the table of rounds are called for people, where the field's name does not say it."""
 
 RARE_ANSWERS = ("drawn", "empty", "skipped", "unusable", "quarantined")
 """Kinds of answers that a table of rounds shows only where there is one."""
 
-ROUND_COLUMNS = ("round", "answered", "redrawn", "seconds", "accepted", "corrected", *RARE_ANSWERS)
-"""What matters most first: a page may show only some of them."""
+ROUND_COLUMNS = ("round", "answered", "redrawn", "accepted", "corrected", *RARE_ANSWERS)
+"""What matters most first: a page may show only some of them. Seconds stand in the table of effort."""
 
-ROUND_WORDS = (
-    "Answered: skipped and unusable images included. Pre-mask: the model's mask, which the person was shown. Accepted: "
-    "submitted unchanged. Corrected: changed. Drawn: there was no pre-mask. Empty: there is no object. Skipped: left "
-    "undecided. Unusable: a bad image. Set aside: the answer cannot be used. No image is chosen for a second round. "
-    "s per image: seconds that a mask took, median."
-)
+ANSWER_WORDS = {
+    "drawn": "Drawn: there was no pre-mask.",
+    "empty": "Empty: there is no object.",
+    "skipped": "Skipped: left undecided.",
+    "unusable": "Unusable: a bad image.",
+    "quarantined": "Set aside: the answer cannot be used.",
+}
+"""What the rare kinds of answers mean."""
 
 CHANGED_WORDS = (
     "Strongly changed, 17/18: of 18 masks that a person gave 17 have a Dice below 0.95 to the pre-mask (or below the "
-    "limit in the settings), or were drawn because the model found nothing. Images that were picked at random, or "
-    "shown without a pre-mask on purpose, are counted apart."
+    "limit in the settings), or were drawn because the model found nothing. Not among the 18: images that were picked "
+    "at random or shown without a pre-mask on purpose; the table of effort has a row for them, if there are any."
 )
 """Stands under the tables of rounds and of effort, once where both are on one page."""
 
@@ -172,6 +174,14 @@ class Status(BaseModel):
             if not found[name]:
                 del found[name]
         return found
+
+
+def round_words(rounds: Sequence[RoundStatus]) -> str:
+    """What the columns of the table of rounds mean; kinds of answers that no round has are left out."""
+    rare = [words for name, words in ANSWER_WORDS.items() if any(getattr(row, name) for row in rounds)]
+    answered = "Answered: skipped and unusable images included."
+    usual = "Pre-mask: the model's mask. Accepted: submitted unchanged. Corrected: changed."
+    return " ".join([answered, usual, *rare, "No image is chosen in more than one round.", CHANGED_WORDS])
 
 
 def rounds_table(rounds: Sequence[RoundStatus]) -> list[dict[str, object]]:

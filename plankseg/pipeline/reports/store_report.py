@@ -3,10 +3,11 @@
 import importlib.metadata
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from plankseg.config import NetworkConfig
 from plankseg.imaging.pictures.overlay import CORRECTION, data_uri, encode_jpeg, fit_under, gallery, outline
@@ -29,12 +30,12 @@ from plankseg.pipeline.reports.standing_tables import (
     verdict_unless_told,
 )
 from plankseg.pipeline.reports.status import (
-    CHANGED_WORDS,
     MODEL_WORDS,
-    ROUND_WORDS,
+    ModelStatus,
     Status,
     last_decision,
     read_status,
+    round_words,
     rounds_table,
 )
 from plankseg.storage.store import Store
@@ -45,7 +46,16 @@ ROUND_BYTES = 900_000
 
 SHOWN_ROUNDS = (0, 1, 3)
 CELL_PX = 200
-MODEL_COLUMNS = ("model", "id", "image side", "epochs", "Dice, deciding half", "Dice, test half", "masks by", "used")
+MODEL_COLUMNS = (
+    "model",
+    "id",
+    "image side",
+    "epochs",
+    "Dice, deciding half",
+    "Dice, test half",
+    "masks by",
+    "was put into use",
+)
 ROLES = {"source": "source: clean, with automatic masks", "pool": "pool: to choose from", "validation": "validation"}
 
 
@@ -60,10 +70,10 @@ def write_report(store: Store, path: Path, *, note: str = "") -> None:
 
 def _page(store: Store, status: Status, note: str) -> Iterator[str]:
     models = sorted(store.models.all(), key=lambda model: model.round)
-    version = importlib.metadata.version("plankseg")
+    version, now = importlib.metadata.version("plankseg"), datetime.now(UTC).astimezone()
     yield page_head("plankseg: rounds and models")
     yield "<h1>plankseg: rounds and models</h1>"
-    yield f'<p class="aside">Written on {_day(datetime.now(UTC).astimezone().date())} with plankseg {version}.</p>'
+    yield f'<p class="aside">Written on {_day(now.date())} at {now:%H:%M} with plankseg {version}.</p>'
     yield from _paragraphs(note, f"Next: {status.next}", last_decision(status), verdict_unless_told(status))
     yield from _data(store, status)
     if models:
@@ -135,7 +145,7 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
             m.epochs,
             _three_digits(m.validation_dice),
             _three_digits(m.test_dice),
-            f"model, on the {m.validation_set}" if m.validation_set else "model",
+            _masked_by(m),
             m.promoted,
         )
         for m in status.models
@@ -156,6 +166,13 @@ def _model_rows(status: Status) -> list[tuple[object, ...]]:
     return [*models, *rivals]
 
 
+def _masked_by(model: ModelStatus) -> str:
+    """Whether the model is in use; and where no validation set was halved, the images of its Dice."""
+    name = "model in use" if model.active else "model"
+    where = model.validation_set or "deciding half"
+    return name if "deciding half" in where else f"{name}, on the {where}"
+
+
 def _three_digits(dice: float | None) -> str | None:
     return None if dice is None else f"{dice:.3f}"
 
@@ -164,7 +181,7 @@ def _card(model: ModelRow) -> Iterator[str]:
     """The model in use on one table, and what it is not good for."""
     recipe, metrics = recipe_of(model), json.loads(model.metrics)
     network, images, corrected = recipe.network, metrics.get("examples"), metrics.get("corrections")
-    interval = metrics.get("dice_interval")
+    interval, test = metrics.get("dice_interval"), metrics.get("test")
     bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     dice = "not recorded" if model.validation_dice is None else f"{model.validation_dice:.3f}{bounds}"
     rows = [
@@ -173,6 +190,7 @@ def _card(model: ModelRow) -> Iterator[str]:
         ("input", f"grey squares of {model.side_px} px"),
         ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
         ("masks by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
+        *([("Dice, test half", _test_dice_words(test))] if test else []),
         ("Dice", f"{dice}, on the {model.validation_set or 'validation images'}"),
     ]
     yield "<section><h2>Model card</h2>"
@@ -180,6 +198,12 @@ def _card(model: ModelRow) -> Iterator[str]:
     yield "<p>Limits:</p><ul>"
     yield from (f"<li>{escape(limit.replace('`', ''))}</li>" for limit in limits(model.side_px))
     yield "</ul></section>"
+
+
+def _test_dice_words(test: Mapping[str, Any]) -> str:
+    interval = test.get("dice_interval")  # an earlier plankseg recorded none
+    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"{test['dice']:.3f}{bounds}, on the {test['images']} images that decided nothing"
 
 
 def _start(network: NetworkConfig) -> str:
@@ -227,7 +251,7 @@ def _dice_of(metrics: dict[str, object], image_id: str) -> str:
 def _rounds(store: Store, status: Status) -> Iterator[str]:
     rows = [{name: cell for name, cell in row.items() if name != "model"} for row in rounds_table(status.rounds)]
     yield "<h2>Rounds</h2>" + table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-    yield from _paragraphs(f"{ROUND_WORDS} {CHANGED_WORDS}")
+    yield from _paragraphs(round_words(status.rounds))
     yield from _people(store, status)
     if status.effort:
         yield "<h2>Effort</h2>"

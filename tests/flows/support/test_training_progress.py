@@ -16,11 +16,12 @@ NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 def test_the_end_is_estimated_from_the_epochs_that_were_trained_here() -> None:
     assert progress_text(epoch(4, kept=3), 10, [50, 70], NOON) == (
-        "ends at about 12:06, in 6 min: 4 of 10 epochs; best so far: epoch 3, Dice 0.912 on the images that decide"
+        "ends at about 12:06, in 6 min: 4 of 10 epochs; best so far: epoch 3, Dice 0.912 on the images that "
+        "epochs are chosen by"
     )
     assert progress_text(epoch(1, kept=1), 40, [3600], NOON).startswith("ends at about Saturday 03:00, in 39.0 hours: ")
     assert progress_text(epoch(10, kept=7), 10, [60], NOON) == (
-        "done: 10 of 10 epochs; kept: epoch 7, Dice 0.912 on the images that decide"
+        "done: 10 of 10 epochs; kept: epoch 7, Dice 0.912 on the images that epochs are chosen by"
     )
 
 
@@ -55,4 +56,4 @@ def test_the_bar_is_there_from_the_first_epoch_on_and_moves_with_each(monkeypatc
         report(epoch(number, kept=1))
     assert [progress for progress, _ in seen] == [50.0, 100.0]
     assert seen[0][1].startswith("ends at about")
-    assert seen[1][1].startswith("done: 2 of 2 epochs, Dice 0.912 on the images that decide (epoch 1,")
+    assert seen[1][1].startswith("done: 2 of 2 epochs; kept: epoch 1, Dice 0.912")

@@ -32,7 +32,7 @@ def judged(tmp_path: Path) -> Store:
         "selection": {AUTOMATIC: half_of([0.7] * 6), FIXED: half_of([0.3] * 6)},
         "test": {AUTOMATIC: half_of([0.9] * 6), FIXED: half_of([0.4] * 8)},
     }
-    metrics = {"measures": own, "rivals": rivals, "test": {"dice": 0.8}}
+    metrics = {"measures": own, "rivals": rivals, "test": {"dice": 0.8, "dice_interval": [0.7, 0.9], "images": 8}}
     verdict = rival_verdict(metrics)
     assert verdict is not None
     store = store_with(tmp_path / "store", source=1, validation=2)

@@ -161,7 +161,7 @@ def test_the_table_of_rounds_shows_first_what_matters_and_no_column_of_zeros(tmp
     ids = store.catalogue.ids("pool")
     add_proposal(store, 1, ids[:3])
     add_answers(store, 1, ids[:1], status="skipped")
-    columns = ["round", "answered", "strongly changed", "s per image", "accepted", "corrected"]
+    columns = ["round", "answered", "strongly changed", "accepted", "corrected"]
     (row,) = rounds_table(read_status(store, RoundsConfig()).rounds)
     assert list(row) == [*columns, "skipped"]
     assert (row["answered"], row["skipped"]) == ("1/3", 1)
