@@ -83,7 +83,7 @@ def show(status: Status) -> None:
 def _models_table(status: Status) -> Table:
     """The models, and below them the conventional methods on the same images."""
     table = _table("Models")
-    for heading in ("model", "id", "image side", "epochs", "Dice, deciding", "Dice, test", "used", "masks by"):
+    for heading in ("model", "id", "image\nside", "epochs", "Dice,\ndeciding", "Dice,\ntest", "used", "masks by"):
         table.add_column(heading, justify="left" if heading in {"id", "masks by"} else "right")
     for model in status.models:
         table.add_row(

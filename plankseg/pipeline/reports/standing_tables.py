@@ -29,7 +29,7 @@ class RivalLine:
 
     def words(self) -> str:
         """For how many of the validation images it gave a mask: its Dice is of those alone."""
-        return f"no model; on the {self.masked} of {self.images} images that got a mask"
+        return f"no model; masks for {self.masked} of {self.images} images"
 
 
 def rival_lines(found: Status) -> list[RivalLine]:

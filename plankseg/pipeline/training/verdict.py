@@ -36,7 +36,7 @@ def compare_with_active(store: Store, scores: ImageScores, data: TrainingSet, se
     """
     active = store.models.active()
     if active is None:
-        return Verdict(True, "the first model, so it is used")
+        return Verdict(True, "it is the first model, so it is used")
     before = evaluate(store, active, data, settings)
     ids = sorted(before.dice)
     difference = paired_bootstrap(

@@ -66,7 +66,7 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     monkeypatch.setattr(import_module("plankseg.cli.status_tables"), "console", terminal)
     show(status_of(judged))
     write_report(judged, tmp_path / "report.html")
-    words = "no model; on the 12 of 14 images that got a mask"
+    words = "no model; masks for 12 of 14 images"
     verdict = "Model 0 is worse than the automatic mask, which needs no model: Dice 0.800 against 0.900"
     shown = terminal.file.getvalue()
     models = shown[shown.index("Models") : shown.index("Model in use and")]

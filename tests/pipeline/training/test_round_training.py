@@ -338,7 +338,7 @@ def test_fit_twice_is_fit_once_and_checkpoints_go(store: Store, monkeypatch: pyt
     (store.work_dir("train-0-0123456789abcdef") / "of-a-killed-training").touch()
     (store.work_dir("train-10-0123456789abcdef") / "of-another-round").touch()
     first = fit(store, TINY, CPU, round_number=0)
-    assert (first.promoted, first.reason) == (True, "the first model, so it is used")
+    assert (first.promoted, first.reason) == (True, "it is the first model, so it is used")
     assert [path.name for path in (store.root / "work").iterdir()] == ["train-10-0123456789abcdef"]
     store.work_dir("train-0-left-by-a-kill-after-the-commit")
     assert fit(store, TINY, CPU, round_number=0) == first
