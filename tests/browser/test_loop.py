@@ -72,7 +72,7 @@ def start_in_the_prefect_ui(at: local_servers.ServerSettings, person: Person, fo
         "Images per epoch": "128",
         "Learning rate": "0.001",
         "Processes that read images": "0",
-        "Candidate batches": "3",
+        "Candidate sets": "3",
     }
     for label, value in small.items():
         form.write(label, value)
