@@ -79,8 +79,9 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
         recipe: Settings of the method, for this run and all later rounds. Left as it is: those of the model in use.
             Each box below is a group: if you press 'change', all its fields begin with the published values, not the
             model's, and all of them are used. Groups that you leave stay the model's.
-        budget: For this run alone: no round is begun after this number of them. Left empty: the number under Advanced,
-            else that of the model in use (10, unless it was changed).
+        budget: For this run alone: no round is begun after this number of them, so a larger one allows one more round.
+            To allow more for good: Advanced, Rounds and when to stop. Left empty: the number there, else that of the
+            model in use (10, unless it was changed).
         go_on: Begin one more round although the last rounds brought neither less effort nor a better Dice.
     """
     store = open_store()

@@ -19,9 +19,10 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
         named: laptop: for a computer with two cores. quality: for one with a GPU. Both also train on the pool's
             automatic masks, if it was ingested with them. published: the values of the published method. own: all
             values are those under Advanced, the published ones where you change nothing.
-        recipe: Settings of the method, for this training and all later rounds. Left as it is: network, training and
-            masks as in the recipe above, everything else as published. Network, training and masks can be changed
-            with the recipe 'own' alone; with another one the run ends at once and says so.
+        recipe: Settings of the method, for this training and all later rounds. Left as it is: network, training,
+            masks and validation images to ask for as in the recipe above, everything else as published. Network,
+            training and masks can be changed with the recipe 'own' alone; with another one the run ends at once and
+            says so.
     """
     store = open_store()
     with hold_store(store):

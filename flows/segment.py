@@ -66,9 +66,9 @@ def segment(
 
     Args:
         part: Which images get masks.
-        model: The first characters of a model's id, for example 3286a0b6; `plankseg status` and the report list them.
-            Left empty: the final model, or the model in use if there is no final one, if the final one was measured to
-            be worse, or if a round was trained after it.
+        model: The first characters of a model's id, for example 3286a0b6; `plankseg status` and `plankseg report` list
+            them. Left empty: the final model, or the model in use if there is no final one, if the final one was
+            measured to be worse, or if a round was trained after it.
         how: How masks are made.
         export: What is written in addition to the masks. The masks themselves are in the store; `plankseg export`
             writes copies of them for other programs.

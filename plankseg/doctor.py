@@ -50,15 +50,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(part, "broken", f"{type(error).__name__}: {error}", "run `make setup` again")
 
 
-def next_step(findings: Sequence[Finding]) -> str:
-    """What a person does next, as a sentence."""
+def next_step(findings: Sequence[Finding], store: str = "") -> str:
+    """What a person does next, as a sentence; `store` is named where the command would look at another one."""
     states = {finding.part: finding.state for finding in findings}
     broken = [part for part, state in states.items() if state == "broken"]
     if broken:
         return f"Broken: {', '.join(broken)}. Do what stands behind the arrow, then run `plankseg doctor` again."
     if "absent" in (states.get("Prefect"), states.get("Label Studio")):
         return "Nothing is broken. Next: `make up` serves both pages; `make demo` shows the whole loop."
-    return "All is in order. Next: `plankseg status` says what is due."
+    named = f" --store {store}" if store else ""
+    return f"All is in order. Next: `plankseg status{named}` says what is due."
 
 
 def examine_store(settings: Settings) -> Iterator[Finding]:

@@ -85,7 +85,7 @@ def log_epochs(log: LoggerAdapter[Any]) -> Callable[[Any], None]:
 
     def report(epoch: Any) -> None:
         log.info(
-            "epoch %d: loss %.3f, Dice %.3f on the images that epochs are chosen by, %.1f s",
+            "epoch %d: loss %.3f, Dice %.3f on the deciding images, %.1f s",
             epoch.epoch,
             epoch.loss,
             epoch.validation_dice,

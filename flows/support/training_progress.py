@@ -37,7 +37,7 @@ def progress_text(epoch: Any, epochs: int, seconds: list[float], now: datetime) 
     """
     done = epoch.epoch
     left = timedelta(seconds=(epochs - done) * sum(seconds) / len(seconds))
-    best = f"epoch {epoch.kept_epoch}, Dice {epoch.kept_dice:.3f} on the images that epochs are chosen by"
+    best = f"epoch {epoch.kept_epoch}, Dice {epoch.kept_dice:.3f} on the deciding images"
     if left <= timedelta(0):
         return f"done: {done} of {epochs} epochs; kept: {best}"
     end = (now + left).strftime("%H:%M" if left < timedelta(hours=12) else "%A %H:%M")

@@ -21,7 +21,8 @@ def predict(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Exported folder, .onnx file, or a model of the store; unset: the final model, else the one in use."
+            help="Exported folder, .onnx file, or a model of the store; unset: the one that the flow segment takes "
+            "(the final one or that in use)."
         ),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
@@ -62,7 +63,8 @@ def export(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model whose masks of the store are written; unset: the final model, else the one in use."
+            help="The model whose masks of the store are written; unset: the one that the flow segment takes (the "
+            "final one or that in use)."
         ),
     ] = None,
     only: Annotated[
@@ -83,7 +85,10 @@ def audit(
         float, typer.Option(help="A mask is good enough from this Dice to the person's on.")
     ] = AuditConfig().usable_dice,
     seed: Annotated[int, typer.Option(help="Another one gives another sample.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Whose masks; unset: the final model, else the one in use.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose masks; unset: the one that the flow segment takes (the final one or that in use)."),
+    ] = None,
 ) -> None:
     """Let a person check a random sample of all masks in Label Studio, and state how good all are."""
     from plankseg.pipeline.audit.terminal_audit import audit_at_terminal
@@ -100,7 +105,8 @@ def export_model(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A round, the beginning of an id, a name in a comparison; unset: the final model, else the one in use."
+            help="A round, the beginning of an id, a name in a comparison; unset: the one that the flow segment takes "
+            "(the final one or that in use)."
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,

@@ -53,7 +53,8 @@ def _examine(directory: Path | None, *, deep: bool) -> None:
     for finding in (found for check in (examine, *([examine_store] if deep else [])) for found in check(settings())):
         console.print(_finding_rows(finding))
         findings.append(finding)
-    console.print(next_step(findings), highlight=False)
+    elsewhere = str(settings().store) if directory is not None else ""
+    console.print(next_step(findings, elsewhere), highlight=False)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 

@@ -44,7 +44,11 @@ def report(path: Annotated[Path, typer.Argument(help="Where the page is written.
 def validation_page(
     path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("validation.html"),
     model: Annotated[
-        str | None, typer.Option(help="The beginning of a model's id; unset: the final model, else the one in use.")
+        str | None,
+        typer.Option(
+            help="The beginning of a model's id; unset: the one that the flow segment takes (the "
+            "final one or that in use)."
+        ),
     ] = None,
 ) -> None:
     """Show the validation images from worst to best, with the person's, the model's and the automatic mask."""
@@ -93,7 +97,11 @@ def gif(
     ],
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
     model: Annotated[
-        str | None, typer.Option(help="The beginning of a model's id; unset: the final model, else the one in use.")
+        str | None,
+        typer.Option(
+            help="The beginning of a model's id; unset: the one that the flow segment takes (the "
+            "final one or that in use)."
+        ),
     ] = None,
 ) -> None:
     """Show how an image's mask is made: the image, each view that the model looks at, the mask, the object alone."""

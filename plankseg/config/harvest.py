@@ -35,7 +35,9 @@ class Part(FrozenModel):
 
     role: Literal["all", "source", "pool", "validation"] = Field("all", description="Images of one role, or of all.")
     dataset: str | None = Field(
-        None, title="Data set", description="Images of one data set, named as in the report under Data. Empty: of all."
+        None,
+        title="Data set",
+        description="Images of one data set, named as `plankseg report` lists them under Data. Empty: of all.",
     )
     taxon: str | None = Field(
         None, description="Images of one taxon, written as in Label Studio and in the report. Empty: of all."

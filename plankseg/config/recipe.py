@@ -70,7 +70,7 @@ class MasksConfig(FrozenModel):
 
 
 class AssistConfig(FrozenModel):
-    """What a click in Label Studio does, and which holes are filled in answers. No model's own masks depend on it."""
+    """What a click in Label Studio does, and which holes are filled in answers. No model's masks change by it."""
 
     method: AssistMethod = Field(
         "network",

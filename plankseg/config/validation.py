@@ -13,7 +13,7 @@ class ValidationConfig(FrozenModel):
         ge=0,
         le=100,
         title="Images to ask a person for",
-        description="If there are no validation images, the loop begins by asking a person to mask this number of "
+        description="If there are no validation images, a person is asked, beside round 1, for masks of this number of "
         "images of the pool, at most a tenth of it, picked at random, in a Label Studio project of their own; 0: it "
         "does not ask.",
     )
@@ -37,7 +37,8 @@ class ValidationDraw(FrozenModel):
         le=100,
         title="Images of each taxon",
         description="How many images of each taxon to take. Half of the validation images decide which model is "
-        "used; the Dice on the other half is only reported. Fewer than 20 in all tell little.",
+        "used; the Dice on the other half is only reported. Fewer than 20 in all tell little: with few taxa take more "
+        "of each.",
     )
     seed: int = Field(
         0,

@@ -101,6 +101,10 @@ class IngestReport:
         sentences = [f"{_counted(left_out, 'file')} could not be taken."] if left_out else []
         if without:
             sentences.append(f"Images without a mask: {without}. {WITHOUT_MASK[self.role]}")
+            if any("several objects" in problem.reason for problem in self.maskless):
+                sentences.append(
+                    "Of several objects one large enough and nearest to the centre is chosen; % of its area."
+                )
         return " ".join(sentences)
 
     def warnings(self) -> list[str]:
@@ -114,7 +118,7 @@ class IngestReport:
         if single:
             warnings.append(
                 f"Taxa with one image only ({len(single)}): {', '.join(single[:20])}{', ...' if single[20:] else ''}. "
-                "If that is not so, another layout was taken for this one: name it under Advanced."
+                "If these are no taxa, the layout was taken for another one: ingest again and choose it under Advanced."
             )
         if not self.added and not self.known and self.rejected:
             warnings.append(

@@ -148,7 +148,7 @@ def describe(progress: Progress, *, budget: int, flat: str = "", replace: bool =
         case "finished" if n >= budget:
             return (
                 f"All rounds are done ({budget}). Run 'segment' for masks of all images. Optional before it: "
-                "'finalize' trains a final model, longer and on larger images. For more rounds run 'advance' with a "
+                "'finalize' trains a final model, longer and on larger images. For one more round run 'advance' with a "
                 "larger 'Rounds in all'."
             )
         case _:

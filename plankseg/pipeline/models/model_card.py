@@ -72,7 +72,7 @@ def _standing(row: "StandingFacts") -> str:
 def limits(side_px: int) -> list[str]:
     """What a model that sees squares of this side is not good for, one sentence or two each."""
     return [
-        "One image, one object: parts of several animals in one image become one mask.",
+        "Made for one object per image: several animals in one image may become one mask.",
         "Measured on images like those of its validation set only. Instruments, nets, seas and sizes that are not "
         "among them were not tried.",
         f"The network sees {side_px} px: in larger images, hairs and antennae thinner than one pixel at that size "

@@ -19,7 +19,7 @@ from plankseg.storage.store import Store
 from plankseg.storage.tables.catalogue import ImageRow
 from plankseg.storage.tables.labels import LabelRow
 
-AUTOMATIC, LOCAL, FIXED = "automatic mask", "automatic mask (local contrast)", "fixed threshold"
+AUTOMATIC, LOCAL, FIXED = "automatic mask (level)", "automatic mask (local contrast)", "fixed threshold"
 
 
 def _automatic(grey: Grey, row: ImageRow) -> Mask | None:

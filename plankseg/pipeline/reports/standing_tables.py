@@ -9,7 +9,7 @@ from plankseg.pipeline.reports.status import Status, last_decision
 STANDING_COLUMNS = ("half", "masks by", "images", "Dice", "off edge", "9 of 10 above", "below 0.8")
 STANDING_WORDS = (
     "Half of the validation images decide which epoch and which model are used (deciding); the Dice on the other half "
-    "is only reported (test). Automatic mask: what ingest makes at one grey level, found for each image, or at the "
+    "is only reported (test). Automatic mask: what ingest makes, at one grey level found for each image, or at the "
     "local contrast. Fixed threshold: one grey level for all images. Images: those that got a mask. Dice: how well "
     "masks agree with a person's, from 0 to 1 (the same), on average. Off edge: the Dice without the pixels up to 2 px "
     "from the person's outline. 9 of 10 above: nine images of ten have a higher Dice than this. Below 0.8: the share "

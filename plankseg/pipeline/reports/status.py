@@ -295,7 +295,7 @@ DECIDED = {"flow": "automatically", "person": "by a person"}
 """Who made a decision, for people."""
 
 MODEL_WORDS = (
-    "Each new model was put into use unless it was worse than the model then in use (used: no). Worse and better: the "
+    "Each new model was put into use unless it was worse than the model then in use. Worse and better: the "
     "95 % confidence interval of the difference of Dice is below or above 0. Differences are taken before rounding."
 )
 

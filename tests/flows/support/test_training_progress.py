@@ -16,12 +16,11 @@ NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 def test_the_end_is_estimated_from_the_epochs_that_were_trained_here() -> None:
     assert progress_text(epoch(4, kept=3), 10, [50, 70], NOON) == (
-        "ends at about 12:06, in 6 min: 4 of 10 epochs; best so far: epoch 3, Dice 0.912 on the images that "
-        "epochs are chosen by"
+        "ends at about 12:06, in 6 min: 4 of 10 epochs; best so far: epoch 3, Dice 0.912 on the deciding images"
     )
     assert progress_text(epoch(1, kept=1), 40, [3600], NOON).startswith("ends at about Saturday 03:00, in 39.0 hours: ")
     assert progress_text(epoch(10, kept=7), 10, [60], NOON) == (
-        "done: 10 of 10 epochs; kept: epoch 7, Dice 0.912 on the images that epochs are chosen by"
+        "done: 10 of 10 epochs; kept: epoch 7, Dice 0.912 on the deciding images"
     )
 
 

@@ -255,8 +255,8 @@ def test_classes_that_come_to_nothing_or_to_one_image_are_warned_of(store: Store
     report = ingest_folder(store, pack("folder", tmp_path / "a", files), role="pool")
     assert report.warnings() == [
         "Taxon 'Egg' has no image: all 2 files were rejected; see their reasons.",
-        "Taxa with one image only (1): One. If that is not so, another layout was taken for this one: name it under "
-        "Advanced.",
+        "Taxa with one image only (1): One. If these are no taxa, the layout was taken for another one: "
+        "ingest again and choose it under Advanced.",
     ]
     nothing = ingest_folder(store, pack("folder", tmp_path / "b", {"1.jpg": b"no"}), role="pool")
     assert "Not one image could be taken" in nothing.warnings()[0]

@@ -117,7 +117,7 @@ def test_a_run_killed_between_two_commits_of_scores_goes_on_to_the_undisturbed_r
 def test_a_backend_named_by_the_recipe_is_taken_untried(store: Store) -> None:
     proposal = propose(store, recipe("folded"), CPU, round_number=1)
     assert (proposal.choice.backend, proposal.choice.trials) == ("folded", ())
-    assert proposal.choice.reason == "as the recipe says"
+    assert proposal.choice.reason == "as its settings say"
     assert store.tables.version("calibrations") == 0
     with pytest.raises(BackendError, match="on a GPU only"):
         propose(store, recipe("compiled"), CPU, round_number=2)
@@ -158,7 +158,7 @@ def test_an_archive_is_looked_at_with_the_backend_that_was_found_and_its_name_is
     assert model is not None
     ids = images_of(store, Part())
     named = choose_archive_backend(store, model, ids, device="cpu")
-    assert (named.backend, named.reason) == ("torch", "as the recipe says")
+    assert (named.backend, named.reason) == ("torch", "as its settings say")
     config = SegmentConfig(backend="folded", shard_size=6)
     job = plan(store, Part(), config, model)
     plain = plan(store, Part(), SegmentConfig(shard_size=6), model)

@@ -67,10 +67,10 @@ def test_the_tables_of_models_have_them_and_the_sentence_says_that_the_model_is_
     show(status_of(judged))
     write_report(judged, tmp_path / "report.html")
     words = "no model; masks for 12 of 14 images"
-    verdict = "Model 0 is worse than the automatic mask, which needs no model: Dice 0.800 against 0.900"
+    verdict = "Model 0 is worse than the automatic mask (level), which needs no model: Dice 0.800 against 0.900"
     shown = terminal.file.getvalue()
     models = shown[shown.index("Models") : shown.index("Model in use and")]
-    assert [line.split()[:2] for line in models.splitlines() if f"automatic mask: {words}" in line] == [
+    assert [line.split()[:2] for line in models.splitlines() if f"automatic mask (level): {words}" in line] == [
         ["0.700", "0.900"]
     ]
     assert verdict in shown
