@@ -17,8 +17,8 @@ def pretrain(named: RecipeChoice | None = "laptop", recipe: Recipe = PUBLISHED) 
 
     Args:
         named: laptop: for a computer with two cores. quality: for one with a GPU. Both also train on the pool's
-            automatic masks, if it was ingested with them. published: the values of the published method. own: all
-            values are those under Advanced, the published ones where you change nothing.
+            automatic masks, if it was ingested with them. published: the values of the published method (README.md
+            names it). own: all values are those under Advanced, the published ones where you change nothing.
         recipe: Settings of the method, for this training and all later rounds. Left as it is: network, training,
             masks and validation images to ask for as in the recipe above, everything else as published. Network,
             training and masks can be changed with the recipe 'own' alone; with another one the run ends at once and
