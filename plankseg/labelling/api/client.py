@@ -50,8 +50,8 @@ class LabelStudioClient(Transport, LabelStudio):
                 self._write("PATCH", f"api/projects/{found['id']}/", {"label_config": upgraded})
             return int(found["id"])
         body = {"title": title, "label_config": labeling_config, "show_skip_button": True}
-        made = self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
-        return int(made["id"])
+        self._write("POST", "api/projects/", body | {"enable_empty_annotation": True, "maximum_annotations": 1})
+        return self._first_of(title)
 
     @override
     def find_project(self, title: str) -> int | None:
@@ -59,8 +59,23 @@ class LabelStudioClient(Transport, LabelStudio):
         found = self._project(title)
         return None if found is None else int(found["id"])
 
+    def _first_of(self, title: str) -> int:
+        """Id of the first project of a title that had none before; empty ones made beside it are deleted.
+
+        A Label Studio that meets a locked database repeats the request, and has then made two; and another run may make
+        one at the same time.
+        """
+        first, *others = sorted(self._titled(title), key=lambda row: int(row["id"]))
+        for row in others:
+            if not row["task_number"]:
+                self._delete(f"api/projects/{row['id']}/")
+        return int(first["id"])
+
+    def _titled(self, title: str) -> list[dict[str, Any]]:
+        return [row for row in self._pages("api/projects/", "results", title=title) if row["title"] == title]
+
     def _project(self, title: str) -> dict[str, Any] | None:
-        found = [row for row in self._pages("api/projects/", "results", title=title) if row["title"] == title]
+        found = self._titled(title)
         if len(found) > 1:
             numbers = ", ".join(str(row["id"]) for row in found)
             raise LabelStudioError(f"Projects {numbers} are all named {title!r}; rename or delete all but one.")
@@ -200,7 +215,7 @@ class LabelStudioClient(Transport, LabelStudio):
             row for row in self._read("api/webhooks/", project=project) if is_relay_webhook(row, project)
         ] or [None]
         for row in spare:
-            self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
+            self._delete(f"api/webhooks/{row['id']}/")
         if ours is None:
             return int(self._write("POST", "api/webhooks/", wanted)["id"])
         if any(ours[name] != value for name, value in wanted.items() if name != "actions") or (
@@ -218,13 +233,13 @@ class LabelStudioClient(Transport, LabelStudio):
         wanted = assistant_backend(project, url, secret)
         ours, *spare = [row for row in self._read("api/ml", project=project) if row["title"] == ASSISTANT] or [None]
         for row in spare:
-            self._json(self._send("DELETE", f"api/ml/{row['id']}"))
+            self._delete(f"api/ml/{row['id']}")
         if ours is None:
             kept = int(self._write("POST", "api/ml", wanted)["id"])
             # A Label Studio that meets a locked database repeats the request, and has then made two.
             for row in self._read("api/ml", project=project):
                 if row["title"] == ASSISTANT and row["id"] != kept:
-                    self._json(self._send("DELETE", f"api/ml/{row['id']}"))
+                    self._delete(f"api/ml/{row['id']}")
         else:
             kept = int(ours["id"])
             if not is_registered(ours, wanted):
@@ -233,7 +248,7 @@ class LabelStudioClient(Transport, LabelStudio):
         # meets before any prediction. Set back each time: whoever registered it may have been killed before this.
         for row in self._read("api/webhooks/", project=project):
             if row["url"] == f"{url.rstrip('/')}/webhook":
-                self._json(self._send("DELETE", f"api/webhooks/{row['id']}/"))
+                self._delete(f"api/webhooks/{row['id']}/")
         if self._read(f"api/projects/{project}/")["model_version"] == ASSISTANT:
             self._write("PATCH", f"api/projects/{project}/", {"model_version": ""})
         return kept

@@ -21,7 +21,7 @@ READ_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 120.0
 PAGE = 100
 LONGEST_INTEGER = 400  # digits
-UNAUTHORIZED, TOO_MANY, NO_CONTENT = 401, 429, 204
+UNAUTHORIZED, NOT_FOUND, TOO_MANY, NO_CONTENT = 401, 404, 429, 204
 
 
 class Transport:
@@ -83,6 +83,12 @@ class Transport:
         """POST or PATCH, once: after an error the caller must check whether it arrived."""
         content, headers = json.dumps(body, allow_nan=False).encode(), {"Content-Type": "application/json"}
         return self._json(self._send(method, path, content=content, headers=headers))
+
+    def _delete(self, path: str) -> None:
+        """DELETE, once; what is gone already was deleted by another run that found the same."""
+        response = self._send("DELETE", path)
+        if response.status_code != NOT_FOUND:
+            self._json(response)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         """One request. Raises LabelStudioDownError if no answer came."""

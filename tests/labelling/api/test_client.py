@@ -79,6 +79,7 @@ def client(scripted: Scripted) -> Iterator[LabelStudioClient]:
 
 
 EMPTY_PAGE = (200, {"total": 0, "tasks": []})
+NO_PROJECT = (200, {"count": 0, "results": []})
 
 
 @pytest.mark.parametrize("fault", [(500, "oops"), (503, "busy"), (429, "slow down"), DROP])
@@ -108,6 +109,24 @@ def test_a_write_is_sent_once(scripted: Scripted, client: LabelStudioClient, fau
         with pytest.raises(LabelStudioDownError if fault == DROP else LabelStudioError):
             write()
         assert len(scripted.asked) == number
+
+
+@pytest.mark.parametrize("gone", [(204, ""), (404, {"detail": "Not found."})])
+def test_of_two_projects_that_a_repeated_request_made_the_first_stays(
+    scripted: Scripted, client: LabelStudioClient, gone: Any
+) -> None:
+    rows = [{"id": number, "title": "new", "task_number": 0} for number in (58, 57)]
+    made = (200, {"count": 2, "results": rows})
+    scripted.script = [NO_PROJECT, (201, {"id": 58}), made, gone]
+    assert client.ensure_project("new", CONFIG) == 57
+    assert scripted.asked[-1] == "DELETE /api/projects/58/"
+
+
+def test_a_project_made_meanwhile_that_has_tasks_is_not_deleted(scripted: Scripted, client: LabelStudioClient) -> None:
+    rows = [{"id": 57, "title": "new", "task_number": 0}, {"id": 58, "title": "new", "task_number": 3}]
+    scripted.script = [NO_PROJECT, (201, {"id": 57}), (200, {"count": 2, "results": rows})]
+    assert client.ensure_project("new", CONFIG) == 57
+    assert not any(asked.startswith("DELETE") for asked in scripted.asked)
 
 
 def test_a_refused_token_is_named_by_its_setting_and_not_shown(scripted: Scripted, client: LabelStudioClient) -> None:

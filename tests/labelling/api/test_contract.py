@@ -268,8 +268,8 @@ def test_a_project_of_an_earlier_plankseg_gets_the_later_controls_and_keeps_task
     if isinstance(bench.ls, FakeLabelStudio):
         project = bench.ls.add_project(title, changed)
     else:
-        body = {"title": title, "label_config": changed}
-        project = bench.ls._write("POST", "api/projects/", body)["id"]  # type: ignore[attr-defined]
+        bench.ls._write("POST", "api/projects/", {"title": title, "label_config": changed})  # type: ignore[attr-defined]
+        project = bench.ls._first_of(title)  # type: ignore[attr-defined]
     premask = disc((24, 40))
     (task,) = push_round(bench.ls, project, [item("img", premask=premask)], round=1).tasks.values()
     bench.ls.create_annotation(task, premask_regions(premask, origin="manual"), lead_time=3.0)
