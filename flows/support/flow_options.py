@@ -28,7 +28,8 @@ def recipe_or_active(store: Store, recipe: Recipe | None) -> Recipe:
 def step_name() -> str:
     """Name of a run: the round it works on and its step, for example 'round 3 · propose'.
 
-    A run of `advance` that has no round to work on is called by the reason: 'no model yet' or 'all rounds are done'.
+    A run of `advance` that begins a round says so; one that has no round to work on is called by the reason: 'no model
+    yet' or 'all rounds are done'.
     """
     flow, parameters = runtime.flow_run.flow_name, runtime.flow_run.parameters
     given = parameters.get("round_number")
@@ -43,7 +44,8 @@ def step_name() -> str:
         if without_round in WITHOUT_ROUND:
             return f"{WITHOUT_ROUND[without_round]} · {flow}"
     starts_next = flow in {"propose", "advance"} and (progress.trained or not progress.round)
-    return f"round {progress.round + starts_next} · {flow}"
+    begins = "begin " if starts_next and flow == "advance" else ""  # else two runs would have the name of a round
+    return f"{begins}round {progress.round + starts_next} · {flow}"
 
 
 def is_server_down(_: Any, __: TaskRun, state: State[Any]) -> bool:

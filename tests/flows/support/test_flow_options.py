@@ -29,7 +29,7 @@ def name_of(flow: str, store: Store, monkeypatch: pytest.MonkeyPatch, **paramete
 
 def test_a_run_is_called_by_its_round_and_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     add_model(store, 0, recipe=TWO_ROUNDS)
-    assert name_of("advance", store, monkeypatch) == "round 1 · advance"
+    assert name_of("advance", store, monkeypatch) == "begin round 1 · advance"
     assert name_of("propose", store, monkeypatch) == "round 1 · propose"
     add_proposal(store, 1, store.catalogue.ids("pool")[:4])
     assert name_of("advance", store, monkeypatch) == "round 1 · advance"
@@ -44,9 +44,9 @@ def test_advance_without_a_round_says_why(store: Store, monkeypatch: pytest.Monk
             add_proposal(store, n, store.catalogue.ids("pool")[3 * n : 3 * n + 3])
         add_model(store, n, recipe=TWO_ROUNDS)
     assert name_of("advance", store, monkeypatch) == "all rounds are done · advance"
-    assert name_of("advance", store, monkeypatch, budget=3) == "round 3 · advance"
+    assert name_of("advance", store, monkeypatch, budget=3) == "begin round 3 · advance"
     four = TWO_ROUNDS.model_copy(update={"rounds": RoundsConfig(budget=4)})
-    assert name_of("advance", store, monkeypatch, recipe=four) == "round 3 · advance"
+    assert name_of("advance", store, monkeypatch, recipe=four) == "begin round 3 · advance"
 
 
 def test_a_group_of_the_form_replaces_the_models_and_other_groups_stay(store: Store) -> None:
