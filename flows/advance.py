@@ -58,7 +58,7 @@ def do_what_is_due(store: Store, recipe: Recipe | None, budget: int | None, *, g
 
 
 @contextmanager
-def show_new_answers(store: Store) -> Iterator[None]:
+def show_changes(store: Store) -> Iterator[None]:
     """Show rounds at the end if something changed, and effort, which loads a plotting library, if answers arrived."""
     before, rounds = store.labels.versions(), store.proposals.rounds()
     try:
@@ -86,7 +86,7 @@ def advance(recipe: Recipe | None = None, budget: int | None = None, go_on: bool
     """
     store = open_store()
     try:
-        with hold_store(store), show_new_answers(store):
+        with hold_store(store), show_changes(store):
             return Completed(message=do_what_is_due(store, recipe, budget, go_on=go_on))
     except StoreBusyError as busy:
         get_run_logger().info("%s", busy)

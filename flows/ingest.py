@@ -67,7 +67,7 @@ class ImageFolder(FrozenModel):
         description="For a pool: make automatic masks too. Recommended, unless you choose the recipe 'published' in "
         "'pretrain': the recipes 'laptop' and 'quality' train on the automatic masks of pool and source, and without "
         "those of the pool on the source only. Automatic masks never count as a person's answers. Off unless you "
-        "switch it on, because the masks of a million images take an hour and as many small files. To add them "
+        "switch it on, because it nearly doubles the time of an ingest, and each mask is a small file. To add them "
         "later, ingest the pool once more.",
     )
     outline: Literal["level", "local contrast"] = Field(

@@ -269,7 +269,7 @@ def test_a_person_promotes_and_rolls_back_and_reads_the_reason_in_the_status(sto
     assert re.fullmatch(r"Model 1 \(\w{8}\) is in use\.\n", done.stdout)
     assert "already" in runner.invoke(cli.app, ["promote", "1"]).stdout
     done = runner.invoke(cli.app, ["rollback", "--reason", "it drew ghosts"])
-    output = r"Model 1 \(\w{8}\) is taken back, model 0 \(\w{8}\) is in use again\.\n"
+    output = r"Model 1 \(\w{8}\) is taken out of use, model 0 \(\w{8}\) is in use again\.\n"
     assert re.fullmatch(output, done.stdout)
     shown = " ".join(runner.invoke(cli.app, ["status"]).stdout.split())
     assert "is in use. Last decision: model 0 put back into use by a person: it drew ghosts." in shown

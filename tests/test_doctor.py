@@ -232,3 +232,9 @@ def test_openvino_is_an_extra_whose_absence_is_no_fault(
 )
 def test_it_ends_with_what_to_do_next(states: dict[str, str], expected: str) -> None:
     assert expected in next_step([Finding(part, state, "") for part, state in states.items()])  # type: ignore[arg-type]
+
+
+def test_the_next_command_names_the_store_that_was_looked_at_where_it_would_look_elsewhere() -> None:
+    fine = [Finding(part, "fine", "") for part in ("Prefect", "Label Studio")]
+    assert "`plankseg status` says" in next_step(fine)
+    assert "`plankseg status --store /there/store` says" in next_step(fine, "/there/store")

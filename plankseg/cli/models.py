@@ -33,7 +33,7 @@ def rollback(
     decided = decide(store, by="person", reason=reason)
     taken, back = (find_model(store, str(model_id)) for model_id in (decided.previous, decided.model_id))
     console.print(
-        f"Model {taken.round} ({taken.model_id[:8]}) is taken back, model {back.round} ({back.model_id[:8]}) is in "
-        "use again.",
+        f"Model {taken.round} ({taken.model_id[:8]}) is taken out of use, "
+        f"model {back.round} ({back.model_id[:8]}) is in use again.",
         highlight=False,
     )

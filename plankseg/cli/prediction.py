@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from plankseg.cli.terminal import console, existing_store
+from plankseg.cli.terminal import USUAL_MODEL, console, existing_store
 from plankseg.config import AuditConfig, settings
 from plankseg.errors import SettingsError
 
@@ -20,10 +20,7 @@ def predict(
     ],
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Exported folder, .onnx file, or a model of the store; unset: the one that the flow segment takes "
-            "(the final one or that in use)."
-        ),
+        typer.Option(help=f"Exported folder, .onnx file, or a model of the store; {USUAL_MODEL}"),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix of the store with the model.")] = None,
     views: Annotated[
@@ -62,10 +59,7 @@ def export(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="The model whose masks of the store are written; unset: the one that the flow segment takes (the "
-            "final one or that in use)."
-        ),
+        typer.Option(help=f"The model whose masks of the store are written; {USUAL_MODEL}"),
     ] = None,
     only: Annotated[
         str, typer.Option(help="all, people (what a person answered) or model (of all other images).")
@@ -87,7 +81,7 @@ def audit(
     seed: Annotated[int, typer.Option(help="Another one gives another sample.")] = 0,
     model: Annotated[
         str | None,
-        typer.Option(help="Whose masks; unset: the one that the flow segment takes (the final one or that in use)."),
+        typer.Option(help=f"Whose masks; {USUAL_MODEL}"),
     ] = None,
 ) -> None:
     """Let a person check a random sample of all masks in Label Studio, and state how good all are."""
@@ -104,10 +98,7 @@ def export_model(
     folder: Annotated[Path, typer.Argument(help="Folder for the model's files: weights, facts, ONNX, a card to read.")],
     model: Annotated[
         str | None,
-        typer.Option(
-            help="A round, the beginning of an id, a name in a comparison; unset: the one that the flow segment takes "
-            "(the final one or that in use)."
-        ),
+        typer.Option(help=f"A round, the beginning of an id, a name in a comparison; {USUAL_MODEL}"),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too, for other programs.")] = True,
 ) -> None:

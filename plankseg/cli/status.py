@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plankseg.cli.terminal import console, existing_store
+from plankseg.cli.terminal import USUAL_MODEL, console, existing_store
 from plankseg.config import Settings, settings
 from plankseg.errors import SettingsError
 
@@ -45,10 +45,7 @@ def validation_page(
     path: Annotated[Path, typer.Argument(help="Where the page is written.")] = Path("validation.html"),
     model: Annotated[
         str | None,
-        typer.Option(
-            help="The beginning of a model's id; unset: the one that the flow segment takes (the "
-            "final one or that in use)."
-        ),
+        typer.Option(help=f"The beginning of a model's id; {USUAL_MODEL}"),
     ] = None,
 ) -> None:
     """Show the validation images from worst to best, with the person's, the model's and the automatic mask."""
@@ -98,10 +95,7 @@ def gif(
     path: Annotated[Path, typer.Argument(help="Where the GIF is written.")] = Path("image.gif"),
     model: Annotated[
         str | None,
-        typer.Option(
-            help="The beginning of a model's id; unset: the one that the flow segment takes (the "
-            "final one or that in use)."
-        ),
+        typer.Option(help=f"The beginning of a model's id; {USUAL_MODEL}"),
     ] = None,
 ) -> None:
     """Show how an image's mask is made: the image, each view that the model looks at, the mask, the object alone."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 console = Console()
 
+USUAL_MODEL = "unset: the one that the flow segment takes (the final one or that in use)."
 PROJECT = "plankseg"  # title of the Label Studio project on servers that we start ourselves
 Directory = Annotated[Path, typer.Option(help="Working directory: store, servers' data, log-in, logs.")]
 

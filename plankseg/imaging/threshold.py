@@ -23,6 +23,7 @@ OTSU_OUTSIDE = (0.001, 0.80)
 MAX_HOLE_SHARE = 0.01
 RIVAL_SHARE = 0.5
 MIN_CONTRAST = 12.0
+SEVERAL_OBJECTS = "several objects"  # how the reason for no mask begins
 MIN_AREA_PX = 60
 MAX_BORDER_CONTACT = 0.25
 MAX_SECOND_SHARE = 0.30
@@ -195,7 +196,7 @@ def _rejection_reason(found: _Object, instrument_area_px: float | None) -> str |
         )
     if found.second_px > MAX_SECOND_SHARE * area:
         return (
-            f"several objects: another is {100 * found.second_px / area:.1f} % of the chosen one"
+            f"{SEVERAL_OBJECTS}: another is {100 * found.second_px / area:.1f} % of the chosen one"
             f" (limit {100 * MAX_SECOND_SHARE:.0f} %)"
         )
     if instrument_area_px is not None and abs(area - instrument_area_px) > MAX_AREA_ERROR * instrument_area_px:

@@ -53,7 +53,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, FakeLabelStud
         patch.setattr(flows.advance, "retrain", lambda recipe, n: fit(store, recipe, cpu, round_number=n))
         for _ in range(20):
             summary = flows.advance.do_what_is_due(store, None, None)
-            if summary.startswith("Finished"):
+            if summary.startswith("All rounds are done"):
                 break
             person.answer_round(server, project, max(store.proposals.rounds()))
     assert summary.startswith("All rounds are done (4). Run 'segment'")

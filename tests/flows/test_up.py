@@ -67,6 +67,17 @@ def test_everything_listens_on_loopback_only(up: Up) -> None:
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
 
+def test_descriptions_are_whole_paragraphs_and_name_the_projects_that_there_are(up: Up) -> None:
+    at, _ = up
+    described = {row["name"]: row["description"] for row in post(at, "deployments/filter", {}).json()}
+    assert len(described) == 14
+    for text in described.values():  # the page makes a paragraph of every line
+        assert [bool(line) for line in text.strip().split("\n")] == [True, False, True], text
+        assert "{{" not in text
+    assert f"'{PROJECT} validation'" in described["pretrain"]
+    assert f"'{PROJECT} audit'" in described["audit"]
+
+
 def test_the_addresses_are_printed_and_the_log_ins_stand_in_no_log(up: Up) -> None:
     at, _ = up
     printed = (at.directory.parent / "log").read_text()

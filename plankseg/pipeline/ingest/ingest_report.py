@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from plankseg.imaging.threshold import SEVERAL_OBJECTS
 from plankseg.storage.objects.archive_members import member_name
 from plankseg.storage.schemas import utc_now
 from plankseg.storage.store import Store
@@ -101,9 +102,9 @@ class IngestReport:
         sentences = [f"{_counted(left_out, 'file')} could not be taken."] if left_out else []
         if without:
             sentences.append(f"Images without a mask: {without}. {WITHOUT_MASK[self.role]}")
-            if any("several objects" in problem.reason for problem in self.maskless):
+            if any(problem.reason.startswith(SEVERAL_OBJECTS) for problem in self.maskless):
                 sentences.append(
-                    "Of several objects one large enough and nearest to the centre is chosen; % of its area."
+                    "Per cent: of the area of the chosen object, the largest or the most central of the large ones."
                 )
         return " ".join(sentences)
 

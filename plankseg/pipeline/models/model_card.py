@@ -1,5 +1,6 @@
 """Model card: what a model was trained on, how good it was found to be, and what it is not good for, in Markdown."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plankseg.pipeline.models.standings import HALVES
@@ -46,11 +47,16 @@ def _data(facts: "ModelFacts") -> list[str]:
     ]
 
 
+def dice_words(dice: float | None, interval: Sequence[float] | None) -> str:
+    """A Dice with three digits, and its 95 % interval where one was recorded; empty where there is no Dice."""
+    if dice is None:
+        return ""
+    return f"{dice:.3f}" + (f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
 def _quality(facts: "ModelFacts") -> list[str]:
     training = facts.training
-    interval = training.validation_interval
-    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    dice = _UNKNOWN if training.validation_dice is None else f"{training.validation_dice:.3f}{bounds}"
+    dice = dice_words(training.validation_dice, training.validation_interval) or _UNKNOWN
     lines = [f"Dice: {dice}, on the {training.validation_set or 'validation images'}."]
     if training.standings:
         lines += ["", "| images of | masks by | images | Dice | 9 of 10 above | share below 0.8 |"]

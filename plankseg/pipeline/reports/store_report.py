@@ -3,11 +3,10 @@
 import importlib.metadata
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from plankseg.config import NetworkConfig
 from plankseg.imaging.pictures.overlay import CORRECTION, data_uri, encode_jpeg, fit_under, gallery, outline
@@ -15,7 +14,7 @@ from plankseg.imaging.pictures.overlay import GalleryRow as Row
 from plankseg.pipeline.archive.image_paths import paths_of_ids
 from plankseg.pipeline.loop.annotators import work_by_annotator
 from plankseg.pipeline.models.learning_curve import curve_svg, learning_curves, svg
-from plankseg.pipeline.models.model_card import limits
+from plankseg.pipeline.models.model_card import dice_words, limits
 from plankseg.pipeline.models.recipes import recipe_in_force, recipe_of
 from plankseg.pipeline.models.shown_masks import shown_masks
 from plankseg.pipeline.models.standings import model_scores
@@ -181,29 +180,24 @@ def _card(model: ModelRow) -> Iterator[str]:
     """The model in use on one table, and what it is not good for."""
     recipe, metrics = recipe_of(model), json.loads(model.metrics)
     network, images, corrected = recipe.network, metrics.get("examples"), metrics.get("corrections")
-    interval, test = metrics.get("dice_interval"), metrics.get("test")
-    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    dice = "not recorded" if model.validation_dice is None else f"{model.validation_dice:.3f}{bounds}"
+    dice = dice_words(model.validation_dice, metrics.get("dice_interval")) or "not recorded"
+    halves = [("Dice", f"{dice}, on the {model.validation_set or 'validation images'}")]
+    if test := metrics.get("test"):
+        told = dice_words(test["dice"], test.get("dice_interval"))
+        halves.insert(0, ("Dice, test half", f"{told}, on the {test['images']} images that decided nothing"))
     rows = [
         ("model", f"{model.model_id[:8]}, of round {model.round}, trained on {_day(model.created_at)}"),
         ("network", f"{network.architecture} with the encoder {network.encoder}, started from {_start(network)}"),
         ("input", f"grey squares of {model.side_px} px"),
         ("training", f"{model.epochs} epochs" + (f" on {images} images" if images else "")),
         ("masks by a person", "not recorded" if corrected is None else f"{corrected} of these images"),
-        *([("Dice, test half", _test_dice_words(test))] if test else []),
-        ("Dice", f"{dice}, on the {model.validation_set or 'validation images'}"),
+        *halves,
     ]
     yield "<section><h2>Model card</h2>"
     yield table(("", ""), rows)
     yield "<p>Limits:</p><ul>"
     yield from (f"<li>{escape(limit.replace('`', ''))}</li>" for limit in limits(model.side_px))
     yield "</ul></section>"
-
-
-def _test_dice_words(test: Mapping[str, Any]) -> str:
-    interval = test.get("dice_interval")  # an earlier plankseg recorded none
-    bounds = f" (95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    return f"{test['dice']:.3f}{bounds}, on the {test['images']} images that decided nothing"
 
 
 def _start(network: NetworkConfig) -> str:

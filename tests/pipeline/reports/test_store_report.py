@@ -88,6 +88,8 @@ def test_the_page_says_when_by_which_version_on_which_data_and_what_the_model_is
     assert "1 source images, 9 in the pool, 4 for validation" in found.text
     assert "on 30 images" in found.text
     assert "Limits:" in found.text
+    test, deciding = found.text.index("Dice, test half 0."), found.text.index(" Dice 0.")
+    assert "confidence interval" in found.text[test:deciding], "what chose nothing comes first, with its bounds"
     assert not_for_people((tmp_path / "report.html").read_text()) == []
 
 
